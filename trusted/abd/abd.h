@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_ABD_ABD_H
+#define TRUSTED_ABD_ABD_H
+
+/*
+ * Multi-writer ABD (Lynch and Shvartsman; tags as carstamps of Gryff) as a pure machine:
+ * coordinator and replica of one shard. It sends nothing, reads no clock, knows neither keys nor
+ * packets. One door in, abd_step(); one list out, struct abd_out; one question, abd_deadline().
+ *
+ *   put     W1 ask tags of a majority -> mint above all, apply here -> W2 apply at a majority ->
+ * answer delete  a put of a tombstone get     R1 ask a majority; all hold the maximum -> answer
+ * (one round) else R2 apply the maximum at a majority -> answer
+ *
+ * The transport under it repeats a question until it is answered, cancelled, or fails; the machine
+ * asks each peer again when it comes UP after a failure. Answers may be duplicated or late: a call
+ * names the operation, its phase and generation, and a peer counts once per phase.
+ *
+ * Clauses ABD-1 to ABD-n: docs/protocol/abd.md.
+ */
+
+#include "trusted/mem/heap.h"
+#include "trusted/store/store.h"
+#include "trusted/wire/client_wire.h"
+#include "trusted/wire/peer_wire.h"
+
+struct abd;
+
+struct abd_config {
+    struct heap *heap;
+    struct store *store;
+    uint32_t incarnation; /* ours: the `writer` of every tag minted here; not 0 */
+    uint8_t self;         /* our place among the members */
+    uint8_t members_n;    /* 1..NODES_MAX */
+    uint32_t value_max;
+    uint32_t ops_max;  /* at most OPS_MAX */
+    uint64_t hedge_ns; /* a quorum read asks as few peers as it needs, the others after this */
+    uint64_t seed;
+};
+
+enum abd_in_kind {
+    ABD_IN_REQUEST = 1, /* a client's get, put or delete */
+    ABD_IN_ASK,         /* a peer's question */
+    ABD_IN_ANSWER,      /* a peer's answer to our call */
+    ABD_IN_PEER_UP,     /* calls to this peer work (again); nobody is up at first */
+    ABD_IN_PEER_DOWN,   /* the peer is silent or its session ended: prefer others */
+    ABD_IN_CALL_FAILED, /* the transport gave up on the call `cookie` to `peer` */
+    ABD_IN_TIMER,
+};
+
+/* Everything in here is borrowed for the call. */
+struct abd_in {
+    enum abd_in_kind kind;
+    uint64_t now_ns;
+    uint8_t peer;    /* ASK, ANSWER, PEER_*, CALL_FAILED; authenticated below */
+    uint64_t cookie; /* ANSWER, CALL_FAILED: of the call */
+    uint64_t user;   /* REQUEST: comes back in the reply */
+    const struct client_request *request; /* REQUEST */
+    const struct peer_ask *ask;           /* ASK */
+    const struct peer_answer *answer;     /* ANSWER */
+};
+
+/* A question for a peer. key and value stay valid until the call has ended: an ANSWER or
+ * CALL_FAILED with this cookie was stepped in, or the call stood in abd_out.cancels. */
+struct abd_call {
+    uint8_t peer;
+    uint64_t cookie;
+    struct peer_ask ask;
+};
+
+struct abd_cancel {
+    uint8_t peer;
+    uint64_t cookie;
+};
+
+/* The end of a client's operation. */
+struct abd_reply {
+    uint64_t user;
+    struct client_response response; /* value is valid until the next step */
+};
+
+enum { ABD_CALLS_MAX = NODES_MAX, ABD_CANCELS_MAX = NODES_MAX };
+
+struct abd_out {
+    uint32_t calls_n, cancels_n;
+    bool have_reply, have_answer;
+    bool again; /* more is due now: step with ABD_IN_TIMER and the same time */
+    struct abd_call calls[ABD_CALLS_MAX];
+    struct abd_cancel cancels[ABD_CANCELS_MAX]; /* take these before the calls */
+    struct abd_reply reply;
+    struct peer_answer answer; /* to ASK; value is valid until the next step */
+};
+
+struct abd_counters {
+    uint64_t gets, puts, deletes, reads_one_round, write_backs, hedges;
+    uint64_t unavailable, indeterminate, busy, refused_tags, repairs, repairs_failed;
+    uint64_t ops; /* in flight now */
+};
+
+/* How the simulator proves that it finds bugs: each plant breaks one rule. 0 in production. */
+enum abd_plant {
+    ABD_PLANT_EARLY_REPLY = 1 << 0,      /* answer a get before its write-back is acknowledged */
+    ABD_PLANT_SHARED_TAGS = 1 << 1,      /* all members mint with the same `writer` */
+    ABD_PLANT_QUORUM_OF_ONE = 1 << 2,    /* one vote is a majority */
+    ABD_PLANT_NO_WRITE_BACK = 1 << 3,    /* answer a get after R1 whatever the votes */
+    ABD_PLANT_COUNT_DUPLICATES = 1 << 4, /* a peer may vote twice in a phase */
+    ABD_PLANT_WRONG_AGREEMENT = 1 << 5,  /* fast read when a majority agrees on any tag */
+};
+
+RESULT abd_init(const struct abd_config *c, struct abd **ret); /* ENCLAVE_MEMORY */
+void abd_fini(struct abd *a);                                  /* NULL is allowed */
+/* Only the simulator and tests call this. */
+void abd_plant(struct abd *a, unsigned plants);
+
+/* Fills *out completely (it need not be initialised). Never fails: what cannot be done becomes a
+ * reply with a status, a REFUSED answer, or a counter. Time may not go backwards (CHECK). */
+void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out);
+
+/* When to step with ABD_IN_TIMER; UINT64_MAX: never. */
+uint64_t abd_deadline(const struct abd *a);
+
+const struct abd_counters *abd_counters(const struct abd *a);
+
+#endif

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_CONFIG_CLUSTER_H
+#define TRUSTED_CONFIG_CLUSTER_H
+
+/*
+ * The signed configuration of a cluster: who is a member, under which incarnation, in which epoch.
+ * A YAML file with a fixed schema (libcyaml; unknown keys are errors) and, beside it, a detached
+ * signature by the cluster's CA key (ECDSA P-256, SHA-256, DER, in `FILE.sig`). Ordinary code with
+ * heap and files: start-up only, not the data path. docs/protocol/config.md, clauses CFG-n.
+ */
+
+#include "common/limits.h"
+#include "common/result.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    CLUSTER_ID_LEN = 16,
+    NAME_MAX_LEN = 63,
+    HOST_MAX_LEN = 63, /* an IPv4 or IPv6 address literal */
+};
+
+struct cluster_member {
+    uint32_t node;        /* 1.. and unique */
+    uint32_t incarnation; /* unique for ever within the cluster, never 0 */
+    char address[HOST_MAX_LEN + 1];
+    uint16_t control_port; /* TCP */
+    uint16_t data_port;    /* UDP port of shard 0; shard s is data_port + s */
+};
+
+struct cluster {
+    uint8_t id[CLUSTER_ID_LEN];
+    char name[NAME_MAX_LEN + 1];
+    uint64_t epoch; /* from 1 */
+    uint32_t replication_factor;
+    uint32_t shards;
+    uint32_t datagram_bytes;
+    uint32_t value_max;
+    uint64_t enclave_memory; /* per node */
+    uint64_t host_memory;    /* per node */
+    uint32_t members_n;
+    struct cluster_member members[NODES_MAX]; /* ascending by node */
+};
+
+/* One line that says what, where, why and what to do. */
+struct explain {
+    char text[512];
+};
+
+/* Reads and checks `path` and `path`.sig against the CA certificate at `ca_path`. IO, MALFORMED
+ * (not the schema, or a value out of its range), AUTH (signature). On failure *ret is untouched and
+ * *why is one line for a person. */
+RESULT cluster_load(const char *path, const char *ca_path, struct cluster *ret,
+                    struct explain *why);
+/* Parses without a signature; for the owner's tools and for tests. */
+RESULT cluster_parse(const char *yaml, size_t n, struct cluster *ret, struct explain *why);
+/* The canonical text of a configuration; what is signed. Heap string, the caller frees. NULL: no
+ * memory. */
+char *cluster_format(const struct cluster *c);
+
+/* Which shard of every node holds a key: SipHash-2-4 under the cluster id, CFG-6. */
+uint32_t cluster_shard_of(const uint8_t id[static CLUSTER_ID_LEN], uint32_t shards,
+                          const uint8_t *key, size_t key_len);
+
+#endif

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_CONTROL_DIALER_H
+#define TRUSTED_CONTROL_DIALER_H
+
+/*
+ * The client's end of one control connection as a machine: TLS, HELLO, WELCOME, one data session
+ * per shard, and status reports. Bytes and nothing else; the caller owns socket and deadline. Used
+ * by libavocado and, for the dialing half, by control.c.
+ */
+
+#include "trusted/control/tls.h"
+#include "trusted/rpc/rpc.h"
+
+struct dialer;
+
+struct dialer_config {
+    const struct identity *self; /* borrowed */
+    uint8_t cluster[CLUSTER_ID_LEN];
+    uint32_t node;             /* who must answer: the certificate must name this node */
+    uint64_t epoch;            /* what we know; 0: learn it (clients) */
+    uint32_t incarnation;      /* ours; 0 for clients */
+    uint32_t peer_incarnation; /* what the answerer's certificate must say; 0: any (clients) */
+    uint8_t boot[BOOT_ID_LEN];
+    enum control_role role;
+    uint32_t index[SHARDS_MAX]; /* our receive index per shard */
+    uint32_t shards_n;          /* how many are filled; clients may fill SHARDS_MAX */
+};
+
+RESULT dialer_open(const struct dialer_config *c, struct dialer **ret);
+void dialer_close(struct dialer *d); /* NULL is allowed */
+
+/* Network bytes in and out. AUTH, POLICY, EPOCH, CLOSED...: refused; *why is one line; close. */
+RESULT dialer_input(struct dialer *d, struct bytes in, struct explain *why);
+size_t dialer_output(struct dialer *d, struct mbytes to);
+
+/* WELCOME has come: sessions can be opened. */
+bool dialer_ready(const struct dialer *d);
+/* The node's WELCOME; valid while ready. */
+const struct control_message *dialer_welcome(const struct dialer *d);
+/* Parameters of the session to shard s (s < welcome.shards_n): indices and secrets filled, addr
+ * from `host` and the welcomed port. The caller wipes the secrets. */
+RESULT dialer_session(struct dialer *d, uint32_t shard, struct abi_addr host,
+                      struct rpc_session_params *ret);
+
+/* Asks for the node's state; later dialer_report gives the JSON text once (NULL until it came;
+ * valid until the next dialer call). */
+RESULT dialer_ask_report(struct dialer *d);
+const char *dialer_report(struct dialer *d, size_t *ret_n);
+
+#endif

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_CONTROL_TLS_H
+#define TRUSTED_CONTROL_TLS_H
+
+/*
+ * One mutual TLS 1.3 connection as a machine: bytes in, bytes out (OpenSSL over memory BIOs). No
+ * socket. Early data, tickets, renegotiation and compression are off.
+ */
+
+#include "common/bytes.h"
+#include "trusted/control/identity.h"
+#include "trusted/crypto/key.h"
+
+struct tls;
+
+RESULT tls_open(const struct identity *self, bool is_server, struct tls **ret);
+void tls_close(struct tls *t); /* wipes and frees; NULL is allowed */
+
+/* Network bytes in. AUTH: the handshake or the peer's certificate was refused; *why (may be NULL)
+ * is one line; whatever tls_output still has (an alert) may be sent before closing. CLOSED: the
+ * peer ended the connection in order. */
+RESULT tls_input(struct tls *t, struct bytes in, struct explain *why);
+/* Network bytes out: up to to.n; returns how many. Call until 0. */
+size_t tls_output(struct tls *t, struct mbytes to);
+/* True once the handshake is complete and the peer's certificate verified. */
+bool tls_ready(const struct tls *t);
+/* The peer's name from its certificate; valid when ready. */
+const struct identity_name *tls_peer(const struct tls *t);
+
+/* Application bytes. tls_write queues all of `in` (CLOSED if the connection is over). tls_read
+ * returns how many bytes it gave, 0 when there are none. */
+RESULT tls_write(struct tls *t, struct bytes in);
+size_t tls_read(struct tls *t, struct mbytes to);
+
+/* What the data keys are bound to besides this very handshake. CTL-6. */
+struct tls_binding {
+    uint8_t cluster[CLUSTER_ID_LEN];
+    uint64_t epoch;
+    uint32_t dialer_incarnation, acceptor_incarnation;
+    uint8_t dialer_boot[BOOT_ID_LEN], acceptor_boot[BOOT_ID_LEN];
+    enum control_role dialer_role;
+    uint16_t shard;
+};
+/* RFC 8446 §7.5 exporter, label "EXPORTER-avocado-rpc-v1", context SHA-256 of the binding's
+ * encoding: one secret per direction. */
+RESULT tls_export(struct tls *t, const struct tls_binding *b, struct secret *ret_dialer_sends,
+                  struct secret *ret_acceptor_sends);
+
+#endif

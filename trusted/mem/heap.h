@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_MEM_HEAP_H
+#define TRUSTED_MEM_HEAP_H
+
+/*
+ * The enclave memory of one shard: everything that the data path allocates (index, sessions,
+ * reassembly, operations in flight) comes from here, so that the budget is one number that cannot
+ * be exceeded. A region is handed over once; size classes inside, page runs for large blocks, all
+ * bookkeeping inside the region too and counted as used. No system call, no lock: one shard, one
+ * thread. Blocks are freed with the size they were asked for; that saves a header per block.
+ */
+
+#include "common/result.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct heap;
+
+/* Bytes that heap_init needs for its own state: the caller places a struct heap at the start of
+ * `region`. `region` is 64-byte aligned enclave memory, zero-filled, at least 1 MiB; it stays the
+ * caller's and must outlive the heap. ENCLAVE_MEMORY if it is too small. */
+RESULT heap_init(void *region, size_t region_bytes, struct heap **ret);
+
+/* At least n bytes (n >= 1), 16-byte aligned, contents undefined; NULL when the budget is used up.
+ * O(1) up to 32 KiB. */
+void *heap_alloc(struct heap *h, size_t n);
+/* As heap_alloc, zero-filled. */
+void *heap_zalloc(struct heap *h, size_t n);
+/* `n` is what heap_alloc was asked for. NULL is allowed. Wipes nothing: see key.h for secrets. */
+void heap_free(struct heap *h, void *p, size_t n);
+
+/* Bytes in use, bookkeeping and slack of size classes included; the most there ever were; the
+ * limit. */
+size_t heap_used(const struct heap *h);
+size_t heap_peak(const struct heap *h);
+size_t heap_limit(const struct heap *h);
+/* What one block of n bytes really takes. */
+size_t heap_block_bytes(size_t n);
+
+#endif

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_REPLICA_REPLICA_H
+#define TRUSTED_REPLICA_REPLICA_H
+
+/*
+ * One shard of one replica: routes between the secure RPC, the ABD machine and the store. Pure,
+ * like its parts: datagrams and time in, datagrams out. avocadod drives it from trusted/shard, the
+ * simulator from a heap of virtual events; it cannot tell which.
+ */
+
+#include "trusted/abd/abd.h"
+#include "trusted/rpc/rpc.h"
+#include "trusted/store/store.h"
+
+struct replica;
+
+struct replica_config {
+    struct heap *heap;
+    struct aead *aead;
+    uint32_t shard;
+    uint32_t incarnation;
+    uint8_t self, members_n;
+    uint32_t datagram_bytes;
+    uint32_t value_max;
+    uint32_t sessions_max;
+    uint64_t key_packets; /* as in rpc.h */
+    uint64_t hedge_ns;
+    uint64_t seed;              /* jitter only */
+    struct secret store_master; /* copied */
+    uint8_t *arena;
+    uint64_t arena_bytes;
+};
+
+enum replica_peer_kind {
+    REPLICA_PEER_MEMBER = 1,
+    REPLICA_PEER_CLIENT,
+};
+
+struct replica_report {
+    struct rpc_counters rpc;
+    struct abd_counters abd;
+    struct store_stats store;
+    uint64_t heap_used, heap_peak, heap_limit;
+    uint64_t requests_refused; /* malformed, or not for this kind of peer */
+    uint8_t members_up;        /* bit = place; our own bit is set */
+};
+
+RESULT replica_init(const struct replica_config *c, struct replica **ret); /* ENCLAVE_MEMORY */
+void replica_fini(struct replica *r);
+void replica_plant(struct replica *r, unsigned plants); /* simulator only: enum abd_plant */
+
+/* `params.user` is overwritten. member: place of a MEMBER. An older session with the same member is
+ * closed first. */
+RESULT replica_session_open(struct replica *r, uint64_t now_ns, enum replica_peer_kind kind,
+                            uint8_t member, const struct rpc_session_params *params);
+void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index);
+
+/* One datagram in private memory. */
+void replica_receive(struct replica *r, uint64_t now_ns, struct bytes datagram,
+                     struct abi_addr from);
+/* The next datagram to send, into private memory of at least datagram_bytes. False: none. */
+bool replica_transmit(struct replica *r, uint64_t now_ns, struct mbytes to,
+                      struct abi_addr *ret_addr, size_t *ret_len);
+void replica_tick(struct replica *r, uint64_t now_ns);
+uint64_t replica_deadline(const struct replica *r);
+
+void replica_report(const struct replica *r, struct replica_report *ret);
+
+#endif

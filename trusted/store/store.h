@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_STORE_STORE_H
+#define TRUSTED_STORE_STORE_H
+
+/*
+ * One shard's keys and values. Single-threaded, no I/O, no clock.
+ *
+ *   enclave heap                          host arena (hostile: may change at any instant)
+ *   ------------                          ----------
+ *   ordered index: key, tag, length,  --> sealed value, padded to a size class
+ *   place, seal counter
+ *   arena's free lists and sizes
+ *
+ * A value is sealed with AES-256-GCM under a key that lives as long as this store, with a counter
+ * that never repeats as nonce and (shard, key, tag, length) as associated data. The counter stays
+ * inside, so a value that was flipped, swapped, truncated or rolled back does not open (STORE-n in
+ * docs/protocol/store.md). Absent keys have the zero tag. A tombstone is an entry without a value.
+ */
+
+#include "common/bytes.h"
+#include "common/result.h"
+#include "trusted/crypto/aead.h"
+#include "trusted/mem/heap.h"
+#include "trusted/wire/tag.h"
+
+struct store;
+
+struct store_config {
+    uint32_t shard;       /* bound into the associated data */
+    struct heap *heap;    /* enclave memory; the store allocates everything from it */
+    struct aead *aead;    /* borrowed, this thread's */
+    struct secret master; /* copied and expanded */
+    uint8_t *arena;       /* host memory, 64-byte aligned */
+    uint64_t arena_bytes;
+};
+
+struct store_entry {
+    struct tag tag;
+    bool tombstone;
+    uint32_t value_len;
+};
+
+struct store_stats {
+    uint64_t keys; /* live */
+    uint64_t tombstones;
+    uint64_t value_bytes; /* plaintext bytes of live values */
+    uint64_t arena_used;  /* host bytes taken by sealed values, padding included */
+    uint64_t arena_limit;
+    uint64_t index_bytes; /* enclave bytes of the index, slack included */
+    uint64_t integrity_failures;
+    uint64_t repairs;
+};
+
+/* ENCLAVE_MEMORY when the heap cannot hold an empty store. *ret lives in the heap. */
+RESULT store_init(const struct store_config *c, struct store **ret);
+/* Gives everything back to the heap and wipes the key. NULL is allowed. */
+void store_fini(struct store *s);
+
+/* Metadata of a key, from enclave memory only. NOT_FOUND: *ret is untouched. */
+RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret);
+
+/* Metadata and value. `to` needs room for the value: TOO_BIG otherwise, and then *ret is set all
+ * the same, so that the caller can come back with ret->value_len bytes. NOT_FOUND when absent. A
+ * tombstone is OK with value_len 0. INTEGRITY when the host's bytes do not authenticate: counted,
+ * *ret set, `to` zeroed, the entry marked damaged until store_repair or a newer store_apply. */
+RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct store_entry *ret);
+
+/* STORE-3: keeps (tag, value) iff tag is greater than what is held. OK also when it lost; then
+ * *ret_applied is false. ENCLAVE_MEMORY or HOST_MEMORY: nothing changed. `value` is private memory
+ * and empty for a tombstone. key.n is 1..KEY_MAX, value.n <= VALUE_MAX (CHECK). */
+RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombstone,
+                   struct bytes value, bool *ret_applied);
+
+/* Puts a value back under the tag it is held with, after an integrity failure. MISMATCH when the
+ * key is now held with another tag (nothing to repair). */
+RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct bytes value);
+
+/* The first key >= `from` (or > `from` when `after`), in bytewise order, tombstones included.
+ * Writes the key to `key_to` (KEY_MAX bytes of room). NOT_FOUND at the end. Every call starts
+ * afresh: safe across any change in between. */
+RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
+                  size_t *ret_key_len, struct store_entry *ret);
+
+void store_stats(const struct store *s, struct store_stats *ret);
+
+#endif
