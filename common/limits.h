@@ -53,6 +53,7 @@ _Static_assert((SLOTS_N & (SLOTS_N - 1)) == 0, "slots are masked");
 _Static_assert(SHARDS_MAX <= SLOTS_N, "every shard owns a slot");
 _Static_assert(DATAGRAM_MIN >= KEY_MAX + MESSAGE_HEAD_MAX + 64 + RPC_HEADER_LEN + AEAD_TAG_LEN,
                "a request without a value fits one datagram of any permitted size");
+_Static_assert((OPS_MAX & (OPS_MAX - 1)) == 0, "an operation's place is the low bits of a cookie");
 _Static_assert(OPS_MAX <= RPC_SLOTS_PEER, "an operation never waits for a slot to a peer");
 _Static_assert((REPLAY_BITS_PEER & (REPLAY_BITS_PEER - 1)) == 0, "window is masked");
 _Static_assert((REPLAY_BITS_CLIENT & (REPLAY_BITS_CLIENT - 1)) == 0, "window is masked");

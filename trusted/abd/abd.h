@@ -67,6 +67,13 @@ struct abd_call {
     struct peer_ask ask;
 };
 
+/* The low bits of a cookie are the operation's place in the pool. At any instant a peer has at most
+ * one call per place (a cancel precedes the next call), so the driver can index its calls by it. */
+static inline uint32_t abd_cookie_op(uint64_t cookie)
+{
+    return (uint32_t)(cookie & (OPS_MAX - 1));
+}
+
 struct abd_cancel {
     uint8_t peer;
     uint64_t cookie;
