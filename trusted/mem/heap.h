@@ -5,7 +5,8 @@
 /*
  * The enclave memory of one shard: everything that the data path allocates (index, sessions,
  * reassembly, operations in flight) comes from here, so that the budget is one number that cannot
- * be exceeded. A region is handed over once; size classes inside, page runs for large blocks, all
+ * be exceeded. A region is handed over once; size classes inside (eight per power of two: a block
+ * is at most an eighth larger than asked, 16-byte steps below 128), page runs for large blocks, all
  * bookkeeping inside the region too and counted as used. No system call, no lock: one shard, one
  * thread. Blocks are freed with the size they were asked for; that saves a header per block.
  */
@@ -21,9 +22,11 @@ struct heap;
  * `region`. `region` is 64-byte aligned enclave memory, zero-filled, at least 1 MiB; it stays the
  * caller's and must outlive the heap. ENCLAVE_MEMORY if it is too small. */
 RESULT heap_init(void *region, size_t region_bytes, struct heap **ret);
+/* The region is the caller's again, whatever was not freed goes with it. NULL is allowed. */
+void heap_fini(struct heap *h);
 
-/* At least n bytes (n >= 1), 16-byte aligned, contents undefined; NULL when the budget is used up.
- * O(1) up to 32 KiB. */
+/* At least n bytes (n >= 1), 16-byte aligned, 64-byte aligned from n = 512 on; contents undefined;
+ * NULL when the budget is used up. O(1) up to 32 KiB. */
 void *heap_alloc(struct heap *h, size_t n);
 /* As heap_alloc, zero-filled. */
 void *heap_zalloc(struct heap *h, size_t n);
@@ -31,10 +34,13 @@ void *heap_zalloc(struct heap *h, size_t n);
 void heap_free(struct heap *h, void *p, size_t n);
 
 /* Bytes in use, bookkeeping and slack of size classes included; the most there ever were; the
- * limit. */
+ * limit. What is used depends on the live blocks alone, not on their history. */
 size_t heap_used(const struct heap *h);
 size_t heap_peak(const struct heap *h);
 size_t heap_limit(const struct heap *h);
+/* heap_used and the free blocks between used ones, which only blocks of their class can have. The
+ * rest up to heap_limit serves any size. */
+size_t heap_held(const struct heap *h);
 /* What one block of n bytes really takes. */
 size_t heap_block_bytes(size_t n);
 

@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/prng.h"
+#include "trusted/mem/heap.h"
+#include "trusted/mem/heap_internal.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MIB = 1 << 20 };
+
+struct fixture {
+    uint8_t *region;
+    size_t region_n;
+    struct heap *h;
+};
+
+static struct fixture open_heap(size_t n)
+{
+    struct fixture f = {.region = aligned_alloc(64, n), .region_n = n};
+
+    assert_non_null(f.region);
+    memset(f.region, 0, n);
+    assert_int_equal(heap_init(f.region, n, &f.h), OK);
+    return f;
+}
+
+static void close_heap(struct fixture *f)
+{
+    heap_fini(f->h);
+    free(f->region);
+}
+
+static void test_region_too_small(void **state)
+{
+    uint8_t *region = aligned_alloc(64, MIB);
+    struct heap *h = NULL;
+
+    (void)state;
+    assert_non_null(region);
+    assert_int_equal(heap_init(region, MIB - 1, &h), ERR_ENCLAVE_MEMORY);
+    assert_null(h);
+    assert_int_equal(heap_init(region, MIB, &h), OK);
+    assert_non_null(h);
+    heap_fini(h);
+    heap_fini(NULL);
+    free(region);
+}
+
+static void test_blocks_are_at_most_an_eighth_larger(void **state)
+{
+    size_t before = 0;
+
+    (void)state;
+    for (size_t n = 1; n <= 200000; n++) {
+        size_t took = heap_block_bytes(n);
+
+        assert_true(took >= n && took >= before && took % 16 == 0);
+        if (n <= 128) {
+            assert_true(took - n < 16);
+        } else {
+            assert_true(took - n <= n / 8);
+        }
+        before = took;
+    }
+}
+
+static void test_every_size_is_usable_and_aligned(void **state)
+{
+    struct fixture f = open_heap(8 * MIB);
+    size_t start = heap_used(f.h);
+
+    (void)state;
+    for (size_t n = 1; n <= 70000; n += n < 2000 ? 1 : 97) {
+        uint8_t *a = heap_alloc(f.h, n);
+        uint8_t *b = heap_zalloc(f.h, n);
+
+        assert_non_null(a);
+        assert_non_null(b);
+        assert_int_equal((uintptr_t)a % (n >= 512 ? 64 : 16), 0);
+        assert_int_equal((uintptr_t)b % (n >= 512 ? 64 : 16), 0);
+        assert_int_equal(heap_used(f.h), start + 2 * heap_block_bytes(n));
+        for (size_t i = 0; i < n; i++) {
+            assert_int_equal(b[i], 0);
+        }
+        memset(a, 0xa5, n);
+        memset(b, 0x5a, n);
+        assert_int_equal(a[n - 1], 0xa5);
+        heap_free(f.h, a, n);
+        heap_free(f.h, b, n);
+        assert_int_equal(heap_used(f.h), start);
+    }
+    heap_free(f.h, NULL, 17);
+    close_heap(&f);
+}
+
+/* Shadow of the heap: what is live, and the bytes it must still hold. */
+struct live {
+    uint8_t *p;
+    size_t n;
+    uint8_t fill;
+};
+
+static void check_and_free(struct heap *h, struct live *l)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        assert_int_equal(l->p[i], l->fill);
+    }
+    heap_free(h, l->p, l->n);
+    *l = (struct live){0};
+}
+
+static void check_no_overlap(const struct live *live, size_t live_n, const struct live *one)
+{
+    for (size_t i = 0; i < live_n; i++) {
+        if (&live[i] != one && live[i].p != NULL) {
+            assert_true(one->p + one->n <= live[i].p || live[i].p + live[i].n <= one->p);
+        }
+    }
+}
+
+static size_t random_size(struct prng *rng)
+{
+    switch (prng_below(rng, 8)) {
+    case 0:
+        return 1 + prng_below(rng, 300000);
+    case 1:
+        return 1 + prng_below(rng, 33000);
+    case 2:
+    case 3:
+        return 1 + prng_below(rng, 3000);
+    default:
+        return 1 + prng_below(rng, 200);
+    }
+}
+
+static void test_random_use_against_a_shadow(void **state)
+{
+    enum { LIVE = 600, STEPS = 60000 };
+    static struct live live[LIVE];
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3; seed++) {
+        struct fixture f = open_heap(3 * MIB + (size_t)seed * 64);
+        struct prng rng = {seed};
+        size_t start = heap_used(f.h), expected = start, peak = start, refused = 0;
+
+        for (size_t step = 0; step < STEPS; step++) {
+            struct live *l = &live[prng_below(&rng, LIVE)];
+
+            if (l->p != NULL) {
+                expected -= heap_block_bytes(l->n);
+                check_and_free(f.h, l);
+            } else {
+                struct live fresh = {.n = random_size(&rng), .fill = (uint8_t)step};
+
+                fresh.p = heap_alloc(f.h, fresh.n);
+                if (fresh.p == NULL) {
+                    refused++;
+                    continue;
+                }
+                *l = fresh;
+                memset(l->p, l->fill, l->n);
+                assert_true(l->p >= f.region && l->p + l->n <= f.region + f.region_n);
+                if (step % 16 == 0) {
+                    check_no_overlap(live, LIVE, l);
+                }
+                expected += heap_block_bytes(l->n);
+                peak = expected > peak ? expected : peak;
+            }
+            assert_int_equal(heap_used(f.h), expected);
+            assert_true(heap_held(f.h) >= expected && heap_held(f.h) <= heap_limit(f.h));
+        }
+        assert_true(refused != 0); /* the budget was reached, or nothing of it was tested */
+        assert_int_equal(heap_peak(f.h), peak);
+        for (size_t i = 0; i < LIVE; i++) {
+            if (live[i].p != NULL) {
+                check_and_free(f.h, &live[i]);
+            }
+        }
+        assert_int_equal(heap_used(f.h), start);
+        assert_int_equal(heap_held(f.h), start);
+        close_heap(&f);
+    }
+}
+
+/* Fills the heap with blocks of n bytes, linked through their first word; returns how many. */
+static size_t fill(struct heap *h, size_t n, void **chain)
+{
+    size_t count = 0;
+
+    for (void **p; (p = heap_alloc(h, n)) != NULL; count++) {
+        *p = *chain;
+        *chain = (void *)p;
+    }
+    return count;
+}
+
+static void drain(struct heap *h, size_t n, void **chain)
+{
+    while (*chain != NULL) {
+        void **p = *chain;
+
+        *chain = *p;
+        heap_free(h, (void *)p, n);
+    }
+}
+
+static void test_memory_moves_between_sizes(void **state)
+{
+    static const size_t sizes[] = {16,   24,    48,    64,    200,    1000,    1400,
+                                   5000, 20000, 32768, 40000, 300000, 2000000, 16};
+    struct fixture f = open_heap(6 * MIB);
+    size_t start = heap_used(f.h);
+    size_t free_bytes = heap_limit(f.h) - start;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        void *chain = NULL;
+        size_t count = fill(f.h, sizes[i], &chain);
+        size_t got = count * heap_block_bytes(sizes[i]);
+
+        assert_int_equal(heap_used(f.h), start + got);
+        assert_true(heap_used(f.h) <= heap_limit(f.h));
+        if (sizes[i] <= HEAP_SMALL_MAX) {
+            assert_true(got >= free_bytes - free_bytes / 16); /* whatever was there before */
+        } else {
+            assert_true(got + heap_block_bytes(sizes[i]) > free_bytes);
+        }
+        assert_null(heap_alloc(f.h, sizes[i]));
+        drain(f.h, sizes[i], &chain);
+        assert_int_equal(heap_used(f.h), start);
+    }
+    close_heap(&f);
+}
+
+static void test_the_whole_region_is_one_block_again(void **state)
+{
+    struct fixture f = open_heap(4 * MIB);
+    size_t whole = heap_limit(f.h) - heap_used(f.h);
+    void *small[HEAP_CLASSES], *p;
+
+    (void)state;
+    for (uint32_t c = 0; c < HEAP_CLASSES; c++) {
+        small[c] = heap_alloc(f.h, f.h->classes[c].bytes);
+        assert_non_null(small[c]);
+    }
+    assert_null(heap_alloc(f.h, whole));
+    for (uint32_t c = 0; c < HEAP_CLASSES; c++) {
+        heap_free(f.h, small[c], f.h->classes[c].bytes);
+    }
+    p = heap_alloc(f.h, whole); /* the kept empty slabs are given up for it */
+    assert_non_null(p);
+    assert_int_equal(heap_used(f.h), heap_limit(f.h));
+    assert_null(heap_alloc(f.h, 1));
+    heap_free(f.h, p, whole);
+    assert_null(heap_alloc(f.h, whole + 1));
+    assert_null(heap_alloc(f.h, SIZE_MAX));
+    assert_null(heap_alloc(f.h, SIZE_MAX - HEAP_PAGE));
+    close_heap(&f);
+}
+
+/* Runs `mistake` in a child: true iff it ended in CHECK (abort) or a sanitizer's stop. */
+static bool dies(void (*mistake)(struct heap *))
+{
+    struct fixture f = open_heap(MIB);
+    int status = 0;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)close(STDERR_FILENO);
+        mistake(f.h);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    close_heap(&f);
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+static void free_twice(struct heap *h)
+{
+    void *keep = heap_alloc(h, 100), *p = heap_alloc(h, 100), *q = heap_alloc(h, 100);
+
+    heap_free(h, p, 100);
+    heap_free(h, q, 100);
+    heap_free(h, p, 100);
+    heap_free(h, keep, 100);
+}
+
+static void free_last_twice(struct heap *h)
+{
+    void *p = heap_alloc(h, 100);
+
+    heap_free(h, p, 100);
+    heap_free(h, p, 100);
+}
+
+static void free_large_twice(struct heap *h)
+{
+    void *p = heap_alloc(h, 100000);
+
+    heap_free(h, p, 100000);
+    heap_free(h, p, 100000);
+}
+
+static void free_wrong_size(struct heap *h)
+{
+    heap_free(h, heap_alloc(h, 100), 200);
+}
+
+static void free_wrong_large_size(struct heap *h)
+{
+    heap_free(h, heap_alloc(h, 100000), 40000);
+}
+
+static void free_middle(struct heap *h)
+{
+    uint8_t *p = heap_alloc(h, 100);
+
+    heap_free(h, p + 16, 100);
+}
+
+static void free_never_given(struct heap *h)
+{
+    uint8_t *p = heap_alloc(h, 128);
+
+    heap_free(h, p + 128, 128);
+}
+
+static void free_foreign(struct heap *h)
+{
+    uint8_t other[64];
+
+    heap_free(h, other, 64);
+}
+
+static void free_inside_large(struct heap *h)
+{
+    uint8_t *p = heap_alloc(h, 200000);
+
+    heap_free(h, p + HEAP_PAGE, 64);
+}
+
+static void write_after_free(struct heap *h)
+{
+    uint64_t *keep = heap_alloc(h, 64), *p = heap_alloc(h, 64);
+
+    heap_free(h, p, 64);
+    memset((void *)(uintptr_t)p, 0xff, 64);
+    p = heap_alloc(h, 64);
+    heap_free(h, p, 64);
+    heap_free(h, keep, 64);
+}
+
+static void test_own_mistakes_stop_the_process(void **state)
+{
+    (void)state;
+    assert_true(dies(free_twice));
+    assert_true(dies(free_last_twice));
+    assert_true(dies(free_large_twice));
+    assert_true(dies(free_wrong_size));
+    assert_true(dies(free_wrong_large_size));
+    assert_true(dies(free_middle));
+    assert_true(dies(free_never_given));
+    assert_true(dies(free_foreign));
+    assert_true(dies(free_inside_large));
+    assert_true(dies(write_after_free));
+}
+
+/* Bytes that look like the mark of a free block do not make a free look like a second one. */
+static void test_a_forged_mark_is_harmless(void **state)
+{
+    struct fixture f = open_heap(MIB);
+    void *keep = heap_alloc(f.h, 64);
+    uint64_t *p = heap_alloc(f.h, 64), *q = heap_alloc(f.h, 64);
+
+    (void)state;
+    assert_non_null(p);
+    assert_non_null(q);
+    heap_free(f.h, q, 64);
+    p[1] = UINT64_C(0x9f6e2d51c3b80a47) ^ (uint64_t)(uintptr_t)p;
+    heap_free(f.h, p, 64);
+    assert_ptr_equal(heap_alloc(f.h, 64), p);
+    assert_ptr_equal(heap_alloc(f.h, 64), q);
+    heap_free(f.h, q, 64);
+    heap_free(f.h, p, 64);
+    heap_free(f.h, keep, 64);
+    close_heap(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_region_too_small),
+        cmocka_unit_test(test_blocks_are_at_most_an_eighth_larger),
+        cmocka_unit_test(test_every_size_is_usable_and_aligned),
+        cmocka_unit_test(test_random_use_against_a_shadow),
+        cmocka_unit_test(test_memory_moves_between_sizes),
+        cmocka_unit_test(test_the_whole_region_is_one_block_again),
+        cmocka_unit_test(test_own_mistakes_stop_the_process),
+        cmocka_unit_test(test_a_forged_mark_is_harmless),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,399 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trusted/mem/heap.h"
+
+#include "common/check.h"
+#include "trusted/mem/heap_internal.h"
+
+#include <string.h>
+
+/*
+ * Under AddressSanitizer everything that is not handed out is poisoned, to the byte that was asked
+ * for. Only the two functions that touch the links inside free blocks are exempt.
+ */
+#if defined(__SANITIZE_ADDRESS__)
+#define HEAP_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HEAP_ASAN 1
+#endif
+#endif
+
+#ifdef HEAP_ASAN
+#include <sanitizer/asan_interface.h>
+#define RAW __attribute__((no_sanitize("address"), noinline))
+#else
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define RAW
+#endif
+
+/* What a free block holds. The mark makes a double free likely to be looked at; the walk that
+ * follows makes it certain, so bytes of a user that look like a mark do no harm. */
+struct free_block {
+    uint64_t next; /* number of the next free block, plus one; 0: the last */
+    uint64_t mark;
+};
+
+enum { REGION_MIN = 1 << 20, REGION_ALIGN = 64 };
+
+static const uint64_t FREE_MARK = UINT64_C(0x9f6e2d51c3b80a47);
+
+static uint64_t mark_of(const void *block)
+{
+    return FREE_MARK ^ (uint64_t)(uintptr_t)block;
+}
+
+static uint32_t class_of(size_t n)
+{
+    uint32_t m = (uint32_t)n - 1;
+    uint32_t e;
+
+    if (m < 128) {
+        return m / 16;
+    }
+    e = 31 - (uint32_t)__builtin_clz(m);
+    return 8 + (e - 7) * 8 + (m >> (e - 3) & 7);
+}
+
+static uint32_t class_bytes(uint32_t c)
+{
+    return c < 8 ? (c + 1) * 16 : ((c & 7) + 9) << (c / 8 + 3);
+}
+
+/* The shortest slab that wastes at most 1/32 of its pages at the end and holds eight blocks, or as
+ * near to that as HEAP_SLAB_PAGES_MAX allows. */
+static void class_init(struct heap_class *k, uint32_t bytes)
+{
+    uint32_t best = 0, best_waste = UINT32_MAX;
+
+    for (uint32_t pages = 1; pages <= HEAP_SLAB_PAGES_MAX && best_waste > 1; pages++) {
+        uint32_t room = pages * HEAP_PAGE;
+        uint32_t waste_32nds = bytes > room ? 33 : (room % bytes * 32 + room - 1) / room;
+        bool many = room / bytes >= 8 || bytes > HEAP_PAGE;
+
+        if (many && waste_32nds < best_waste) {
+            best = pages;
+            best_waste = waste_32nds;
+        }
+    }
+    CHECK(best != 0 && bytes <= best * HEAP_PAGE);
+    *k = (struct heap_class){
+        .bytes = bytes,
+        .recip = (uint32_t)((UINT64_C(1) << 32) / bytes + 1),
+        .blocks = (uint16_t)(best * HEAP_PAGE / bytes),
+        .pages = (uint16_t)best,
+        .partial = HEAP_NONE,
+        .empty = HEAP_NONE,
+    };
+}
+
+RESULT heap_init(void *region, size_t region_bytes, struct heap **ret)
+{
+    struct heap *h = region;
+    size_t head = (sizeof(*h) + REGION_ALIGN - 1) & ~(size_t)(REGION_ALIGN - 1);
+    size_t pages_n, table;
+
+    CHECK((uintptr_t)region % REGION_ALIGN == 0);
+    if (region_bytes < REGION_MIN) {
+        return ERR_ENCLAVE_MEMORY;
+    }
+    pages_n = (region_bytes - head - REGION_ALIGN) / (HEAP_PAGE + sizeof(struct heap_page));
+    CHECK(pages_n < UINT32_MAX);
+    table = (pages_n * sizeof(struct heap_page) + REGION_ALIGN - 1) & ~(size_t)(REGION_ALIGN - 1);
+    ASAN_UNPOISON_MEMORY_REGION(region, region_bytes);
+    memset(region, 0, head + table);
+    h->pages = (void *)((uint8_t *)region + head);
+    h->base = (uint8_t *)region + head + table;
+    h->pages_n = (uint32_t)pages_n;
+    h->used = h->peak = h->held = head + table;
+    h->limit = h->used + pages_n * HEAP_PAGE;
+    for (uint32_t c = 0; c < HEAP_CLASSES; c++) {
+        class_init(&h->classes[c], class_bytes(c));
+    }
+    heap_runs_init(h);
+    ASAN_POISON_MEMORY_REGION(h->base, pages_n * HEAP_PAGE);
+    *ret = h;
+    return OK;
+}
+
+void heap_fini(struct heap *h)
+{
+    if (h != NULL) {
+        ASAN_UNPOISON_MEMORY_REGION(h->base, (size_t)h->pages_n * HEAP_PAGE);
+    }
+}
+
+/* Slabs with room: doubly linked, the one that changed last in front. */
+static void slab_list(struct heap *h, struct heap_class *k, uint32_t slab)
+{
+    h->pages[slab].prev = HEAP_NONE;
+    h->pages[slab].next = k->partial;
+    if (k->partial != HEAP_NONE) {
+        h->pages[k->partial].prev = slab;
+    }
+    k->partial = slab;
+}
+
+static void slab_unlist(struct heap *h, struct heap_class *k, uint32_t slab)
+{
+    const struct heap_page *s = &h->pages[slab];
+
+    if (s->next != HEAP_NONE) {
+        h->pages[s->next].prev = s->prev;
+    }
+    if (s->prev != HEAP_NONE) {
+        h->pages[s->prev].next = s->next;
+    } else {
+        k->partial = s->next;
+    }
+}
+
+/* Gives the kept empty slabs back to the pages: true if there was any. */
+static bool reclaim(struct heap *h)
+{
+    bool any = false;
+
+    for (uint32_t c = 0; c < HEAP_CLASSES; c++) {
+        struct heap_class *k = &h->classes[c];
+
+        if (k->empty != HEAP_NONE) {
+            heap_runs_give(h, k->empty, k->pages);
+            k->empty = HEAP_NONE;
+            any = true;
+        }
+    }
+    return any;
+}
+
+static uint32_t take_run(struct heap *h, uint32_t pages)
+{
+    uint32_t page = heap_runs_take(h, pages);
+
+    if (page == HEAP_NONE && reclaim(h)) {
+        page = heap_runs_take(h, pages);
+    }
+    return page;
+}
+
+/* A slab without used blocks, listed; HEAP_NONE when there is no memory for it. */
+static uint32_t slab_open(struct heap *h, uint32_t c)
+{
+    struct heap_class *k = &h->classes[c];
+    uint32_t slab = k->empty;
+
+    if (slab != HEAP_NONE) {
+        k->empty = HEAP_NONE;
+    } else {
+        slab = take_run(h, k->pages);
+        if (slab == HEAP_NONE) {
+            return HEAP_NONE;
+        }
+        h->pages[slab] = (struct heap_page){.kind = HEAP_SLAB, .aux = (uint8_t)c};
+        for (uint32_t i = 1; i < k->pages; i++) {
+            h->pages[slab + i] = (struct heap_page){.kind = HEAP_TAIL, .aux = (uint8_t)i};
+        }
+    }
+    h->held += (size_t)k->pages * HEAP_PAGE;
+    slab_list(h, k, slab);
+    return slab;
+}
+
+static void slab_close(struct heap *h, struct heap_class *k, uint32_t slab)
+{
+    slab_unlist(h, k, slab);
+    h->held -= (size_t)k->pages * HEAP_PAGE;
+    h->pages[slab].free = 0;
+    h->pages[slab].fresh = 0;
+    if (k->empty == HEAP_NONE) {
+        k->empty = slab;
+    } else {
+        heap_runs_give(h, slab, k->pages);
+    }
+}
+
+RAW static void pop_free(struct heap_page *s, const struct heap_class *k, uint8_t *block)
+{
+    struct free_block *b = (void *)block;
+
+    /* The link lies where a user may have written after a free: it must be one of our own. */
+    CHECK(b->mark == mark_of(b) && b->next <= k->blocks);
+    s->free = (uint16_t)b->next;
+    b->mark = 0;
+}
+
+RAW static void push_free(struct heap_page *s, const struct heap_class *k, uint8_t *slab,
+                          uint32_t i)
+{
+    struct free_block *b = (void *)(slab + (size_t)i * k->bytes);
+
+    if (__builtin_expect(b->mark == mark_of(b), 0)) {
+        for (uint32_t f = s->free; f != 0;) {
+            const struct free_block *other = (void *)(slab + (size_t)(f - 1) * k->bytes);
+
+            CHECK(f - 1 != i); /* freed twice */
+            f = (uint32_t)other->next;
+        }
+    }
+    b->next = s->free;
+    b->mark = mark_of(b);
+    s->free = (uint16_t)(i + 1);
+}
+
+static void count_used(struct heap *h, size_t n)
+{
+    h->used += n;
+    if (h->used > h->peak) {
+        h->peak = h->used;
+    }
+}
+
+static void *alloc_large(struct heap *h, size_t n)
+{
+    size_t pages = (n - 1) / HEAP_PAGE + 1;
+    uint32_t page;
+
+    if (pages > h->pages_n) {
+        return NULL;
+    }
+    page = take_run(h, (uint32_t)pages);
+    if (page == HEAP_NONE) {
+        return NULL;
+    }
+    h->pages[page].kind = HEAP_LARGE;
+    h->pages[page].len = (uint32_t)pages;
+    h->held += pages * HEAP_PAGE;
+    count_used(h, pages * HEAP_PAGE);
+    return heap_page_at(h, page);
+}
+
+static void *alloc_small(struct heap *h, size_t n)
+{
+    uint32_t c = class_of(n);
+    struct heap_class *k = &h->classes[c];
+    uint32_t slab = k->partial;
+    struct heap_page *s;
+    uint8_t *block;
+
+    if (__builtin_expect(slab == HEAP_NONE, 0)) {
+        slab = slab_open(h, c);
+        if (slab == HEAP_NONE) {
+            return NULL;
+        }
+    }
+    s = &h->pages[slab];
+    if (s->free != 0) {
+        block = heap_page_at(h, slab) + (size_t)(s->free - 1U) * k->bytes;
+        pop_free(s, k, block);
+    } else {
+        block = heap_page_at(h, slab) + (size_t)s->fresh * k->bytes;
+        s->fresh++;
+    }
+    s->used++;
+    if (s->used == k->blocks) {
+        slab_unlist(h, k, slab);
+    }
+    count_used(h, k->bytes);
+    return block;
+}
+
+void *heap_alloc(struct heap *h, size_t n)
+{
+    void *p;
+
+    CHECK(n != 0);
+    p = n <= HEAP_SMALL_MAX ? alloc_small(h, n) : alloc_large(h, n);
+    if (p != NULL) {
+        ASAN_UNPOISON_MEMORY_REGION(p, n);
+    }
+    return p;
+}
+
+void *heap_zalloc(struct heap *h, size_t n)
+{
+    void *p = heap_alloc(h, n);
+
+    if (p != NULL) {
+        memset(p, 0, n);
+    }
+    return p;
+}
+
+static void free_large(struct heap *h, uint32_t page, size_t off, size_t n)
+{
+    size_t pages = (n - 1) / HEAP_PAGE + 1;
+    const struct heap_page *e = &h->pages[page];
+
+    CHECK(e->kind == HEAP_LARGE && e->len == pages && off % HEAP_PAGE == 0);
+    h->used -= pages * HEAP_PAGE;
+    h->held -= pages * HEAP_PAGE;
+    heap_runs_give(h, page, (uint32_t)pages);
+}
+
+static void free_small(struct heap *h, uint32_t page, size_t off, size_t n)
+{
+    uint32_t c = class_of(n);
+    struct heap_class *k = &h->classes[c];
+    uint32_t slab = h->pages[page].kind == HEAP_TAIL ? page - h->pages[page].aux : page;
+    struct heap_page *s = &h->pages[slab];
+    uint32_t inside, i;
+
+    CHECK(s->kind == HEAP_SLAB && s->aux == c);
+    inside = (uint32_t)(off - ((size_t)slab << HEAP_PAGE_BITS));
+    i = (uint32_t)((uint64_t)inside * k->recip >> 32);
+    CHECK(i * k->bytes == inside && i < s->fresh && s->used != 0);
+    push_free(s, k, heap_page_at(h, slab), i);
+    if (s->used == k->blocks) {
+        slab_list(h, k, slab);
+    }
+    s->used--;
+    h->used -= k->bytes;
+    if (s->used == 0) {
+        slab_close(h, k, slab);
+    }
+}
+
+void heap_free(struct heap *h, void *p, size_t n)
+{
+    size_t off;
+
+    if (p == NULL) {
+        return;
+    }
+    off = (size_t)((uintptr_t)p - (uintptr_t)h->base);
+    CHECK(n != 0 && off < (size_t)h->pages_n * HEAP_PAGE);
+    if (n <= HEAP_SMALL_MAX) {
+        free_small(h, (uint32_t)(off >> HEAP_PAGE_BITS), off, n);
+    } else {
+        free_large(h, (uint32_t)(off >> HEAP_PAGE_BITS), off, n);
+    }
+    ASAN_POISON_MEMORY_REGION(p, heap_block_bytes(n));
+}
+
+size_t heap_used(const struct heap *h)
+{
+    return h->used;
+}
+
+size_t heap_peak(const struct heap *h)
+{
+    return h->peak;
+}
+
+size_t heap_held(const struct heap *h)
+{
+    return h->held;
+}
+
+size_t heap_limit(const struct heap *h)
+{
+    return h->limit;
+}
+
+size_t heap_block_bytes(size_t n)
+{
+    CHECK(n != 0);
+    if (n <= HEAP_SMALL_MAX) {
+        return class_bytes(class_of(n));
+    }
+    return ((n - 1) / HEAP_PAGE + 1) * HEAP_PAGE;
+}
