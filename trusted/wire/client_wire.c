@@ -21,8 +21,9 @@ static bool request_is_legal(const struct client_request *m)
 void client_request_encode_head(const struct client_request *m,
                                 uint8_t to[static CLIENT_REQUEST_HEAD_LEN])
 {
-    struct writer w = {.to = {.p = to, .n = CLIENT_REQUEST_HEAD_LEN}};
+    struct writer w = {.to.n = CLIENT_REQUEST_HEAD_LEN};
 
+    w.to.p = to;
     CHECK(request_is_legal(m));
     put_u8(&w, (uint8_t)m->op);
     put_u8(&w, 0);
@@ -62,8 +63,9 @@ static bool response_is_legal(const struct client_response *m)
 void client_response_encode_head(const struct client_response *m,
                                  uint8_t to[static CLIENT_RESPONSE_HEAD_LEN])
 {
-    struct writer w = {.to = {.p = to, .n = CLIENT_RESPONSE_HEAD_LEN}};
+    struct writer w = {.to.n = CLIENT_RESPONSE_HEAD_LEN};
 
+    w.to.p = to;
     CHECK(response_is_legal(m));
     put_u8(&w, (uint8_t)m->status);
     put_u8(&w, 0);

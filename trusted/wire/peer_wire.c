@@ -36,8 +36,9 @@ static bool ask_is_legal(const struct peer_ask *m)
 
 size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK_HEAD_MAX])
 {
-    struct writer w = {.to = {.p = to, .n = PEER_ASK_HEAD_MAX}};
+    struct writer w = {.to.n = PEER_ASK_HEAD_MAX};
 
+    w.to.p = to;
     CHECK(ask_is_legal(m));
     put_u8(&w, (uint8_t)m->kind);
     if (m->kind == PEER_APPLY) {

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Whatever decodes encodes to the very same bytes. */
+#include "common/check.h"
+#include "trusted/wire/peer_wire.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void ask(struct bytes in)
+{
+    uint8_t head[PEER_ASK_HEAD_MAX];
+    struct peer_ask m;
+    size_t n;
+
+    if (peer_ask_decode(in, &m) != OK) {
+        return;
+    }
+    n = peer_ask_encode_head(&m, head);
+    CHECK(n + m.key.n + m.value.n == in.n);
+    CHECK(memcmp(head, in.p, n) == 0);
+    CHECK(m.key.p == in.p + n);
+    CHECK(m.value.n == 0 || m.value.p == m.key.p + m.key.n);
+}
+
+static void answer(struct bytes in)
+{
+    static uint8_t to[1 << 16];
+    struct peer_answer m;
+    size_t n;
+
+    if (in.n > sizeof(to) || peer_answer_decode(in, &m) != OK) {
+        return;
+    }
+    CHECK(peer_answer_len(&m) == in.n);
+    CHECK(peer_answer_encode(&m, (struct mbytes){to, in.n}, &n) == OK);
+    CHECK(n == in.n && memcmp(to, in.p, n) == 0);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    ask((struct bytes){data, size});
+    answer((struct bytes){data, size});
+    return 0;
+}

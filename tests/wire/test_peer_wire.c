@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/wire/wire_test.h"
+#include "trusted/wire/peer_wire.h"
+
+/* ABD messages between replicas: the bytes that are a promise. */
+
+#define TAG_BYTES "\x08\x07\x06\x05\x04\x03\x02\x01\x0c\x0b\x0a\x09\x10\x0f\x0e\x0d"
+#define TAG_OF                                                                                     \
+    {                                                                                              \
+        .ts = UINT64_C(0x0102030405060708), .writer = 0x090a0b0c, .rmwc = 0x0d0e0f10               \
+    }
+#define KEY_OF                                                                                     \
+    {                                                                                              \
+        (const uint8_t *)"k\0", 2                                                                  \
+    }
+
+struct ask_case {
+    struct peer_ask m;
+    struct bytes golden;
+    bool open_end; /* may carry a value */
+};
+
+static const struct ask_case asks[] = {
+    {{.kind = PEER_QUERY, .key = KEY_OF}, {(const uint8_t *)"\x01\x02\x00k\0", 5}, false},
+    {{.kind = PEER_READ, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x02" TAG_BYTES "\x02\x00k\0", 21},
+     false},
+    {{.kind = PEER_APPLY, .tag = TAG_OF, .key = KEY_OF, .value = {(const uint8_t *)"vw", 2}},
+     {(const uint8_t *)"\x03\x00" TAG_BYTES "\x02\x00k\0vw", 24},
+     true},
+    {{.kind = PEER_APPLY, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x03\x00" TAG_BYTES "\x02\x00k\0", 22},
+     true},
+    {{.kind = PEER_APPLY, .tombstone = true, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x03\x01" TAG_BYTES "\x02\x00k\0", 22},
+     false},
+};
+
+struct answer_case {
+    struct peer_answer m;
+    struct bytes golden;
+    bool open_end;
+};
+
+static const struct answer_case answers[] = {
+    {{.kind = PEER_TAG, .tag = TAG_OF}, {(const uint8_t *)"\x01" TAG_BYTES, 17}, false},
+    {{.kind = PEER_HOLDS, .holds = PEER_HOLDS_SAME, .tag = TAG_OF},
+     {(const uint8_t *)"\x02\x01\x00" TAG_BYTES, 19},
+     false},
+    {{.kind = PEER_HOLDS, .holds = PEER_HOLDS_OLDER, .tag = TAG_OF},
+     {(const uint8_t *)"\x02\x02\x00" TAG_BYTES, 19},
+     false},
+    {{.kind = PEER_HOLDS,
+      .holds = PEER_HOLDS_NEWER,
+      .tag = TAG_OF,
+      .value = {(const uint8_t *)"value", 5}},
+     {(const uint8_t *)"\x02\x03\x00" TAG_BYTES "value", 24},
+     true},
+    {{.kind = PEER_HOLDS, .holds = PEER_HOLDS_NEWER, .tombstone = true, .tag = TAG_OF},
+     {(const uint8_t *)"\x02\x03\x01" TAG_BYTES, 19},
+     false},
+    {{.kind = PEER_HOLDS, .holds = PEER_HOLDS_DAMAGED, .tag = TAG_OF},
+     {(const uint8_t *)"\x02\x04\x00" TAG_BYTES, 19},
+     false},
+    {{.kind = PEER_APPLIED}, {(const uint8_t *)"\x03", 1}, false},
+    {{.kind = PEER_REFUSED, .err = ERR_EPOCH}, {(const uint8_t *)"\x04\x12", 2}, false},
+};
+
+enum { ASKS_N = sizeof(asks) / sizeof(asks[0]), ANSWERS_N = sizeof(answers) / sizeof(answers[0]) };
+
+static void ask_refused(const uint8_t *p, size_t n)
+{
+    uint8_t *copy = exact_copy(p, n);
+    struct peer_ask m, marker;
+
+    memset(&m, 0xa5, sizeof(m));
+    memset(&marker, 0xa5, sizeof(marker));
+    assert_int_equal(peer_ask_decode((struct bytes){copy, n}, &m), ERR_MALFORMED);
+    assert_memory_equal(&m, &marker, sizeof(m));
+    free(copy);
+}
+
+static void answer_refused(const uint8_t *p, size_t n)
+{
+    uint8_t *copy = exact_copy(p, n);
+    struct peer_answer m, marker;
+
+    memset(&m, 0xa5, sizeof(m));
+    memset(&marker, 0xa5, sizeof(marker));
+    assert_int_equal(peer_answer_decode((struct bytes){copy, n}, &m), ERR_MALFORMED);
+    assert_memory_equal(&m, &marker, sizeof(m));
+    free(copy);
+}
+
+static void test_ask_golden(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ASKS_N; i++) {
+        const struct peer_ask *want = &asks[i].m;
+        uint8_t head[PEER_ASK_HEAD_MAX];
+        size_t head_n = peer_ask_encode_head(want, head);
+        struct peer_ask got;
+
+        assert_int_equal(head_n + want->key.n + want->value.n, asks[i].golden.n);
+        assert_memory_equal(head, asks[i].golden.p, head_n);
+        assert_int_equal(peer_ask_decode(asks[i].golden, &got), OK);
+        assert_int_equal(got.kind, want->kind);
+        assert_int_equal(got.tombstone, want->tombstone);
+        assert_int_equal(tag_compare(got.tag, want->tag), 0);
+        assert_bytes(got.key, want->key);
+        assert_bytes(got.value, want->value);
+    }
+}
+
+static void test_answer_golden(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ANSWERS_N; i++) {
+        const struct peer_answer *want = &answers[i].m;
+        struct bytes golden = answers[i].golden;
+        uint8_t to[32];
+        size_t n = SIZE_MAX;
+        struct peer_answer got;
+
+        assert_int_equal(peer_answer_len(want), golden.n);
+        for (size_t room = 0; room < golden.n; room++) {
+            assert_int_equal(peer_answer_encode(want, (struct mbytes){to, room}, &n), ERR_TOO_BIG);
+            assert_true(n == SIZE_MAX);
+        }
+        assert_int_equal(peer_answer_encode(want, (struct mbytes){to, golden.n}, &n), OK);
+        assert_bytes((struct bytes){to, n}, golden);
+        assert_int_equal(peer_answer_decode(golden, &got), OK);
+        assert_int_equal(got.kind, want->kind);
+        assert_int_equal(got.holds, want->holds);
+        assert_int_equal(got.tombstone, want->tombstone);
+        assert_int_equal(got.err, want->err);
+        assert_int_equal(tag_compare(got.tag, want->tag), 0);
+        assert_bytes(got.value, want->value);
+    }
+}
+
+static void test_lengths(void **state)
+{
+    uint8_t longer[64];
+
+    (void)state;
+    for (size_t i = 0; i < ASKS_N; i++) {
+        size_t least = asks[i].golden.n - asks[i].m.value.n;
+
+        for (size_t n = 0; n < least; n++) {
+            ask_refused(asks[i].golden.p, n);
+        }
+        memset(longer, 0, sizeof(longer));
+        memcpy(longer, asks[i].golden.p, asks[i].golden.n);
+        for (size_t n = asks[i].golden.n + 1; !asks[i].open_end && n <= sizeof(longer); n++) {
+            ask_refused(longer, n);
+        }
+    }
+    for (size_t i = 0; i < ANSWERS_N; i++) {
+        size_t least = answers[i].golden.n - answers[i].m.value.n;
+
+        for (size_t n = 0; n < least; n++) {
+            answer_refused(answers[i].golden.p, n);
+        }
+        memset(longer, 0, sizeof(longer));
+        memcpy(longer, answers[i].golden.p, answers[i].golden.n);
+        for (size_t n = answers[i].golden.n + 1; !answers[i].open_end && n <= sizeof(longer); n++) {
+            answer_refused(longer, n);
+        }
+    }
+}
+
+static void test_unknown_kinds(void **state)
+{
+    uint8_t b[24] = {0};
+
+    (void)state;
+    for (unsigned kind = 0; kind < 256; kind++) {
+        b[0] = (uint8_t)kind;
+        if (kind == 0 || kind > PEER_APPLY) {
+            for (size_t n = 1; n <= sizeof(b); n++) {
+                ask_refused(b, n);
+            }
+        }
+        if (kind == 0 || kind > PEER_REFUSED) {
+            for (size_t n = 1; n <= sizeof(b); n++) {
+                answer_refused(b, n);
+            }
+        }
+    }
+}
+
+static void test_reserved_bits(void **state)
+{
+    uint8_t b[24];
+
+    (void)state;
+    memcpy(b, asks[3].golden.p, asks[3].golden.n);
+    for (unsigned flags = 2; flags < 256; flags++) {
+        b[1] = (uint8_t)flags;
+        ask_refused(b, asks[3].golden.n);
+    }
+    for (size_t i = 1; i <= 5; i++) { /* the HOLDS answers */
+        memcpy(b, answers[i].golden.p, answers[i].golden.n);
+        for (unsigned flags = 2; flags < 256; flags++) {
+            b[2] = (uint8_t)flags;
+            answer_refused(b, answers[i].golden.n);
+        }
+        if (answers[i].m.holds != PEER_HOLDS_NEWER) {
+            b[2] = PEER_FLAG_TOMBSTONE;
+            answer_refused(b, answers[i].golden.n);
+        }
+    }
+    memcpy(b, answers[1].golden.p, answers[1].golden.n);
+    for (unsigned holds = 0; holds < 256; holds++) {
+        if (holds < PEER_HOLDS_SAME || holds > PEER_HOLDS_DAMAGED) {
+            b[1] = (uint8_t)holds;
+            answer_refused(b, answers[1].golden.n);
+        }
+    }
+}
+
+static void test_refusal_needs_a_reason(void **state)
+{
+    uint8_t b[2] = {PEER_REFUSED, 0};
+
+    (void)state;
+    answer_refused(b, sizeof(b)); /* refused because of OK */
+    for (unsigned err = ERR_N; err < 256; err++) {
+        b[1] = (uint8_t)err;
+        answer_refused(b, sizeof(b));
+    }
+}
+
+static void test_key_limits(void **state)
+{
+    size_t n = 1 + 2 + KEY_MAX + 1;
+    uint8_t *b = calloc(1, n);
+    struct peer_ask m;
+
+    (void)state;
+    assert_non_null(b);
+    b[0] = PEER_QUERY;
+    ask_refused(b, 3); /* a key of nothing */
+    b[1] = KEY_MAX & 0xff;
+    b[2] = KEY_MAX >> 8;
+    assert_int_equal(peer_ask_decode((struct bytes){b, n - 1}, &m), OK);
+    assert_int_equal(m.key.n, KEY_MAX);
+    b[1]++;
+    ask_refused(b, n);
+    free(b);
+}
+
+static void test_value_limits(void **state)
+{
+    size_t n = PEER_ASK_HEAD_MAX + 1 + (size_t)VALUE_MAX + 1;
+    uint8_t *b = calloc(1, n);
+    struct peer_ask q;
+    struct peer_answer a;
+
+    (void)state;
+    assert_non_null(b);
+    b[0] = PEER_APPLY;
+    b[18] = 1; /* key length */
+    assert_int_equal(peer_ask_decode((struct bytes){b, n - 1}, &q), OK);
+    assert_int_equal(q.value.n, VALUE_MAX);
+    assert_int_equal(peer_ask_decode((struct bytes){b, n}, &q), ERR_MALFORMED);
+    b[18] = 0;
+    b[0] = PEER_HOLDS;
+    b[1] = PEER_HOLDS_NEWER;
+    n = PEER_HOLDS_HEAD_LEN + (size_t)VALUE_MAX;
+    assert_int_equal(peer_answer_decode((struct bytes){b, n}, &a), OK);
+    assert_int_equal(a.value.n, VALUE_MAX);
+    assert_int_equal(peer_answer_decode((struct bytes){b, n + 1}, &a), ERR_MALFORMED);
+    free(b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_ask_golden),    cmocka_unit_test(test_answer_golden),
+        cmocka_unit_test(test_lengths),       cmocka_unit_test(test_unknown_kinds),
+        cmocka_unit_test(test_reserved_bits), cmocka_unit_test(test_refusal_needs_a_reason),
+        cmocka_unit_test(test_key_limits),    cmocka_unit_test(test_value_limits),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
