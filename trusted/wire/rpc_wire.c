@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trusted/wire/rpc_wire.h"
+
+#include "common/check.h"
+
+RESULT rpc_header_decode(struct bytes datagram, struct rpc_header *ret, struct bytes *ret_clear,
+                         struct bytes *ret_sealed)
+{
+    struct reader r = {.rest = datagram};
+    struct rpc_header h;
+    uint8_t kind;
+    uint16_t zero;
+
+    /* RPC-2: a datagram longer than the largest permitted one is no more ours than a short one. */
+    if (datagram.n < RPC_HEADER_LEN + AEAD_TAG_LEN || datagram.n > DATAGRAM_MAX) {
+        return ERR_MALFORMED;
+    }
+    kind = get_u8(&r);
+    h.phase = get_u8(&r);
+    zero = get_u16(&r);
+    h.index = get_u32(&r);
+    h.number = get_u64(&r);
+    if (kind != (RPC_VERSION << 4 | RPC_TYPE_DATA) || h.phase > RPC_PHASE_MASK || zero != 0) {
+        return ERR_MALFORMED;
+    }
+    *ret = h;
+    *ret_clear = (struct bytes){.p = datagram.p, .n = RPC_HEADER_LEN};
+    *ret_sealed = r.rest;
+    return OK;
+}
+
+void rpc_header_encode(const struct rpc_header *h, uint8_t to[static RPC_HEADER_LEN])
+{
+    struct writer w = {.to = {.p = to, .n = RPC_HEADER_LEN}};
+
+    CHECK(h->phase <= RPC_PHASE_MASK);
+    put_u8(&w, RPC_VERSION << 4 | RPC_TYPE_DATA);
+    put_u8(&w, h->phase);
+    put_u16(&w, 0);
+    put_u32(&w, h->index);
+    put_u64(&w, h->number);
+}
+
+static void decode_body(struct reader *r, struct rpc_frame *f)
+{
+    uint16_t len = get_u16(r);
+
+    f->body = get_bytes(r, len);
+}
+
+/* RPC-6: a fragment is never empty and never reaches past its message. */
+static bool fragment_fits(const struct rpc_frame *f)
+{
+    return f->body.n != 0 && f->total <= MESSAGE_MAX && f->offset <= f->total &&
+           f->body.n <= f->total - f->offset;
+}
+
+static bool decode_fields(struct reader *r, struct rpc_frame *f)
+{
+    switch (f->kind) {
+    case RPC_FRAME_REQUEST:
+    case RPC_FRAME_RESPONSE:
+        decode_body(r, f);
+        return true;
+    case RPC_FRAME_REQ_FRAG:
+    case RPC_FRAME_RSP_FRAG:
+        f->total = get_u32(r);
+        f->offset = get_u32(r);
+        decode_body(r, f);
+        return fragment_fits(f);
+    case RPC_FRAME_FRAG_ACK:
+        f->code = get_u8(r);
+        f->offset = get_u32(r);
+        f->bits = get_u64(r);
+        return f->code == RPC_FRAME_REQ_FRAG || f->code == RPC_FRAME_RSP_FRAG;
+    case RPC_FRAME_WORKING:
+    case RPC_FRAME_PING:
+    case RPC_FRAME_PONG:
+    case RPC_FRAME_CLOSE:
+        return true;
+    }
+    return false;
+}
+
+RESULT rpc_frame_decode(struct reader *r, struct rpc_frame *ret)
+{
+    struct reader at = *r;
+    uint8_t kind = get_u8(&at);
+    struct rpc_frame f = {.kind = (enum rpc_frame_kind)kind};
+    bool good;
+
+    if (kind < RPC_FRAME_REQUEST || kind > RPC_FRAME_CLOSE) {
+        return ERR_MALFORMED;
+    }
+    if (kind <= RPC_FRAME_WORKING) {
+        f.slot = get_u16(&at);
+        f.seq = get_u32(&at);
+    } else if (kind == RPC_FRAME_CLOSE) {
+        f.code = get_u8(&at);
+    } else {
+        f.bits = get_u64(&at);
+    }
+    good = decode_fields(&at, &f);
+    if (!good || at.failed) {
+        return ERR_MALFORMED;
+    }
+    *r = at;
+    *ret = f;
+    return OK;
+}
+
+void rpc_frame_encode(struct writer *w, const struct rpc_frame *f)
+{
+    size_t start = w->len;
+
+    put_u8(w, (uint8_t)f->kind);
+    if (f->kind <= RPC_FRAME_WORKING) {
+        put_u16(w, f->slot);
+        put_u32(w, f->seq);
+    }
+    switch (f->kind) {
+    case RPC_FRAME_REQ_FRAG:
+    case RPC_FRAME_RSP_FRAG:
+        put_u32(w, f->total);
+        put_u32(w, f->offset);
+        /* fall through: both carry a counted body */
+        __attribute__((fallthrough));
+    case RPC_FRAME_REQUEST:
+    case RPC_FRAME_RESPONSE:
+        CHECK(f->body.n <= UINT16_MAX);
+        put_u16(w, (uint16_t)f->body.n);
+        put_bytes(w, f->body);
+        break;
+    case RPC_FRAME_FRAG_ACK:
+        put_u8(w, f->code);
+        put_u32(w, f->offset);
+        put_u64(w, f->bits);
+        break;
+    case RPC_FRAME_PING:
+    case RPC_FRAME_PONG:
+        put_u64(w, f->bits);
+        break;
+    case RPC_FRAME_CLOSE:
+        put_u8(w, f->code);
+        break;
+    case RPC_FRAME_WORKING:
+        break;
+    }
+    if (w->failed) {
+        w->len = start; /* never half a frame */
+    }
+}
