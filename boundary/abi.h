@@ -53,6 +53,7 @@ struct abi_poll {
     struct abi_packet tx[BURST_MAX];
     uint64_t wake_at_ns; /* call again by then even if nothing arrives; UINT64_MAX: never */
     uint32_t more;       /* non-zero: more is ready to send, call again at once */
+    uint32_t notify;     /* non-zero: a report is ready, wake the control thread */
 };
 
 /* What a shard gets at start. Regions are ordinary host memory, aligned to 64 bytes. */

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+/* avocadod: one replica. */
+#include "daemons/node.h"
+#include "trusted/port/port.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum exit_code {
+    EXIT_USAGE = 2,
+    EXIT_UNAVAILABLE = 3,
+    EXIT_REFUSED = 5,
+};
+
+enum {
+    IDENTITY_MAX = 64 << 10,
+};
+
+struct options {
+    const char *config, *ca, *arena_dir;
+    uint32_t node;
+    int identity_fd;
+    enum shard_loop_polling polling;
+};
+
+static const char help[] =
+    "Usage: avocadod --config FILE --ca FILE --node N --identity-fd FD [options]\n"
+    "\n"
+    "One replica of an Avocado cluster. `avocado up` starts replicas; run this by hand only to\n"
+    "supervise one yourself.\n"
+    "\n"
+    "  --config FILE        signed cluster configuration (its signature is FILE.sig)\n"
+    "  --ca FILE            certificate of the cluster's CA\n"
+    "  --node N             which member of the configuration this is\n"
+    "  --identity-fd FD     read certificate and private key (PEM) from this descriptor until its\n"
+    "                       end; the key is never on disk, so that an incarnation dies with its\n"
+    "                       process\n"
+    "  --poll adaptive|busy how to wait for packets (default adaptive)\n"
+    "  --arena-dir DIR      put the host memory arena in a file there (hugetlbfs, tmpfs);\n"
+    "                       default: anonymous memory\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit: 0 stopped in order, 2 usage or configuration, 3 ports or memory not to be had,\n"
+    "5 identity refused.\n";
+
+static int fail(enum exit_code code, const char *what)
+{
+    (void)fprintf(stderr, "avocadod: %s\n", what);
+    return (int)code;
+}
+
+static bool parse_number(const char *text, unsigned long max, unsigned long *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoul(text, &end, 10);
+    return errno == 0 && *end == 0 && end != text && text[0] != '-' && *ret <= max;
+}
+
+static bool set_option(int which, struct options *o)
+{
+    unsigned long n;
+
+    switch (which) {
+    case 'c':
+        o->config = optarg;
+        return true;
+    case 'a':
+        o->ca = optarg;
+        return true;
+    case 'd':
+        o->arena_dir = optarg;
+        return true;
+    case 'n':
+        if (!parse_number(optarg, UINT32_MAX, &n) || n == 0) {
+            return false;
+        }
+        o->node = (uint32_t)n;
+        return true;
+    case 'i':
+        if (!parse_number(optarg, 1 << 20, &n)) {
+            return false;
+        }
+        o->identity_fd = (int)n;
+        return true;
+    case 'p':
+        o->polling = strcmp(optarg, "busy") == 0 ? SHARD_LOOP_BUSY : SHARD_LOOP_ADAPTIVE;
+        return strcmp(optarg, "busy") == 0 || strcmp(optarg, "adaptive") == 0;
+    default:
+        return false;
+    }
+}
+
+/* 0: go on; otherwise the process ends with ret_code. */
+static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
+{
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"ca", required_argument, NULL, 'a'},
+                                          {"node", required_argument, NULL, 'n'},
+                                          {"identity-fd", required_argument, NULL, 'i'},
+                                          {"poll", required_argument, NULL, 'p'},
+                                          {"arena-dir", required_argument, NULL, 'd'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {NULL, 0, NULL, 0}};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+        if (c == 'h' || c == 'V') {
+            (void)fputs(c == 'h' ? help : "avocadod " AVOCADO_VERSION "\n", stdout);
+            *ret_code = 0;
+            return false;
+        }
+        if (c == '?') {
+            *ret_code = fail(EXIT_USAGE, "see `avocadod --help`");
+            return false;
+        }
+        if (!set_option(c, o)) {
+            (void)fprintf(stderr, "avocadod: bad value '%s'; see `avocadod --help`\n", optarg);
+            *ret_code = EXIT_USAGE;
+            return false;
+        }
+    }
+    if (optind != argc || o->config == NULL || o->ca == NULL || o->node == 0 ||
+        o->identity_fd < 0) {
+        *ret_code = fail(EXIT_USAGE, "--config, --ca, --node and --identity-fd are needed; see "
+                                     "`avocadod --help`");
+        return false;
+    }
+    return true;
+}
+
+/* Reads to the end of fd; the text is zero-terminated. -1: error or too long. */
+static ssize_t read_all(int fd, char *to, size_t room)
+{
+    size_t n = 0;
+
+    while (n < room - 1) {
+        ssize_t got = read(fd, to + n, room - 1 - n);
+
+        if (got == 0) {
+            to[n] = 0;
+            return (ssize_t)n;
+        }
+        if (got < 0 && errno != EINTR) {
+            return -1;
+        }
+        n += got > 0 ? (size_t)got : 0;
+    }
+    errno = E2BIG;
+    return -1;
+}
+
+static char *read_file(const char *path)
+{
+    char *text = malloc(IDENTITY_MAX);
+    FILE *f = fopen(path, "re");
+
+    if (f == NULL || text == NULL || read_all(fileno(f), text, IDENTITY_MAX) < 0) {
+        free(text);
+        text = NULL;
+    }
+    if (f != NULL) {
+        (void)fclose(f);
+    }
+    return text;
+}
+
+static RESULT load_identity(const struct options *o, struct identity **ret, struct explain *why)
+{
+    char *pem = malloc(IDENTITY_MAX);
+    char *ca = read_file(o->ca);
+    enum err err = ERR_IO;
+
+    if (ca == NULL) {
+        (void)snprintf(why->text, sizeof(why->text), "cannot read %s: %s", o->ca, strerror(errno));
+    } else if (pem == NULL || read_all(o->identity_fd, pem, IDENTITY_MAX) < 0) {
+        (void)snprintf(why->text, sizeof(why->text),
+                       "cannot read the identity from descriptor %d: %s", o->identity_fd,
+                       strerror(errno));
+    } else {
+        err = identity_from_pem(ca, pem, pem, (uint64_t)time(NULL), ret, why);
+    }
+    (void)close(o->identity_fd);
+    if (pem != NULL) {
+        wipe(pem, IDENTITY_MAX);
+    }
+    free(pem);
+    free(ca);
+    return err;
+}
+
+/* The certificate must be that of the member we were told to be, in this very configuration. */
+static bool find_self(const struct cluster *c, const struct identity *id, uint32_t node,
+                      uint8_t *ret_self, struct explain *why)
+{
+    const struct identity_name *name = identity_self(id);
+
+    for (uint8_t i = 0; i < c->members_n; i++) {
+        const struct cluster_member *m = &c->members[i];
+
+        if (m->node != node) {
+            continue;
+        }
+        if (name->role != ROLE_REPLICA || name->node != node ||
+            name->incarnation != m->incarnation || name->epoch != c->epoch ||
+            memcmp(name->cluster, c->id, CLUSTER_ID_LEN) != 0) {
+            (void)snprintf(why->text, sizeof(why->text),
+                           "the certificate is not for node %u, incarnation %u, epoch %llu of this "
+                           "cluster; issue a new identity for the present configuration",
+                           node, m->incarnation, (unsigned long long)c->epoch);
+            return false;
+        }
+        *ret_self = i;
+        return true;
+    }
+    (void)snprintf(why->text, sizeof(why->text), "node %u is not a member of this configuration",
+                   node);
+    return false;
+}
+
+static int run(const struct node_options *o)
+{
+    const struct cluster *c = o->cluster;
+    struct explain why;
+    struct node *node;
+    enum err err = node_start(o, &node, &why);
+
+    if (err != OK) {
+        return fail(EXIT_UNAVAILABLE, why.text);
+    }
+    node_log(
+        "info",
+        "avocadod %s: cluster %s, epoch %llu, node %u, incarnation %u, %u shards, AES-256-GCM by "
+        "%s",
+        AVOCADO_VERSION, c->name, (unsigned long long)c->epoch, c->members[o->self].node,
+        c->members[o->self].incarnation, c->shards, shard_aead_name(node->shards[0].shard));
+    if (!port_is_protected()) {
+        node_log("warning", "SOFTWARE, NOT PROTECTED: whoever administers this machine can read "
+                            "the data");
+    }
+    err = node_serve(node, &why);
+    node_stop(node);
+    return err == OK ? 0 : fail(EXIT_UNAVAILABLE, why.text);
+}
+
+int main(int argc, char **argv)
+{
+    struct options o = {.identity_fd = -1};
+    struct node_options n = {0};
+    struct cluster cluster;
+    struct identity *identity;
+    struct explain why;
+    int code = 0;
+
+    if (!parse_options(argc, argv, &o, &code)) {
+        return code;
+    }
+    port_harden();
+    (void)signal(SIGPIPE, SIG_IGN);
+    if (cluster_load(o.config, o.ca, &cluster, &why) != OK) {
+        return fail(EXIT_USAGE, why.text);
+    }
+    if (load_identity(&o, &identity, &why) != OK) {
+        return fail(EXIT_REFUSED, why.text);
+    }
+    if (find_self(&cluster, identity, o.node, &n.self, &why)) {
+        n.cluster = &cluster;
+        n.identity = identity;
+        n.polling = o.polling;
+        n.arena_dir = o.arena_dir;
+        code = run(&n);
+    } else {
+        code = fail(EXIT_REFUSED, why.text);
+    }
+    identity_free(identity);
+    return code;
+}

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemons/node.h"
+
+#include "host/run/clock.h"
+#include "trusted/port/port.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    POST_RETRY_US = 50,
+};
+
+/* A quorum read waits this long for the peer it asked before it asks another. */
+static const uint64_t HEDGE_NS = 2000000;
+
+void node_log(const char *level, const char *format, ...)
+{
+    char line[1024];
+    struct timespec ts;
+    struct tm tm;
+    va_list args;
+
+    (void)clock_gettime(CLOCK_REALTIME, &ts);
+    (void)gmtime_r(&ts.tv_sec, &tm);
+    va_start(args, format);
+    (void)vsnprintf(line, sizeof(line), format, args);
+    va_end(args);
+    (void)fprintf(stderr, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s %s\n", tm.tm_year + 1900,
+                  tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000,
+                  level, line);
+}
+
+void node_post(struct node *n, uint32_t shard, const struct shard_command *c)
+{
+    struct node_shard *s = &n->shards[shard];
+
+    while (!shard_post(s->shard, c)) {
+        shard_loop_wake(&s->loop);
+        (void)usleep(POST_RETRY_US);
+    }
+    shard_loop_wake(&s->loop);
+}
+
+static void poll_shard(void *shard, struct abi_poll *io)
+{
+    shard_poll(shard, io);
+}
+
+static RESULT open_memory(struct node_shard *s, const struct node_options *o, struct explain *why)
+{
+    const struct cluster *c = o->cluster;
+
+    s->memory_bytes = (size_t)(c->enclave_memory / c->shards) & ~(size_t)4095;
+    s->memory = port_memory_map(s->memory_bytes);
+    if (s->memory == NULL) {
+        (void)snprintf(why->text, sizeof(why->text),
+                       "cannot map %zu bytes of enclave memory: %s; lower `enclave_memory`",
+                       s->memory_bytes, strerror(errno));
+        return ERR_ENCLAVE_MEMORY;
+    }
+    return OK;
+}
+
+static RESULT open_arena(struct node *n, uint32_t i, struct explain *why)
+{
+    const struct node_options *o = &n->options;
+    uint64_t bytes = (o->cluster->host_memory / o->cluster->shards) & ~(uint64_t)4095;
+
+    if (arena_map(o->arena_dir, i, bytes, &n->shards[i].arena) != OK) {
+        (void)snprintf(why->text, sizeof(why->text),
+                       "cannot map %llu bytes of host memory%s%s: %s; lower `host_memory`",
+                       (unsigned long long)bytes, o->arena_dir == NULL ? "" : " in ",
+                       o->arena_dir == NULL ? "" : o->arena_dir, strerror(errno));
+        return ERR_HOST_MEMORY;
+    }
+    return OK;
+}
+
+static RESULT open_io(struct node *n, uint32_t i, struct explain *why)
+{
+    const struct cluster_member *m = &n->options.cluster->members[n->options.self];
+    uint16_t port = (uint16_t)(m->data_port + i);
+
+    if (pktio_udp_open(m->address, port, &n->shards[i].arena.regions, &n->shards[i].io) != OK) {
+        (void)snprintf(why->text, sizeof(why->text),
+                       "cannot open UDP port %s:%u: %s; free the port or configure another",
+                       m->address, port, strerror(errno));
+        return ERR_IO;
+    }
+    return OK;
+}
+
+static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
+{
+    const struct cluster *c = n->options.cluster;
+    struct node_shard *s = &n->shards[i];
+    struct shard_config config = {.shard = i,
+                                  .incarnation = c->members[n->options.self].incarnation,
+                                  .self = n->options.self,
+                                  .members_n = (uint8_t)c->members_n,
+                                  .datagram_bytes = c->datagram_bytes,
+                                  .value_max = c->value_max,
+                                  .sessions_max = RPC_SESSIONS_MAX,
+                                  .hedge_ns = HEDGE_NS};
+    enum err err;
+
+    TRY(open_memory(s, &n->options, why));
+    TRY(open_arena(n, i, why));
+    TRY(open_io(n, i, why));
+    config.memory = s->memory;
+    config.memory_bytes = s->memory_bytes;
+    config.regions = s->arena.regions;
+    err = shard_open(&config, &s->shard);
+    if (err != OK) {
+        (void)snprintf(
+            why->text, sizeof(why->text),
+            "cannot start shard %u: %s; %zu bytes of enclave memory per shard may be too few", i,
+            err_text(err), s->memory_bytes);
+        return err;
+    }
+    s->loop = (struct shard_loop){.shard = s->shard,
+                                  .poll = poll_shard,
+                                  .io = s->io,
+                                  .polling = n->options.polling,
+                                  .notify_fd = n->notify_fd};
+    if (shard_loop_start(&s->loop) != OK) {
+        (void)snprintf(why->text, sizeof(why->text), "cannot start the thread of shard %u: %s", i,
+                       strerror(errno));
+        return ERR_IO;
+    }
+    s->running = true;
+    return OK;
+}
+
+static void close_shard(struct node_shard *s)
+{
+    if (s->running) {
+        shard_loop_stop(&s->loop);
+    }
+    shard_close(s->shard);
+    if (s->io != NULL) {
+        s->io->ops->close(s->io);
+    }
+    if (s->arena.regions.arena != NULL) {
+        arena_unmap(&s->arena);
+    }
+    if (s->memory != NULL) {
+        port_memory_unmap(s->memory, s->memory_bytes);
+    }
+}
+
+RESULT node_start(const struct node_options *o, struct node **ret, struct explain *why)
+{
+    struct node *n = calloc(1, sizeof(*n));
+    enum err err = OK;
+
+    if (n == NULL) {
+        (void)snprintf(why->text, sizeof(why->text), "out of memory");
+        return ERR_ENCLAVE_MEMORY;
+    }
+    n->options = *o;
+    n->started_ns = clock_now_ns();
+    n->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    for (uint32_t i = 0; i < o->cluster->shards && err == OK; i++) {
+        n->shards_n++;
+        err = open_shard(n, i, why);
+    }
+    if (err != OK) {
+        node_stop(n);
+        return err;
+    }
+    *ret = n;
+    return OK;
+}
+
+void node_stop(struct node *n)
+{
+    if (n == NULL) {
+        return;
+    }
+    for (uint32_t i = 0; i < n->shards_n; i++) {
+        close_shard(&n->shards[i]);
+    }
+    if (n->notify_fd >= 0) {
+        (void)close(n->notify_fd);
+    }
+    free(n);
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef DAEMONS_NODE_H
+#define DAEMONS_NODE_H
+
+/*
+ * One replica process: W shards with a thread each, and the control thread (libevent) that owns
+ * TCP, TLS and the log. The composition root of the in-process mode: here, and only here, host and
+ * trusted code meet.
+ */
+
+#include "host/run/arena.h"
+#include "host/run/shard_loop.h"
+#include "trusted/config/cluster.h"
+#include "trusted/control/control.h"
+#include "trusted/shard/shard.h"
+
+struct event_base;
+
+struct node_options {
+    const struct cluster *cluster;
+    const struct identity *identity;
+    uint8_t self; /* our place among the members */
+    enum shard_loop_polling polling;
+    const char *arena_dir; /* NULL: memfd */
+};
+
+struct node_shard {
+    struct shard *shard;
+    struct shard_loop loop;
+    struct arena arena;
+    struct pktio *io;
+    void *memory;
+    size_t memory_bytes;
+    bool running;
+    struct replica_report report;
+    struct shard_host_counters host;
+};
+
+struct node {
+    struct node_options options;
+    uint64_t started_ns;
+    int notify_fd;
+    uint32_t shards_n;
+    struct node_shard shards[SHARDS_MAX];
+};
+
+/* Maps memory, opens sockets, starts threads. Whatever was opened is closed again on failure. */
+RESULT node_start(const struct node_options *o, struct node **ret, struct explain *why);
+void node_stop(struct node *n); /* wipes; NULL is allowed */
+
+/* Posts a command to a shard and wakes it. Waits while its ring is full: the shard always drains.
+ */
+void node_post(struct node *n, uint32_t shard, const struct shard_command *c);
+
+/* Serves control connections until SIGTERM or SIGINT. */
+RESULT node_serve(struct node *n, struct explain *why);
+
+/* The node's state as JSON (heap string, the caller frees); NULL: no memory. Uses the last reports.
+ */
+char *node_report_json(const struct node *n, const struct control *control);
+
+/* One line on stderr with time and level; never with a user's key or value. */
+__attribute__((format(printf, 2, 3))) void node_log(const char *level, const char *format, ...);
+
+#endif

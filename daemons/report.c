@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemons/node.h"
+#include "host/run/clock.h"
+#include "trusted/port/port.h"
+
+#include <jansson.h>
+
+struct field {
+    const char *name;
+    uint64_t value;
+};
+
+static void add_fields(json_t *to, const struct field *fields, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        (void)json_object_set_new(to, fields[i].name, json_integer((json_int_t)fields[i].value));
+    }
+}
+
+#define ADD_FIELDS(to, ...)                                                                        \
+    do {                                                                                           \
+        const struct field fields_[] = {__VA_ARGS__};                                              \
+        add_fields(to, fields_, sizeof(fields_) / sizeof(fields_[0]));                             \
+    } while (0)
+
+static json_t *rpc_json(const struct rpc_counters *c)
+{
+    json_t *o = json_object();
+
+    ADD_FIELDS(o, {"rx_packets", c->rx_packets}, {"rx_bytes", c->rx_bytes},
+               {"tx_packets", c->tx_packets}, {"tx_bytes", c->tx_bytes}, {"opened", c->opened},
+               {"malformed", c->malformed}, {"unknown_index", c->unknown_index},
+               {"replay_old", c->replay_old}, {"replay_dup", c->replay_dup},
+               {"auth_failed", c->auth_failed}, {"old_phase", c->old_phase},
+               {"frames_malformed", c->frames_malformed}, {"frames_stale", c->frames_stale},
+               {"frames_refused", c->frames_refused}, {"requests_in", c->requests_in},
+               {"requests_out", c->requests_out}, {"responses_in", c->responses_in},
+               {"responses_out", c->responses_out}, {"retransmits", c->retransmits},
+               {"duplicates_answered", c->duplicates_answered}, {"key_updates", c->key_updates},
+               {"sessions", c->sessions}, {"sessions_down", c->sessions_down},
+               {"no_memory", c->no_memory});
+    return o;
+}
+
+static json_t *abd_json(const struct abd_counters *c)
+{
+    json_t *o = json_object();
+
+    ADD_FIELDS(o, {"gets", c->gets}, {"puts", c->puts}, {"deletes", c->deletes},
+               {"reads_one_round", c->reads_one_round}, {"write_backs", c->write_backs},
+               {"hedges", c->hedges}, {"unavailable", c->unavailable},
+               {"indeterminate", c->indeterminate}, {"busy", c->busy},
+               {"refused_tags", c->refused_tags}, {"repairs", c->repairs},
+               {"repairs_failed", c->repairs_failed}, {"ops", c->ops});
+    return o;
+}
+
+static json_t *store_json(const struct store_stats *s)
+{
+    json_t *o = json_object();
+
+    ADD_FIELDS(o, {"keys", s->keys}, {"tombstones", s->tombstones}, {"value_bytes", s->value_bytes},
+               {"host_used", s->arena_used}, {"host_limit", s->arena_limit},
+               {"index_bytes", s->index_bytes}, {"integrity_failures", s->integrity_failures},
+               {"repairs", s->repairs});
+    return o;
+}
+
+static json_t *shard_json(const struct node_shard *s, uint32_t i)
+{
+    const struct pktio_counters *io = &s->io->counters; /* racy reads of statistics: harmless */
+    json_t *o = json_object();
+    json_t *host = json_object();
+
+    ADD_FIELDS(o, {"shard", i}, {"enclave_used", s->report.heap_used},
+               {"enclave_peak", s->report.heap_peak}, {"enclave_limit", s->report.heap_limit},
+               {"requests_refused", s->report.requests_refused});
+    ADD_FIELDS(host, {"bad_descriptors", s->host.bad_descriptors},
+               {"clock_backwards", s->host.clock_backwards}, {"rx_calls", io->rx_calls},
+               {"rx_packets", io->rx_packets}, {"rx_oversized", io->rx_oversized},
+               {"tx_calls", io->tx_calls}, {"tx_packets", io->tx_packets},
+               {"tx_dropped", io->tx_dropped}, {"sleeps", s->loop.sleeps},
+               {"spin_hits", s->loop.spin_hits});
+    (void)json_object_set_new(o, "aead", json_string(shard_aead_name(s->shard)));
+    (void)json_object_set_new(o, "store", store_json(&s->report.store));
+    (void)json_object_set_new(o, "abd", abd_json(&s->report.abd));
+    (void)json_object_set_new(o, "rpc", rpc_json(&s->report.rpc));
+    (void)json_object_set_new(o, "host", host);
+    return o;
+}
+
+static json_t *control_json(const struct control_counters *c)
+{
+    json_t *o = json_object();
+
+    ADD_FIELDS(o, {"accepted", c->accepted}, {"dialed", c->dialed},
+               {"handshakes_ok", c->handshakes_ok}, {"handshakes_failed", c->handshakes_failed},
+               {"refused", c->refused}, {"timed_out", c->timed_out}, {"sessions", c->sessions});
+    return o;
+}
+
+char *node_report_json(const struct node *n, const struct control *control)
+{
+    const struct cluster *c = n->options.cluster;
+    const struct cluster_member *m = &c->members[n->options.self];
+    uint8_t up = control_members_up(control);
+    json_t *o = json_object();
+    json_t *shards = json_array();
+    uint32_t up_n;
+    char *text;
+
+    for (uint32_t i = 0; i < n->shards_n; i++) {
+        up &= n->shards[i].report.members_up;
+        (void)json_array_append_new(shards, shard_json(&n->shards[i], i));
+    }
+    up_n = (uint32_t)__builtin_popcount(up);
+    ADD_FIELDS(o, {"node", m->node}, {"incarnation", m->incarnation}, {"epoch", c->epoch},
+               {"members", c->members_n}, {"members_up", up_n},
+               {"uptime_s", (clock_now_ns() - n->started_ns) / 1000000000U});
+    (void)json_object_set_new(o, "cluster", json_string(c->name));
+    (void)json_object_set_new(o, "version", json_string(AVOCADO_VERSION));
+    (void)json_object_set_new(o, "state",
+                              json_string(up_n > c->members_n / 2 ? "voting" : "no_majority"));
+    (void)json_object_set_new(o, "tee", json_string(port_tee()));
+    (void)json_object_set_new(o, "protected", json_boolean(port_is_protected()));
+    (void)json_object_set_new(o, "shards", shards);
+    (void)json_object_set_new(o, "control", control_json(control_counters(control)));
+    text = json_dumps(o, JSON_COMPACT);
+    json_decref(o);
+    return text;
+}

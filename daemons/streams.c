@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Sockets for the control machine: libevent moves bytes, the machine decides. */
+#include "daemons/node.h"
+#include "host/net/addr.h"
+#include "host/run/clock.h"
+#include "trusted/crypto/entropy.h"
+
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct server;
+
+struct stream {
+    struct stream *next;
+    struct server *server;
+    struct bufferevent *bev;
+    uint32_t id;
+    uint8_t member; /* while dialing */
+    bool dialing;
+    bool closing; /* the machine has forgotten it; goes when its output is written */
+};
+
+struct report_wait {
+    struct report_wait *next;
+    uint32_t stream;
+};
+
+struct server {
+    struct node *node;
+    struct control *control;
+    struct event_base *base;
+    struct evconnlistener *listener;
+    struct event *timer, *notify, *term, *interrupt;
+    struct stream *streams;
+    struct report_wait *asked;   /* wait for the next round of reports */
+    struct report_wait *waiting; /* wait for the round under way */
+    uint32_t reports_missing;    /* shards that have not answered this round */
+};
+
+static const uint64_t HANDSHAKE_TIMEOUT_NS = UINT64_C(5000000000);
+static const uint64_t REDIAL_NS = UINT64_C(200000000);
+
+static void drive(struct server *s);
+
+/* ---- streams ---- */
+
+static struct stream *stream_by_id(struct server *s, uint32_t id)
+{
+    for (struct stream *t = s->streams; t != NULL; t = t->next) {
+        if (t->id == id && !t->dialing && !t->closing) {
+            return t;
+        }
+    }
+    return NULL;
+}
+
+static void stream_free(struct stream *t)
+{
+    struct stream **at = &t->server->streams;
+
+    while (*at != t) {
+        at = &(*at)->next;
+    }
+    *at = t->next;
+    bufferevent_free(t->bev);
+    free(t);
+}
+
+static void on_read(struct bufferevent *bev, void *arg)
+{
+    struct stream *t = arg;
+    struct server *s = t->server;
+    struct evbuffer *in = bufferevent_get_input(bev);
+    uint8_t bytes[CONTROL_WRITE_MAX];
+    int n;
+
+    while ((n = evbuffer_remove(in, bytes, sizeof(bytes))) > 0) {
+        if (!t->closing) {
+            control_received(s->control, clock_now_ns(), t->id, (struct bytes){bytes, (size_t)n});
+        }
+    }
+    drive(s);
+}
+
+static void on_written(struct bufferevent *bev, void *arg)
+{
+    struct stream *t = arg;
+
+    (void)bev;
+    if (t->closing) {
+        stream_free(t);
+    }
+}
+
+static void on_event(struct bufferevent *bev, short what, void *arg)
+{
+    struct stream *t = arg;
+    struct server *s = t->server;
+    uint64_t now = clock_now_ns();
+
+    (void)bev;
+    if (t->dialing && (what & BEV_EVENT_CONNECTED) != 0) {
+        t->dialing = false;
+        if (control_dialed(s->control, now, t->member, &t->id) != OK) {
+            stream_free(t);
+        }
+    } else if (t->dialing) {
+        uint8_t member = t->member;
+
+        stream_free(t);
+        control_dial_failed(s->control, now, member);
+    } else {
+        uint32_t id = t->id;
+        bool closing = t->closing;
+
+        stream_free(t);
+        if (!closing) {
+            control_closed(s->control, now, id);
+        }
+    }
+    drive(s);
+}
+
+static struct stream *stream_new(struct server *s, evutil_socket_t fd)
+{
+    struct stream *t = calloc(1, sizeof(*t));
+    const int on = 1;
+
+    if (t == NULL) {
+        return NULL;
+    }
+    t->server = s;
+    t->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (t->bev == NULL) {
+        free(t);
+        return NULL;
+    }
+    if (fd >= 0) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    }
+    bufferevent_setcb(t->bev, on_read, on_written, on_event, t);
+    t->next = s->streams;
+    s->streams = t;
+    return t;
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
+                      int sa_len, void *arg)
+{
+    struct server *s = arg;
+    struct stream *t;
+
+    (void)listener;
+    (void)sa;
+    (void)sa_len;
+    t = stream_new(s, fd);
+    if (t == NULL) {
+        (void)close(fd);
+        return;
+    }
+    if (control_accepted(s->control, clock_now_ns(), &t->id) != OK) {
+        stream_free(t);
+        return;
+    }
+    (void)bufferevent_enable(t->bev, EV_READ | EV_WRITE);
+    drive(s);
+}
+
+static void dial(struct server *s, uint8_t member)
+{
+    const struct cluster_member *m = &s->node->options.cluster->members[member];
+    struct sockaddr_storage sa;
+    socklen_t sa_len;
+    struct stream *t = stream_new(s, -1);
+
+    if (t == NULL || !addr_parse(m->address, m->control_port, &sa, &sa_len)) {
+        if (t != NULL) {
+            stream_free(t);
+        }
+        control_dial_failed(s->control, clock_now_ns(), member);
+        return;
+    }
+    t->dialing = true;
+    t->member = member;
+    (void)bufferevent_enable(t->bev, EV_READ | EV_WRITE);
+    /* A failure here is reported through on_event, as a later one is. */
+    if (bufferevent_socket_connect(t->bev, (const struct sockaddr *)&sa, (int)sa_len) != 0) {
+        errno = 0;
+    }
+}
+
+/* ---- reports: one round at a time over all shards ---- */
+
+static void start_reports(struct server *s)
+{
+    const struct shard_command c = {.kind = SHARD_REPORT};
+
+    if (s->reports_missing > 0 || s->asked == NULL) {
+        return;
+    }
+    s->waiting = s->asked;
+    s->asked = NULL;
+    s->reports_missing = s->node->shards_n;
+    for (uint32_t i = 0; i < s->node->shards_n; i++) {
+        node_post(s->node, i, &c);
+    }
+}
+
+static void finish_reports(struct server *s)
+{
+    char *json = node_report_json(s->node, s->control);
+
+    while (s->waiting != NULL) {
+        struct report_wait *w = s->waiting;
+
+        s->waiting = w->next;
+        if (json != NULL) {
+            control_report(s->control, w->stream,
+                           (struct bytes){(const uint8_t *)json, strlen(json)});
+        }
+        free(w);
+    }
+    free(json);
+}
+
+static void on_notify(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    uint64_t n;
+
+    (void)what;
+    (void)!read(fd, &n, sizeof(n));
+    for (uint32_t i = 0; i < s->node->shards_n; i++) {
+        struct node_shard *sh = &s->node->shards[i];
+
+        if (shard_report(sh->shard, &sh->report, &sh->host)) {
+            s->reports_missing--;
+        }
+    }
+    if (s->reports_missing == 0 && s->waiting != NULL) {
+        finish_reports(s);
+        start_reports(s);
+        drive(s);
+    }
+}
+
+static void want_report(struct server *s, uint32_t stream)
+{
+    struct report_wait *w = calloc(1, sizeof(*w));
+
+    if (w != NULL) {
+        *w = (struct report_wait){.next = s->asked, .stream = stream};
+        s->asked = w;
+        start_reports(s);
+    }
+}
+
+/* ---- actions of the control machine ---- */
+
+static void open_session(struct server *s, struct control_action *a)
+{
+    struct shard_command c = {.kind = SHARD_SESSION_OPEN,
+                              .peer = a->role == ROLE_REPLICA ? REPLICA_PEER_MEMBER
+                                                              : REPLICA_PEER_CLIENT,
+                              .member = a->member,
+                              .params = a->params};
+
+    node_post(s->node, a->shard, &c);
+    wipe(&c, sizeof(c));
+    wipe(&a->params, sizeof(a->params));
+}
+
+static void act(struct server *s, struct control_action *a)
+{
+    struct shard_command c = {.kind = SHARD_SESSION_CLOSE, .index = a->index};
+    struct stream *t;
+
+    switch (a->kind) {
+    case CONTROL_ACT_WRITE:
+        t = stream_by_id(s, a->stream);
+        if (t != NULL) {
+            (void)bufferevent_write(t->bev, a->bytes.p, a->bytes.n);
+        }
+        break;
+    case CONTROL_ACT_CLOSE:
+        t = stream_by_id(s, a->stream);
+        if (t != NULL) {
+            t->closing = true;
+            if (evbuffer_get_length(bufferevent_get_output(t->bev)) == 0) {
+                stream_free(t);
+            }
+        }
+        break;
+    case CONTROL_ACT_DIAL:
+        dial(s, a->member);
+        break;
+    case CONTROL_ACT_SESSION_OPEN:
+        open_session(s, a);
+        break;
+    case CONTROL_ACT_SESSION_CLOSE:
+        node_post(s->node, a->shard, &c);
+        break;
+    case CONTROL_ACT_REPORT:
+        want_report(s, a->stream);
+        break;
+    case CONTROL_ACT_LOG:
+        node_log("info", "%s", a->why.text);
+        break;
+    }
+}
+
+/* Does what the machine asks for, then sets the timer to its next deadline. */
+static void drive(struct server *s)
+{
+    struct control_action a;
+    struct timeval in;
+    uint64_t at, now;
+
+    while (control_next(s->control, &a)) {
+        act(s, &a);
+    }
+    at = control_deadline(s->control);
+    if (at == UINT64_MAX) {
+        (void)evtimer_del(s->timer);
+        return;
+    }
+    now = clock_now_ns();
+    at = at > now ? at - now : 0;
+    in = (struct timeval){.tv_sec = (time_t)(at / 1000000000U),
+                          .tv_usec = (suseconds_t)(at % 1000000000U / 1000 + 1)};
+    (void)evtimer_add(s->timer, &in);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+
+    (void)fd;
+    (void)what;
+    control_tick(s->control, clock_now_ns());
+    drive(s);
+}
+
+static void on_signal(evutil_socket_t sig, short what, void *arg)
+{
+    struct server *s = arg;
+
+    (void)what;
+    node_log("info", "stopping on %s: the data of this replica is gone with it",
+             sig == SIGTERM ? "SIGTERM" : "SIGINT");
+    (void)event_base_loopbreak(s->base);
+}
+
+/* ---- life ---- */
+
+static RESULT open_events(struct server *s, struct explain *why)
+{
+    const struct cluster_member *m = &s->node->options.cluster->members[s->node->options.self];
+    struct sockaddr_storage sa;
+    socklen_t sa_len;
+
+    s->base = event_base_new();
+    if (s->base == NULL || !addr_parse(m->address, m->control_port, &sa, &sa_len)) {
+        (void)snprintf(why->text, sizeof(why->text), "cannot start the event loop");
+        return ERR_IO;
+    }
+    s->listener = evconnlistener_new_bind(
+        s->base, on_accept, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC,
+        -1, (const struct sockaddr *)&sa, (int)sa_len);
+    if (s->listener == NULL) {
+        (void)snprintf(why->text, sizeof(why->text),
+                       "cannot listen on TCP %s:%u: %s; free the port or configure another",
+                       m->address, m->control_port, strerror(errno));
+        return ERR_IO;
+    }
+    s->timer = evtimer_new(s->base, on_timer, s);
+    s->notify = event_new(s->base, s->node->notify_fd, EV_READ | EV_PERSIST, on_notify, s);
+    s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
+    s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
+    if (s->timer == NULL || s->notify == NULL || s->term == NULL || s->interrupt == NULL ||
+        event_add(s->notify, NULL) != 0 || evsignal_add(s->term, NULL) != 0 ||
+        evsignal_add(s->interrupt, NULL) != 0) {
+        (void)snprintf(why->text, sizeof(why->text), "cannot start the event loop");
+        return ERR_IO;
+    }
+    return OK;
+}
+
+static void close_events(struct server *s)
+{
+    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt};
+
+    while (s->streams != NULL) {
+        stream_free(s->streams);
+    }
+    for (size_t i = 0; i < sizeof(events) / sizeof(events[0]); i++) {
+        if (events[i] != NULL) {
+            event_free(events[i]);
+        }
+    }
+    if (s->listener != NULL) {
+        evconnlistener_free(s->listener);
+    }
+    if (s->base != NULL) {
+        event_base_free(s->base);
+    }
+    s->asked = s->asked == NULL ? s->waiting : s->asked;
+    while (s->asked != NULL) {
+        struct report_wait *w = s->asked;
+
+        s->asked = w->next;
+        free(w);
+    }
+}
+
+RESULT node_serve(struct node *n, struct explain *why)
+{
+    struct server s = {.node = n};
+    struct control_config config = {.cluster = n->options.cluster,
+                                    .identity = n->options.identity,
+                                    .handshake_timeout_ns = HANDSHAKE_TIMEOUT_NS,
+                                    .redial_ns = REDIAL_NS};
+    enum err err = open_events(&s, why);
+
+    entropy_fill(config.boot, sizeof(config.boot));
+    if (err == OK) {
+        err = control_init(&config, &s.control, why);
+    }
+    if (err == OK) {
+        const struct cluster_member *m = &n->options.cluster->members[n->options.self];
+
+        node_log("info", "ready: node %u listens on %s, TCP %u and UDP %u-%u", m->node, m->address,
+                 m->control_port, m->data_port, m->data_port + n->shards_n - 1);
+        control_tick(s.control, clock_now_ns());
+        drive(&s);
+        (void)event_base_dispatch(s.base);
+    }
+    close_events(&s);
+    control_fini(s.control);
+    return err;
+}

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef HOST_NET_PKTIO_H
+#define HOST_NET_PKTIO_H
+
+/*
+ * Packet I/O back-ends: bursts of UDP datagrams between a socket or NIC and the packet regions of
+ * one shard. Untrusted code; nothing here can do more harm than the network can.
+ */
+
+#include "boundary/abi.h"
+#include "common/result.h"
+
+struct pktio;
+
+struct pktio_counters {
+    uint64_t rx_packets, rx_calls, tx_packets, tx_calls, tx_dropped, rx_oversized;
+};
+
+struct pktio_ops {
+    /* Fills up to BURST_MAX descriptors and the rx region; returns how many. Never blocks. */
+    uint32_t (*rx)(struct pktio *p, struct abi_packet *to);
+    /* Sends n packets of the tx region. What the kernel refuses is dropped and counted: the RPC
+     * layer repeats it. Never blocks. */
+    void (*tx)(struct pktio *p, const struct abi_packet *packets, uint32_t n);
+    int (*fd)(const struct pktio *p); /* readable when rx has something */
+    void (*close)(struct pktio *p);
+};
+
+struct pktio {
+    const struct pktio_ops *ops;
+    struct pktio_counters counters;
+};
+
+/* Kernel UDP: recvmmsg and sendmmsg. `address` is an IPv4 or IPv6 literal. On failure IO and errno
+ * tells why. Free with ops->close. */
+RESULT pktio_udp_open(const char *address, uint16_t port, const struct abi_regions *regions,
+                      struct pktio **ret);
+
+#endif

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/run/shard_loop.h"
+
+#include "host/run/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    /* Sleeping and being woken costs about 5 us of CPU; spinning longer than that cannot pay. */
+    SPIN_NS = 5000,
+    GAP_MAX_NS = 1000000,
+};
+
+static void drain_wakes(struct shard_loop *l)
+{
+    uint64_t n;
+
+    (void)!read(l->wake_fd, &n, sizeof(n)); /* EAGAIN when nobody wrote: fine */
+}
+
+/* Sleeps until a packet, a wake, or `wake_at_ns`. */
+static void sleep_until(struct shard_loop *l, uint64_t wake_at_ns)
+{
+    struct epoll_event events[2];
+    uint64_t now = clock_now_ns();
+    struct timespec ts, *timeout = NULL;
+    int n;
+
+    if (wake_at_ns <= now) {
+        return;
+    }
+    if (wake_at_ns != UINT64_MAX) {
+        ts.tv_sec = (time_t)((wake_at_ns - now) / 1000000000U);
+        ts.tv_nsec = (long)((wake_at_ns - now) % 1000000000U);
+        timeout = &ts;
+    }
+    atomic_fetch_add_explicit(&l->sleeps, 1, memory_order_relaxed);
+    n = epoll_pwait2(l->epoll_fd, events, 2, timeout, NULL);
+    for (int i = 0; i < n; i++) {
+        if (events[i].data.fd == l->wake_fd) {
+            drain_wakes(l);
+        }
+    }
+}
+
+static void note_gap(struct shard_loop *l, uint64_t gap_ns)
+{
+    if (gap_ns > GAP_MAX_NS) {
+        gap_ns = GAP_MAX_NS;
+    }
+    l->gap_ns = (7 * l->gap_ns + gap_ns) / 8;
+}
+
+/* Nothing to do at the moment. With more pollers than cores the gap is long, because whoever would
+ * send to us waits for our core: then spinning stops by itself. */
+static void idle(struct shard_loop *l, uint64_t since_ns)
+{
+    struct abi_poll *b = &l->block;
+    bool spin = l->gap_ns < SPIN_NS;
+    uint64_t now;
+
+    do {
+        b->rx_n = l->io->ops->rx(l->io, b->rx);
+        now = clock_now_ns();
+        if (b->rx_n > 0) {
+            atomic_fetch_add_explicit(&l->spin_hits, 1, memory_order_relaxed);
+            note_gap(l, now - since_ns);
+            return;
+        }
+        if (l->polling == SHARD_LOOP_BUSY) {
+            return; /* commands and timers are looked at in every turn */
+        }
+    } while (spin && now - since_ns < SPIN_NS && now < b->wake_at_ns);
+    sleep_until(l, b->wake_at_ns);
+    note_gap(l, clock_now_ns() - since_ns);
+    b->rx_n = l->io->ops->rx(l->io, b->rx);
+}
+
+static void *run(void *self)
+{
+    struct shard_loop *l = self;
+    struct abi_poll *b = &l->block;
+
+    b->rx_n = 0;
+    while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
+        uint32_t rx_n = b->rx_n;
+
+        b->now_ns = clock_now_ns();
+        l->poll(l->shard, b);
+        if (b->tx_n > 0) {
+            l->io->ops->tx(l->io, b->tx, b->tx_n);
+        }
+        if (b->notify != 0 && l->notify_fd >= 0) {
+            uint64_t one = 1;
+
+            (void)!write(l->notify_fd, &one, sizeof(one));
+        }
+        if (b->more != 0 || rx_n == BURST_MAX) {
+            b->rx_n = l->io->ops->rx(l->io, b->rx);
+        } else {
+            idle(l, b->now_ns);
+        }
+    }
+    return NULL;
+}
+
+static RESULT watch(struct shard_loop *l, int fd)
+{
+    struct epoll_event e = {.events = EPOLLIN, .data = {.fd = fd}};
+
+    return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0 ? OK : ERR_IO;
+}
+
+RESULT shard_loop_start(struct shard_loop *l)
+{
+    l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    l->gap_ns = GAP_MAX_NS;
+    if (l->wake_fd < 0 || l->epoll_fd < 0) {
+        return ERR_IO;
+    }
+    TRY(watch(l, l->wake_fd));
+    TRY(watch(l, l->io->ops->fd(l->io)));
+    errno = pthread_create(&l->thread, NULL, run, l);
+    return errno == 0 ? OK : ERR_IO;
+}
+
+void shard_loop_wake(struct shard_loop *l)
+{
+    uint64_t one = 1;
+
+    (void)!write(l->wake_fd, &one, sizeof(one));
+}
+
+void shard_loop_stop(struct shard_loop *l)
+{
+    atomic_store(&l->stop, true);
+    shard_loop_wake(l);
+    (void)pthread_join(l->thread, NULL);
+    (void)close(l->wake_fd);
+    (void)close(l->epoll_fd);
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef HOST_RUN_SHARD_LOOP_H
+#define HOST_RUN_SHARD_LOOP_H
+
+/*
+ * One thread per shard: moves packets, calls into the trusted side, and waits when there is nothing
+ * to do. It knows the trusted side only as `poll`.
+ */
+
+#include "boundary/abi.h"
+#include "host/net/pktio.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+enum shard_loop_polling {
+    SHARD_LOOP_ADAPTIVE, /* spin while spinning pays, then sleep in epoll */
+    SHARD_LOOP_BUSY,     /* never sleep: one core per shard and nothing else on it */
+};
+
+struct shard_loop {
+    /* set by the caller before shard_loop_start */
+    void *shard;
+    void (*poll)(void *shard, struct abi_poll *io);
+    struct pktio *io;
+    enum shard_loop_polling polling;
+    int notify_fd; /* eventfd written when abi_poll.notify is set; -1: none */
+
+    /* the loop's own */
+    pthread_t thread;
+    int wake_fd, epoll_fd;
+    _Atomic bool stop;
+    uint64_t gap_ns; /* smoothed time between going idle and the next packet */
+    _Atomic uint64_t sleeps, spin_hits;
+    struct abi_poll block;
+};
+
+/* IO: a descriptor or the thread could not be made; errno tells. */
+RESULT shard_loop_start(struct shard_loop *l);
+/* Any thread: makes the loop poll soon. */
+void shard_loop_wake(struct shard_loop *l);
+/* Stops and joins; `io` is not closed. */
+void shard_loop_stop(struct shard_loop *l);
+
+#endif
