@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MIB = 1 << 20 };
+static const size_t MIB = (size_t)1 << 20;
 
 struct fixture {
     uint8_t *region;
@@ -148,7 +148,7 @@ static void test_random_use_against_a_shadow(void **state)
 
     (void)state;
     for (uint64_t seed = 1; seed <= 3; seed++) {
-        struct fixture f = open_heap(3 * MIB + (size_t)seed * 64);
+        struct fixture f = open_heap(3 * MIB + seed * 64);
         struct prng rng = {seed};
         size_t start = heap_used(f.h), expected = start, peak = start, refused = 0;
 

@@ -30,13 +30,15 @@ struct aead_key {
 /* The best implementation that this CPU runs: IPSEC_MB where it has AES and PCLMUL, else OPENSSL.
  */
 enum aead_impl aead_best(void);
-/* NULL only for an implementation that this build or CPU does not have, or out of memory. Start-up
- * only: may allocate with malloc. Not thread-safe to share: one struct aead per thread. */
+/* NULL only for an implementation that this build or CPU does not have or that fails a known-answer
+ * test, or out of memory. Start-up only: may allocate with malloc. Not thread-safe to share: one
+ * struct aead per thread. */
 struct aead *aead_open_impl(enum aead_impl impl);
 void aead_close_impl(struct aead *a); /* NULL is allowed */
 /* "ipsec-mb avx512-vaes", "openssl", ...; static storage. */
 const char *aead_name(const struct aead *a);
 
+/* A key works with every struct aead of the implementation that prepared it. */
 void aead_key_init(struct aead *a, struct aead_key *k, const struct secret *key);
 void aead_key_fini(struct aead *a, struct aead_key *k);
 
