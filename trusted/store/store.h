@@ -8,13 +8,14 @@
  *   enclave heap                          host arena (hostile: may change at any instant)
  *   ------------                          ----------
  *   ordered index: key, tag, length,  --> sealed value, padded to a size class
- *   place, seal counter
+ *   place
  *   arena's free lists and sizes
  *
  * A value is sealed with AES-256-GCM under a key that lives as long as this store, with a counter
- * that never repeats as nonce and (shard, key, tag, length) as associated data. The counter stays
- * inside, so a value that was flipped, swapped, truncated or rolled back does not open (STORE-n in
- * docs/protocol/store.md). Absent keys have the zero tag. A tombstone is an entry without a value.
+ * that never repeats as nonce and (shard, key, tag, length) as associated data. Tag and length stay
+ * inside and the tag of a key only rises, so a value that was flipped, swapped, truncated or rolled
+ * back does not open (STORE-4, STORE-8 in docs/protocol/store.md). Absent keys have the zero tag. A
+ * tombstone is an entry without a value.
  */
 
 #include "common/bytes.h"
@@ -44,9 +45,10 @@ struct store_stats {
     uint64_t keys; /* live */
     uint64_t tombstones;
     uint64_t value_bytes; /* plaintext bytes of live values */
-    uint64_t arena_used;  /* host bytes taken by sealed values, padding included */
+    uint64_t arena_used;  /* host bytes taken: padding and partly filled spans included */
     uint64_t arena_limit;
     uint64_t index_bytes; /* enclave bytes of the index, slack included */
+    uint64_t damaged;     /* entries whose value waits for repair */
     uint64_t integrity_failures;
     uint64_t repairs;
 };
@@ -61,8 +63,9 @@ RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret);
 
 /* Metadata and value. `to` needs room for the value: TOO_BIG otherwise, and then *ret is set all
  * the same, so that the caller can come back with ret->value_len bytes. NOT_FOUND when absent. A
- * tombstone is OK with value_len 0. INTEGRITY when the host's bytes do not authenticate: counted,
- * *ret set, `to` zeroed, the entry marked damaged until store_repair or a newer store_apply. */
+ * tombstone is OK with value_len 0. Bytes of `to` beyond the value may be overwritten. INTEGRITY
+ * when the host's bytes do not authenticate: counted, *ret set, the value's bytes of `to` zeroed,
+ * the entry marked damaged; it stays refused until store_repair or a newer store_apply. */
 RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct store_entry *ret);
 
 /* STORE-3: keeps (tag, value) iff tag is greater than what is held. OK also when it lost; then
@@ -71,8 +74,9 @@ RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct st
 RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombstone,
                    struct bytes value, bool *ret_applied);
 
-/* Puts a value back under the tag it is held with, after an integrity failure. MISMATCH when the
- * key is now held with another tag (nothing to repair). */
+/* Puts a value back under the tag it is held with, after an integrity failure; needs no memory. OK
+ * and nothing done when the entry is not damaged. MISMATCH when the key is now held with another
+ * tag (nothing to repair) or the value has another length than the one that was written. */
 RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct bytes value);
 
 /* The first key >= `from` (or > `from` when `after`), in bytewise order, tombstones included.

@@ -1,0 +1,326 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The store against a sorted array: STORE-1, STORE-3, STORE-10 and the contract of store.h. */
+#include "common/limits.h"
+#include "tests/store/fixture.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+enum { MODEL_VALUE_MAX = 70000, HEAP_BYTES = 64 << 20, ARENA_BYTES = 256 << 20 };
+
+static uint8_t value_buffer[VALUE_MAX + 8];
+static uint8_t read_buffer[VALUE_MAX + 1];
+
+struct run {
+    struct fixture f;
+    struct model m;
+    struct prng p;
+    uint8_t key[KEY_MAX];
+    size_t key_len;
+};
+
+static struct bytes run_key(struct run *r)
+{
+    return (struct bytes){r->key, r->key_len};
+}
+
+static struct tag draw_tag(struct prng *p)
+{
+    struct tag t = {.ts = prng_below(p, 12), .writer = (uint32_t)prng_below(p, 3)};
+
+    t.rmwc = (uint32_t)prng_below(p, 2);
+    if (prng_chance(p, 1, 200)) {
+        t = (struct tag){UINT64_MAX, UINT32_MAX, UINT32_MAX};
+    }
+    return t;
+}
+
+static void do_apply(struct run *r)
+{
+    bool tombstone = prng_chance(&r->p, 1, 6);
+    struct tag tag = draw_tag(&r->p);
+    struct bytes value = {value_buffer, tombstone ? 0 : draw_len(&r->p, MODEL_VALUE_MAX)};
+    bool applied;
+
+    draw_bytes(&r->p, value_buffer, value.n < 64 ? value.n : 64);
+    if (value.n > 64) {
+        draw_bytes(&r->p, value_buffer + value.n - 64, 64);
+    }
+    assert_int_equal(store_apply(r->f.store, run_key(r), tag, tombstone, value, &applied), OK);
+    assert_int_equal(applied, model_apply(&r->m, run_key(r), tag, tombstone, value));
+}
+
+static void do_read(struct run *r)
+{
+    const struct model_entry *e = model_find(&r->m, run_key(r));
+    struct store_entry found = {.value_len = 12345};
+    size_t room = prng_chance(&r->p, 1, 2) ? sizeof(read_buffer) : prng_below(&r->p, 600);
+    enum err err = store_read(r->f.store, run_key(r), (struct mbytes){read_buffer, room}, &found);
+
+    if (e == NULL) {
+        assert_int_equal(err, ERR_NOT_FOUND);
+        assert_int_equal(found.value_len, 12345);
+        return;
+    }
+    assert_int_equal(err, e->value_len > room ? ERR_TOO_BIG : OK);
+    assert_int_equal(tag_compare(found.tag, e->tag), 0);
+    assert_int_equal(found.tombstone, e->tombstone);
+    assert_int_equal(found.value_len, e->value_len);
+    if (err == OK) {
+        assert_memory_equal(read_buffer, e->value, e->value_len);
+    }
+}
+
+static void do_next(struct run *r)
+{
+    bool after = prng_chance(&r->p, 1, 2);
+    uint8_t key[KEY_MAX];
+    size_t key_len = 0;
+    struct store_entry found;
+    size_t from_len = prng_chance(&r->p, 1, 2) ? r->key_len : prng_below(&r->p, r->key_len + 1);
+    struct bytes from = {r->key, from_len};
+    const struct model_entry *e = model_next(&r->m, from, after);
+    enum err err =
+        store_next(r->f.store, from, after, (struct mbytes){key, sizeof(key)}, &key_len, &found);
+
+    if (e == NULL) {
+        assert_int_equal(err, ERR_NOT_FOUND);
+        return;
+    }
+    assert_int_equal(err, OK);
+    assert_int_equal(key_len, e->key_len);
+    assert_memory_equal(key, e->key, key_len);
+    assert_int_equal(tag_compare(found.tag, e->tag), 0);
+    assert_int_equal(found.value_len, e->value_len);
+    assert_int_equal(found.tombstone, e->tombstone);
+}
+
+static void run_seed(uint64_t seed, unsigned ops)
+{
+    struct run r = {.p = {seed}};
+
+    fixture_open(&r.f, &(struct fixture_options){HEAP_BYTES, ARENA_BYTES, 3, 7});
+    for (unsigned i = 0; i < ops; i++) {
+        r.key_len = draw_key(&r.p, r.key);
+        if (r.m.n > 0 && prng_chance(&r.p, 1, 2)) { /* a key that exists */
+            const struct model_entry *e = &r.m.entries[prng_below(&r.p, r.m.n)];
+
+            r.key_len = e->key_len;
+            memcpy(r.key, e->key, e->key_len);
+        }
+        switch (prng_below(&r.p, 4)) {
+        case 0:
+            do_read(&r);
+            break;
+        case 1:
+            do_next(&r);
+            break;
+        default:
+            do_apply(&r);
+            break;
+        }
+        if (i % (ops / 4) == 0) {
+            assert_true(model_equals(&r.m, r.f.store));
+        }
+    }
+    assert_true(model_equals(&r.m, r.f.store));
+    model_fini(&r.m);
+    assert_true(fixture_close(&r.f));
+}
+
+static void random_operations_agree_with_a_sorted_array(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 4; seed++) {
+        run_seed(seed, 12000);
+    }
+}
+
+static void check_len(struct fixture *f, uint32_t len, struct tag tag)
+{
+    struct bytes key = {(const uint8_t *)"k", 1};
+    struct bytes value = {value_buffer + len % 7, len};
+    struct store_entry e;
+    bool applied;
+
+    assert_int_equal(store_apply(f->store, key, tag, false, value, &applied), OK);
+    assert_true(applied);
+    read_buffer[len] = 0x5a;
+    assert_int_equal(store_read(f->store, key, (struct mbytes){read_buffer, len}, &e), OK);
+    assert_int_equal(e.value_len, len);
+    assert_memory_equal(read_buffer, value.p, len);
+    assert_int_equal(read_buffer[len], 0x5a); /* not a byte beyond */
+}
+
+/* Every length up to 600 and both sides of every border above, read back into a buffer of exactly
+ * its size. */
+static void values_of_every_class_come_back(void **state)
+{
+    struct fixture f;
+    struct prng p = {11};
+    uint64_t ts = 0;
+
+    (void)state;
+    fixture_open(&f, &(struct fixture_options){4 << 20, 64 << 20, 0, 1});
+    draw_bytes(&p, value_buffer, sizeof(value_buffer));
+    for (uint32_t len = 0; len < 600; len++) {
+        check_len(&f, len, (struct tag){.ts = ++ts});
+    }
+    for (uint32_t power = 512; power < VALUE_MAX; power *= 2) {
+        for (uint32_t border = power + power / 8; border <= 2 * power; border += power / 8) {
+            check_len(&f, border - 1, (struct tag){.ts = ++ts});
+            check_len(&f, border, (struct tag){.ts = ++ts});
+            if (border < VALUE_MAX) {
+                check_len(&f, border + 1, (struct tag){.ts = ++ts});
+            }
+        }
+    }
+    assert_true(fixture_close(&f));
+}
+
+static void number_key(uint64_t i, uint8_t to[static 16])
+{
+    memcpy(to, "key:", 4);
+    for (int d = 15; d >= 4; d--) {
+        to[d] = (uint8_t)('0' + i % 10);
+        i /= 10;
+    }
+}
+
+/* Keys that arrive in order, in reverse, and scattered: all found, listed in order. */
+static void trees_of_any_history_list_their_keys_in_order(void **state)
+{
+    enum { N = 60000 };
+
+    (void)state;
+    for (unsigned history = 0; history < 3; history++) {
+        struct fixture f;
+        uint8_t key[16];
+        uint8_t got[KEY_MAX];
+        size_t got_len = 0;
+        struct store_entry e;
+        bool applied;
+
+        fixture_open(&f, &(struct fixture_options){HEAP_BYTES, 1 << 20, 0, 1});
+        for (uint64_t i = 0; i < N; i++) {
+            uint64_t k = history == 0 ? i : history == 1 ? N - 1 - i : i * 7919 % N;
+
+            number_key(k, key);
+            assert_int_equal(store_apply(f.store, (struct bytes){key, sizeof(key)},
+                                         (struct tag){.ts = k + 1}, false, (struct bytes){0},
+                                         &applied),
+                             OK);
+        }
+        for (uint64_t i = 0; i < N; i++) {
+            assert_int_equal(store_next(f.store, (struct bytes){got, got_len}, true,
+                                        (struct mbytes){got, sizeof(got)}, &got_len, &e),
+                             OK);
+            number_key(i, key);
+            assert_int_equal(got_len, sizeof(key));
+            assert_memory_equal(got, key, sizeof(key));
+            assert_int_equal(e.tag.ts, i + 1);
+        }
+        assert_true(fixture_close(&f));
+    }
+}
+
+static void a_losing_apply_changes_nothing(void **state)
+{
+    struct fixture f;
+    struct bytes key = {(const uint8_t *)"k", 1};
+    struct store_entry e;
+    bool applied;
+
+    (void)state;
+    fixture_open(&f, &(struct fixture_options){4 << 20, 1 << 20, 0, 1});
+    /* The zero tag is what an absent key has: it is greater than nothing. */
+    assert_int_equal(store_apply(f.store, key, (struct tag){0}, false,
+                                 (struct bytes){(const uint8_t *)"z", 1}, &applied),
+                     OK);
+    assert_false(applied);
+    assert_int_equal(store_find(f.store, key, &e), ERR_NOT_FOUND);
+
+    assert_int_equal(store_apply(f.store, key, (struct tag){5, 2, 1}, false,
+                                 (struct bytes){(const uint8_t *)"new", 3}, &applied),
+                     OK);
+    assert_true(applied);
+    const struct tag losers[] = {{5, 2, 1}, {5, 2, 0}, {5, 1, 9}, {4, 9, 9}};
+
+    for (size_t i = 0; i < sizeof(losers) / sizeof(losers[0]); i++) {
+        assert_int_equal(store_apply(f.store, key, losers[i], i % 2 == 0,
+                                     (struct bytes){(const uint8_t *)"old", i % 2 == 0 ? 0 : 3},
+                                     &applied),
+                         OK);
+        assert_false(applied);
+        assert_int_equal(store_read(f.store, key, (struct mbytes){read_buffer, 3}, &e), OK);
+        assert_memory_equal(read_buffer, "new", 3);
+        assert_int_equal(e.tag.rmwc, 1);
+    }
+    assert_true(fixture_close(&f));
+}
+
+static void repair_is_for_damage_under_the_same_tag(void **state)
+{
+    struct fixture f;
+    struct bytes key = {(const uint8_t *)"key", 3};
+    struct bytes value = {(const uint8_t *)"value", 5};
+    struct tag tag = {3, 1, 0};
+    struct store_entry e;
+    struct store_stats stats;
+    bool applied;
+
+    (void)state;
+    fixture_open(&f, &(struct fixture_options){4 << 20, 1 << 20, 0, 1});
+    assert_int_equal(store_repair(f.store, key, tag, value), ERR_MISMATCH); /* absent */
+    assert_int_equal(store_apply(f.store, key, tag, false, value, &applied), OK);
+    assert_int_equal(store_repair(f.store, key, tag, value), OK); /* nothing to do */
+    store_stats(f.store, &stats);
+    assert_int_equal(stats.repairs, 0);
+
+    memset(f.arena, 0, f.arena_bytes);
+    assert_int_equal(store_read(f.store, key, (struct mbytes){read_buffer, 64}, &e), ERR_INTEGRITY);
+    assert_int_equal(e.value_len, 5);
+    assert_int_equal(store_repair(f.store, key, (struct tag){2, 1, 0}, value), ERR_MISMATCH);
+    assert_int_equal(store_repair(f.store, key, (struct tag){4, 1, 0}, value), ERR_MISMATCH);
+    assert_int_equal(store_repair(f.store, key, tag, (struct bytes){value.p, 4}), ERR_MISMATCH);
+    assert_int_equal(store_read(f.store, key, (struct mbytes){read_buffer, 64}, &e), ERR_INTEGRITY);
+    store_stats(f.store, &stats);
+    assert_int_equal(stats.integrity_failures, 1); /* one value was damaged, read it who may */
+    assert_int_equal(stats.damaged, 1);
+    assert_int_equal(stats.repairs, 0);
+
+    assert_int_equal(store_repair(f.store, key, tag, value), OK);
+    assert_int_equal(store_read(f.store, key, (struct mbytes){read_buffer, 64}, &e), OK);
+    assert_memory_equal(read_buffer, "value", 5);
+    assert_int_equal(tag_compare(e.tag, tag), 0);
+    store_stats(f.store, &stats);
+    assert_int_equal(stats.damaged, 0);
+    assert_int_equal(stats.repairs, 1);
+
+    /* A newer write is as good as a repair. */
+    memset(f.arena, 0, f.arena_bytes);
+    assert_int_equal(store_read(f.store, key, (struct mbytes){read_buffer, 64}, &e), ERR_INTEGRITY);
+    tag.ts++;
+    assert_int_equal(store_apply(f.store, key, tag, false, value, &applied), OK);
+    assert_int_equal(store_read(f.store, key, (struct mbytes){read_buffer, 64}, &e), OK);
+    store_stats(f.store, &stats);
+    assert_int_equal(stats.damaged, 0);
+    assert_int_equal(stats.integrity_failures, 2);
+    assert_true(fixture_close(&f));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(random_operations_agree_with_a_sorted_array),
+        cmocka_unit_test(values_of_every_class_come_back),
+        cmocka_unit_test(trees_of_any_history_list_their_keys_in_order),
+        cmocka_unit_test(a_losing_apply_changes_nothing),
+        cmocka_unit_test(repair_is_for_damage_under_the_same_tag),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_STORE_STORE_ARENA_H
+#define TRUSTED_STORE_STORE_ARENA_H
+
+/*
+ * Allocator of host memory whose whole state lies in the enclave heap: what the host does to the
+ * arena can damage values, never this (STORE-9). It hands out places, not pointers.
+ *
+ *   arena   | span 64 KiB | span 64 KiB | ...              one word of `free_pages` each
+ *   span    | slot | slot | slot | ... | rest |            blocks of one class, one bit each; or
+ *           | page 1 KiB | page | ... 64 of them           runs of pages, which may cross spans
+ *
+ * Blocks of up to STORE_SLOT_MAX bytes share spans by class and take O(1); larger ones take runs of
+ * pages, found by a scan of 64 pages a step that begins where the last one ended. A span whose
+ * last slot is given back becomes 64 free pages again. Nothing here remembers one block's size:
+ * the caller gives it back.
+ */
+
+#include "common/result.h"
+#include "trusted/mem/heap.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    STORE_UNIT = 8, /* bytes that one step of a place stands for */
+    STORE_PAGE = 1024,
+    STORE_SPAN = 64 * STORE_PAGE,
+    STORE_PADDED_SLOT_MAX = 8192, /* larger padded values take runs of pages */
+    STORE_SLOT_CLASSES = 56,
+    STORE_BLOCK_EXTRA = 24, /* counter and one authentication tag */
+};
+
+/* Places are 32 bits wide; host memory beyond this is not used. */
+static const uint64_t STORE_ARENA_MAX = (uint64_t)STORE_UNIT << 32;
+
+struct store_arena {
+    struct heap *heap;
+    uint8_t *base;        /* host memory */
+    uint32_t spans_n;     /* the last one may be partial */
+    uint32_t cursor;      /* word in which the next search for a run begins */
+    uint32_t hopeless;    /* no run of this many pages exists since the last give; 0: unknown */
+    uint64_t pages_n;     /* usable */
+    uint64_t pages_taken; /* by spans of slots and by runs */
+    uint64_t *free_pages; /* per span: bit i says that page i is free */
+    uint64_t *free_spans; /* bit i says that free_pages[i] is all ones */
+    uint32_t *span_at;    /* per span: reference to struct span, 0 when it holds no slots */
+    uint32_t partial[STORE_SLOT_CLASSES]; /* spans of the class that have a free slot */
+};
+
+/* The length that a value of n bytes is padded to before it is sealed; 0 for 0. STORE-7. */
+uint32_t store_padded(uint32_t n);
+
+/* ENCLAVE_MEMORY when the heap cannot hold the tables. */
+RESULT store_arena_init(struct store_arena *a, struct heap *heap, uint8_t *base, uint64_t bytes);
+/* Gives everything back to the heap, spans still in use included. */
+void store_arena_fini(struct store_arena *a);
+
+/* A place of `block` bytes (a multiple of STORE_UNIT) for a value padded to `padded`. HOST_MEMORY
+ * when the arena, ENCLAVE_MEMORY when the heap has no room. */
+RESULT store_arena_take(struct store_arena *a, uint32_t padded, uint32_t block,
+                        uint32_t *ret_place);
+void store_arena_give(struct store_arena *a, uint32_t place, uint32_t block);
+/* Makes a place of `was` bytes hold one block of `block` bytes instead, if that fits; needs no
+ * memory. False, and nothing changed, if not. */
+bool store_arena_reuse(struct store_arena *a, uint32_t place, uint32_t was, uint32_t block);
+
+static inline uint8_t *store_arena_at(const struct store_arena *a, uint32_t place)
+{
+    return a->base + (uint64_t)place * STORE_UNIT;
+}
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_STORE_STORE_INDEX_H
+#define TRUSTED_STORE_STORE_INDEX_H
+
+/*
+ * The ordered index of one shard: a B+tree in the enclave heap (STORE-1, STORE-2; store_node.h
+ * draws a node). All leaves lie at one depth; nodes are never empty except the only leaf of an
+ * empty tree. Keys are added and never removed; what a key is held with is changed in its record.
+ *
+ * An insertion builds every node that it needs aside and links them with one write at the end, so
+ * that running out of memory half-way leaves the tree as it was.
+ */
+
+#include "common/result.h"
+#include "trusted/mem/heap.h"
+#include "trusted/store/store_node.h"
+#include "trusted/wire/tag.h"
+
+enum {
+    STORE_NODE_SOFT = 2048,  /* nodes are split beyond this, */
+    STORE_NODE_MAX = 4096,   /* or beyond this when they have few, long keys */
+    STORE_NODE_ENTRIES = 16, /* what "few" is */
+    STORE_DEPTH_MAX = 32,
+};
+
+/* What is known of a key. Kept unaligned in a leaf's cell: loaded and stored as a whole. */
+struct store_record {
+    uint64_t ts;
+    uint32_t writer;
+    uint32_t rmwc;
+    uint32_t place; /* of the sealed value, when length is not 0 */
+    uint32_t value; /* length in the low 25 bits, then flags */
+};
+
+enum {
+    STORE_VALUE_LEN_MASK = (1 << 25) - 1,
+    STORE_TOMBSTONE = 1 << 25,
+    STORE_DAMAGED = 1 << 26,
+};
+
+struct store_index {
+    struct heap *heap;
+    uint32_t root;
+    uint32_t depth; /* inner levels above the leaves */
+    uint64_t bytes; /* of heap that nodes take */
+};
+
+/* From the root ([0]) to a leaf ([depth]): the node, and the entry before which the key belongs
+ * (inner nodes: the number of separators not above the key). Valid until the next insertion. */
+struct store_path {
+    struct {
+        struct store_node *node;
+        uint32_t at;
+    } level[STORE_DEPTH_MAX + 1];
+};
+
+/* ENCLAVE_MEMORY when the heap cannot hold one node. */
+RESULT store_index_init(struct store_index *x, struct heap *heap);
+void store_index_fini(struct store_index *x);
+
+/* The payload of the key's entry; NULL if there is none. */
+uint8_t *store_index_find(const struct store_index *x, struct bytes key);
+/* The same, and the way there. */
+uint8_t *store_index_seek(const struct store_index *x, struct bytes key, struct store_path *ret);
+/* Adds a key that store_index_seek did not find, by the way that it returned. ENCLAVE_MEMORY:
+ * nothing changed. */
+RESULT store_index_insert(struct store_index *x, const struct store_path *path, struct bytes key,
+                          const struct store_record *record);
+/* The payload of the first key >= from (> from when `after`), NULL at the end. Writes the key to
+ * `to`, which has KEY_MAX bytes of room. */
+const uint8_t *store_index_next(const struct store_index *x, struct bytes from, bool after,
+                                uint8_t *to, size_t *ret_key_len);
+
+static inline struct store_record store_record_load(const uint8_t *payload)
+{
+    struct store_record r;
+
+    memcpy(&r, payload, sizeof(r));
+    return r;
+}
+
+static inline void store_record_save(uint8_t *payload, const struct store_record *r)
+{
+    memcpy(payload, r, sizeof(*r));
+}
+
+_Static_assert(sizeof(struct store_record) == STORE_RECORD_LEN, "no padding");
+
+#endif
