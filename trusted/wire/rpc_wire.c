@@ -109,42 +109,37 @@ RESULT rpc_frame_decode(struct reader *r, struct rpc_frame *ret)
     return OK;
 }
 
-void rpc_frame_encode(struct writer *w, const struct rpc_frame *f)
+static void encode_short(struct writer *w, const struct rpc_frame *f)
 {
-    size_t start = w->len;
-
     put_u8(w, (uint8_t)f->kind);
     if (f->kind <= RPC_FRAME_WORKING) {
         put_u16(w, f->slot);
         put_u32(w, f->seq);
     }
-    switch (f->kind) {
-    case RPC_FRAME_REQ_FRAG:
-    case RPC_FRAME_RSP_FRAG:
-        put_u32(w, f->total);
+    if (f->kind == RPC_FRAME_FRAG_ACK) {
+        put_u8(w, f->code);
         put_u32(w, f->offset);
-        /* fall through: both carry a counted body */
-        __attribute__((fallthrough));
-    case RPC_FRAME_REQUEST:
-    case RPC_FRAME_RESPONSE:
-        CHECK(f->body.n <= UINT16_MAX);
-        put_u16(w, (uint16_t)f->body.n);
+        put_u64(w, f->bits);
+    } else if (f->kind == RPC_FRAME_PING || f->kind == RPC_FRAME_PONG) {
+        put_u64(w, f->bits);
+    } else if (f->kind == RPC_FRAME_CLOSE) {
+        put_u8(w, f->code);
+    }
+}
+
+void rpc_frame_encode(struct writer *w, const struct rpc_frame *f)
+{
+    size_t start = w->len;
+
+    CHECK(f->body.n <= UINT16_MAX);
+    if (f->kind == RPC_FRAME_REQUEST || f->kind == RPC_FRAME_RESPONSE) {
+        put_rpc_message(w, f->kind, f->slot, f->seq, (uint16_t)f->body.n);
         put_bytes(w, f->body);
-        break;
-    case RPC_FRAME_FRAG_ACK:
-        put_u8(w, f->code);
-        put_u32(w, f->offset);
-        put_u64(w, f->bits);
-        break;
-    case RPC_FRAME_PING:
-    case RPC_FRAME_PONG:
-        put_u64(w, f->bits);
-        break;
-    case RPC_FRAME_CLOSE:
-        put_u8(w, f->code);
-        break;
-    case RPC_FRAME_WORKING:
-        break;
+    } else if (f->kind == RPC_FRAME_REQ_FRAG || f->kind == RPC_FRAME_RSP_FRAG) {
+        put_rpc_fragment(w, f, (uint16_t)f->body.n);
+        put_bytes(w, f->body);
+    } else {
+        encode_short(w, f);
     }
     if (w->failed) {
         w->len = start; /* never half a frame */

@@ -86,7 +86,29 @@ void rpc_header_encode(const struct rpc_header *h, uint8_t to[static RPC_HEADER_
  * datagram. Checks shape and constant limits only (total <= MESSAGE_MAX, offset + len <= total, len
  * > 0 for a fragment); what a slot or a sequence number may be is the session's business. */
 RESULT rpc_frame_decode(struct reader *r, struct rpc_frame *ret);
-/* Appends one frame. The writer fails when it does not fit. */
+/* Appends one frame. The writer fails when it does not fit, and nothing is appended then. */
 void rpc_frame_encode(struct writer *w, const struct rpc_frame *f);
+
+/* The bytes of a REQUEST or RESPONSE before its body of `len` bytes, which the caller appends: a
+ * body is gathered from pieces straight into the datagram. */
+static inline void put_rpc_message(struct writer *w, enum rpc_frame_kind kind, uint16_t slot,
+                                   uint32_t seq, uint16_t len)
+{
+    put_u8(w, (uint8_t)kind);
+    put_u16(w, slot);
+    put_u32(w, seq);
+    put_u16(w, len);
+}
+
+/* The same for a REQ_FRAG or RSP_FRAG: everything of *f but its body, of `len` bytes. */
+static inline void put_rpc_fragment(struct writer *w, const struct rpc_frame *f, uint16_t len)
+{
+    put_u8(w, (uint8_t)f->kind);
+    put_u16(w, f->slot);
+    put_u32(w, f->seq);
+    put_u32(w, f->total);
+    put_u32(w, f->offset);
+    put_u16(w, len);
+}
 
 #endif

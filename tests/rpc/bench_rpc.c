@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Not a test: how fast two endpoints in one process talk. bench_rpc [seconds] */
+#include "trusted/rpc/rpc.h"
+#include "trusted/wire/rpc_wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct end {
+    struct rpc *rpc;
+    struct heap *heap;
+    void *region;
+    uint32_t index;
+};
+
+struct bench {
+    struct aead *aead;
+    struct end a, b;
+    uint8_t packet[DATAGRAM_MAX];
+    size_t ask_bytes, answer_bytes;
+    const uint8_t *value;
+    uint64_t done, bytes;
+    uint64_t due; /* calls to make */
+};
+
+static uint64_t now(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
+static void need(bool ok, const char *what)
+{
+    if (!ok) {
+        (void)fprintf(stderr, "bench_rpc: %s\n", what);
+        exit(1);
+    }
+}
+
+static void end_start(struct bench *b, struct end *e, uint32_t datagram_bytes)
+{
+    size_t bytes = (size_t)256 << 20;
+    struct rpc_config c = {.aead = b->aead,
+                           .sessions_max = 8,
+                           .datagram_bytes = datagram_bytes,
+                           .message_max = 2 << 20};
+
+    e->region = aligned_alloc(64, bytes);
+    need(e->region != NULL, "memory");
+    memset(e->region, 0, bytes);
+    need(heap_init(e->region, bytes, &e->heap) == OK, "heap");
+    c.heap = e->heap;
+    need(rpc_init(&c, &e->rpc) == OK, "rpc");
+}
+
+static void start(struct bench *b, uint32_t datagram_bytes)
+{
+    struct rpc_session_params p = {
+        .slots = RPC_SLOTS_PEER, .replay_bits = REPLAY_BITS_PEER, .addr = {.family = 4, .port = 1}};
+    struct rpc_session_params q = p;
+
+    b->aead = aead_open_impl(aead_best());
+    end_start(b, &b->a, datagram_bytes);
+    end_start(b, &b->b, datagram_bytes);
+    b->a.index = p.index = q.peer_index = 1;
+    b->b.index = q.index = p.peer_index = 2;
+    p.send.b[0] = q.recv.b[0] = 1;
+    p.recv.b[0] = q.send.b[0] = 2;
+    need(rpc_session_open(b->a.rpc, now(), &p) == OK, "session");
+    need(rpc_session_open(b->b.rpc, now(), &q) == OK, "session");
+}
+
+static void stop(struct bench *b)
+{
+    rpc_fini(b->a.rpc);
+    rpc_fini(b->b.rpc);
+    free(b->a.region);
+    free(b->b.region);
+    aead_close_impl(b->aead);
+}
+
+static void on_event(struct bench *b, struct end *e, const struct rpc_event *event)
+{
+    struct mbytes to;
+
+    if (event->kind == RPC_EVENT_REQUEST) {
+        need(rpc_reply_begin(e->rpc, event->request, b->answer_bytes, &to) == OK, "reply");
+        memcpy(to.p, b->value, b->answer_bytes);
+        rpc_reply_send(e->rpc, event->request, b->answer_bytes);
+    } else if (event->kind == RPC_EVENT_RESPONSE) {
+        b->done++;
+        b->bytes += event->body.n + b->ask_bytes;
+        b->due++;
+    } else {
+        need(false, "event");
+    }
+}
+
+static void carry(struct bench *b, struct end *from, struct end *to, uint64_t t)
+{
+    struct mbytes packet = {.p = b->packet, .n = sizeof(b->packet)};
+    struct rpc_event event;
+    struct abi_addr addr;
+    size_t n;
+
+    for (int i = 0; i < BURST_MAX && rpc_transmit(from->rpc, t, packet, &addr, &n); i++) {
+        need(rpc_receive(to->rpc, t, (struct bytes){.p = b->packet, .n = n}, addr) == OK, "open");
+        while (rpc_next(to->rpc, &event)) {
+            on_event(b, to, &event);
+        }
+    }
+}
+
+static void run(struct bench *b, uint64_t depth, uint64_t duration_ns)
+{
+    struct rpc_question q = {.head_len = 24,
+                             .key = {.p = b->value, .n = 8},
+                             .value = {.p = b->value, .n = b->ask_bytes - 32}};
+    struct rpc_call call;
+    uint64_t begin = now();
+    uint64_t t = begin;
+
+    b->due = depth;
+    b->done = b->bytes = 0;
+    while (t - begin < duration_ns) {
+        for (; b->due > 0; b->due--) {
+            need(rpc_call(b->a.rpc, t, b->a.index, &q, &call) == OK, "call");
+        }
+        carry(b, &b->a, &b->b, t);
+        carry(b, &b->b, &b->a, t);
+        t = now();
+        if (t >= rpc_deadline(b->a.rpc)) {
+            rpc_tick(b->a.rpc, t);
+        }
+        if (t >= rpc_deadline(b->b.rpc)) {
+            rpc_tick(b->b.rpc, t);
+        }
+    }
+    printf("%8zu B ask %8zu B answer %4llu in flight: %9.0f rpc/s %8.1f ns/rpc %8.1f MB/s, "
+           "%llu retransmits\n",
+           b->ask_bytes, b->answer_bytes, (unsigned long long)depth,
+           (double)b->done * 1e9 / (double)(t - begin), (double)(t - begin) / (double)b->done,
+           (double)b->bytes * 1e3 / (double)(t - begin),
+           (unsigned long long)(rpc_counters(b->a.rpc)->retransmits +
+                                rpc_counters(b->b.rpc)->retransmits));
+}
+
+static void case_of(size_t ask, size_t answer, uint64_t depth, uint64_t duration_ns)
+{
+    struct bench b = {.ask_bytes = ask, .answer_bytes = answer};
+    uint8_t *value = calloc(1, 2 << 20);
+
+    need(value != NULL, "memory");
+    b.value = value;
+    start(&b, DATAGRAM_DEFAULT);
+    run(&b, depth, duration_ns);
+    stop(&b);
+    free(value);
+}
+
+/* What sealing and opening one datagram of n bytes costs. */
+static void aead_alone(size_t n, uint64_t duration_ns)
+{
+    struct aead *a = aead_open_impl(aead_best());
+    struct secret secret = {{1}};
+    static struct aead_key key;
+    static uint8_t packet[DATAGRAM_MAX], plain[DATAGRAM_MAX];
+    uint8_t nonce[AEAD_IV_LEN] = {0};
+    uint64_t begin = now();
+    uint64_t rounds = 0;
+
+    aead_key_init(a, &key, &secret);
+    while (now() - begin < duration_ns) {
+        for (int i = 0; i < 64; i++, rounds++) {
+            aead_seal(a, &key, nonce, (struct bytes){.p = nonce, .n = 12},
+                      (struct bytes){.p = plain, .n = n}, packet);
+            need(aead_open(a, &key, nonce, (struct bytes){.p = nonce, .n = 12},
+                           (struct bytes){.p = packet, .n = n + AEAD_TAG_LEN}, plain) == OK,
+                 "open");
+        }
+    }
+    printf("%s: seal and open %zu bytes %.1f ns\n", aead_name(a), n,
+           (double)(now() - begin) / (double)rounds);
+    aead_close_impl(a);
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t ns = (uint64_t)((argc > 1 ? strtod(argv[1], NULL) : 1.0) * 1e9);
+
+    aead_alone(73, ns / 4);
+    aead_alone(1368, ns / 4);
+    case_of(64, 32, 1, ns);
+    case_of(64, 64, 1, ns);
+    case_of(64, 64, 16, ns);
+    case_of(64, 64, 256, ns);
+    case_of(64, 32, 256, ns);
+    case_of(64, 1024, 16, ns);
+    case_of(1 << 20, 32, 4, ns);
+    case_of(64, 1 << 20, 4, ns);
+    return 0;
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TESTS_RPC_PAIR_H
+#define TESTS_RPC_PAIR_H
+
+/* Two endpoints joined by one session, in memory. Time stands still unless the test moves it. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "trusted/rpc/rpc.h"
+
+#define MS UINT64_C(1000000)
+
+struct end {
+    void *region;
+    struct heap *heap;
+    struct rpc *rpc;
+    size_t heap_at_start; /* used before the session */
+    uint32_t index;       /* of our session */
+    struct abi_addr addr; /* ours */
+};
+
+struct pair {
+    struct aead *aead;
+    uint64_t now_ns;
+    struct end a, b;
+    uint32_t generation;
+    uint32_t slots, replay_bits;
+};
+
+struct pair_options {
+    size_t heap_bytes;       /* 0: 32 MiB */
+    uint32_t datagram_bytes; /* 0: DATAGRAM_DEFAULT */
+    uint32_t message_max;    /* 0: 1 MiB and a bit */
+    uint64_t key_packets;
+    uint32_t slots, replay_bits; /* 0: a client's */
+    bool b_learns;               /* b does not know a's address */
+};
+
+void pair_start(struct pair *p, const struct pair_options *o);
+void pair_stop(struct pair *p);
+/* The session alone; pair_start opens the first. Every one has a new generation and new keys. */
+void pair_open(struct pair *p, bool b_learns);
+/* What the other end was given, for forging. */
+struct secret pair_secret(const struct pair *p, bool from_a);
+
+/* One datagram from `from`, or false. */
+bool pair_take(struct pair *p, struct end *from, uint8_t to[static DATAGRAM_MAX], size_t *ret_len);
+enum err pair_give(struct pair *p, struct end *to, const uint8_t *datagram, size_t n);
+
+/* A 40-byte question with this cookie, head `cookie`; key and value static. */
+struct rpc_call pair_ask(struct pair *p, struct end *from, uint64_t cookie);
+/* The next event must be of this kind. */
+struct rpc_event pair_expect(struct end *e, enum rpc_event_kind kind);
+void pair_quiet(struct end *e); /* there must be no event */
+/* Answers `n` bytes, all of them `fill`. */
+void pair_answer(struct end *e, struct rpc_request q, size_t n, uint8_t fill);
+
+#endif
