@@ -3,14 +3,16 @@
 #define TRUSTED_WIRE_HELLO_WIRE_H
 
 /*
- * Messages inside the TLS control channel. docs/protocol/control.md, CTL-n.
+ * Messages inside the TLS control channel. docs/protocol/control.md, CTL-2.
  * Each is framed as: len u32 (bytes that follow) | kind u8 | fields.
  *
- *   HELLO    kind 1 | version u16 | role u8 | epoch u64 | incarnation u32 | boot 16 | shards_n u16
- * | index u32 each WELCOME  kind 2 | version u16 | err u8 | epoch u64 | incarnation u32 | boot 16 |
- * datagram_bytes u32 | value_max u32 | shards_n u16 | (index u32 | port u16) each STATUS   kind 3
- * ask for the node's state REPORT   kind 4 | JSON text                       the answer BYE kind 5
- * | err u8                          last message before an orderly close
+ *   HELLO    kind 1 | version u16 | role u8 | epoch u64 | incarnation u32 | boot 16
+ *            | shards_n u16 | index u32 each
+ *   WELCOME  kind 2 | version u16 | epoch u64 | incarnation u32 | boot 16 | datagram_bytes u32
+ *            | value_max u32 | shards_n u16 | (index u32 | port u16) each
+ *   STATUS   kind 3                    asks for the node's state
+ *   REPORT   kind 4 | JSON text        the answer
+ *   BYE      kind 5 | err u8 | text    refusal or farewell: the last message; why, for a person
  */
 
 #include "common/codec.h"
@@ -19,7 +21,10 @@
 
 enum {
     CONTROL_VERSION = 1,
-    CONTROL_MESSAGE_MAX = 1 << 18, /* bytes after the length field */
+    CONTROL_MESSAGE_MAX = 1 << 18,                 /* bytes after the length field */
+    CONTROL_HELLO_MAX = 4 + 34 + SHARDS_MAX * 4,   /* longest HELLO, length field included */
+    CONTROL_WELCOME_MAX = 4 + 41 + SHARDS_MAX * 6, /* the same of WELCOME */
+    CONTROL_BYE_TEXT_MAX = 384,
     BOOT_ID_LEN = 16,
 };
 
@@ -38,7 +43,7 @@ enum control_role {
 
 struct control_message {
     enum control_kind kind;
-    enum err err; /* WELCOME (OK or why refused), BYE */
+    enum err err; /* BYE */
     enum control_role role;
     uint16_t version;
     uint64_t epoch;            /* HELLO: 0 lets a client learn it */
@@ -49,12 +54,13 @@ struct control_message {
     uint16_t shards_n;
     uint32_t index[SHARDS_MAX]; /* where the sender of this message wants datagrams, per shard */
     uint16_t port[SHARDS_MAX];  /* WELCOME: UDP port of each shard */
-    struct bytes text;          /* REPORT; borrows from the input */
+    struct bytes text;          /* REPORT, BYE; borrows from the input */
 };
 
 /* TOO_BIG when it does not fit. Writes the length field too. */
 RESULT control_message_encode(const struct control_message *m, struct mbytes to, size_t *ret_len);
-/* `from` is one message without its length field. */
+/* `from` is one message without its length field. MISMATCH: a HELLO or WELCOME of another version,
+ * about whose fields nothing is said. MALFORMED: anything else that is not exactly one message. */
 RESULT control_message_decode(struct bytes from, struct control_message *ret);
 
 #endif
