@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trusted/config/cluster.h"
+
+#include "trusted/config/explain.h"
+#include "trusted/config/file.h"
+
+#include <openssl/pem.h>
+#include <openssl/x509.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    CONFIG_FILE_MAX = 64 << 10,
+    CA_FILE_MAX = 64 << 10,
+    SIGNATURE_MAX = 80, /* DER of an ECDSA P-256 signature has at most 72 */
+};
+
+/* The CA's public key; NULL when the text holds none that we use. */
+static EVP_PKEY *ca_key(const char *pem, size_t n)
+{
+    BIO *bio = BIO_new_mem_buf(pem, (int)n);
+    X509 *cert = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    EVP_PKEY *key = cert == NULL ? NULL : X509_get_pubkey(cert);
+    char group[32] = "";
+
+    if (key != NULL && (EVP_PKEY_get_group_name(key, group, sizeof(group), NULL) != 1 ||
+                        strcmp(group, "prime256v1") != 0)) {
+        EVP_PKEY_free(key);
+        key = NULL;
+    }
+    X509_free(cert);
+    BIO_free(bio);
+    return key;
+}
+
+static bool verify(EVP_PKEY *key, const char *text, size_t n, const char *sig, size_t sig_n)
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    bool good = ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
+                EVP_DigestVerify(ctx, (const unsigned char *)sig, sig_n,
+                                 (const unsigned char *)text, n) == 1;
+
+    EVP_MD_CTX_free(ctx);
+    return good;
+}
+
+/* CFG-5: the bytes of the file, as they stand, under the CA's key. */
+static enum err check_signature(const char *path, const char *ca_path, const char *text, size_t n,
+                                struct explain *why)
+{
+    char sig_path[4096];
+    char *ca = NULL, *sig = NULL;
+    size_t ca_n = 0, sig_n = 0;
+    EVP_PKEY *key = NULL;
+    enum err err = OK;
+
+    if (snprintf(sig_path, sizeof(sig_path), "%s.sig", path) >= (int)sizeof(sig_path)) {
+        explain(why, "%.128s...: the path is too long", path);
+        return ERR_IO;
+    }
+    err = file_read(ca_path, FILE_PUBLIC, CA_FILE_MAX, &ca, &ca_n, why);
+    if (err != OK) {
+        goto out;
+    }
+    err = file_read(sig_path, FILE_PUBLIC, SIGNATURE_MAX, &sig, &sig_n, why);
+    if (err != OK) {
+        goto out;
+    }
+    key = ca_key(ca, ca_n);
+    if (key == NULL) {
+        explain(why, "%s: holds no certificate of a P-256 key; give the cluster's CA certificate",
+                ca_path);
+        err = ERR_MALFORMED;
+        goto out;
+    }
+    if (!verify(key, text, n, sig, sig_n)) {
+        explain(why,
+                "%s: the signature in %s is not by the CA in %s over these bytes; the file was "
+                "changed or belongs to another cluster: sign it again with the CA's key",
+                path, sig_path, ca_path);
+        err = ERR_AUTH;
+    }
+out:
+    EVP_PKEY_free(key);
+    file_free(sig, sig_n);
+    file_free(ca, ca_n);
+    return err;
+}
+
+RESULT cluster_load(const char *path, const char *ca_path, struct cluster *ret, struct explain *why)
+{
+    struct explain inner = {0};
+    char *text = NULL;
+    size_t n = 0;
+    enum err err = file_read(path, FILE_PUBLIC, CONFIG_FILE_MAX, &text, &n, why);
+
+    if (err == OK) {
+        err = check_signature(path, ca_path, text, n, why);
+    }
+    if (err == OK) {
+        err = cluster_parse(text, n, ret, &inner);
+        if (err != OK) {
+            explain(why, "%s: %s", path, inner.text);
+        }
+    }
+    file_free(text, n);
+    return err == ERR_TOO_BIG ? ERR_MALFORMED : err;
+}
+
+/* A size as people write it. */
+static const char *format_size(uint64_t v, char to[32])
+{
+    static const char *const units[] = {"", "KiB", "MiB", "GiB"};
+    unsigned unit = 0;
+
+    while (unit < 3 && v != 0 && v % 1024 == 0) {
+        v /= 1024;
+        unit++;
+    }
+    (void)snprintf(to, 32, "%llu%s", (unsigned long long)v, units[unit]);
+    return to;
+}
+
+char *cluster_format(const struct cluster *c)
+{
+    char hex[2 * CLUSTER_ID_LEN + 1];
+    char value_max[32], enclave[32], host[32];
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    bool failed = false;
+
+    if (f == NULL) {
+        return NULL;
+    }
+    for (size_t i = 0; i < CLUSTER_ID_LEN; i++) {
+        (void)snprintf(hex + 2 * i, 3, "%02x", c->id[i]);
+    }
+    failed |=
+        fprintf(f,
+                "version: 1\ncluster: \"%s\"\nname: \"%s\"\nepoch: %llu\n"
+                "replication_factor: %u\nshards: %u\ndatagram_bytes: %u\nvalue_max: %s\n"
+                "enclave_memory: %s\nhost_memory: %s\nmembers:\n",
+                hex, c->name, (unsigned long long)c->epoch, c->replication_factor, c->shards,
+                c->datagram_bytes, format_size(c->value_max, value_max),
+                format_size(c->enclave_memory, enclave), format_size(c->host_memory, host)) < 0;
+    for (uint32_t i = 0; i < c->members_n && i < NODES_MAX; i++) {
+        const struct cluster_member *m = &c->members[i];
+
+        failed |= fprintf(f,
+                          "  - node: %u\n    incarnation: %u\n    address: \"%s\"\n"
+                          "    control_port: %u\n    data_port: %u\n",
+                          m->node, m->incarnation, m->address, (unsigned)m->control_port,
+                          (unsigned)m->data_port) < 0;
+    }
+    failed |= fclose(f) != 0;
+    if (failed) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
