@@ -13,12 +13,22 @@
 
 struct tls;
 
+enum {
+    TLS_UNREAD_MAX = 64 << 10,  /* application bytes that wait for tls_read; more is TOO_BIG */
+    TLS_UNPROVEN_MAX = 8 << 10, /* network bytes taken before the peer proved who it is */
+};
+
+/* IO: out of memory. */
 RESULT tls_open(const struct identity *self, bool is_server, struct tls **ret);
 void tls_close(struct tls *t); /* wipes and frees; NULL is allowed */
+/* Unix time at which the peer's certificate is judged; before the first input. Without it: the time
+ * at which the identity was loaded. */
+void tls_set_time(struct tls *t, uint64_t now_s);
 
 /* Network bytes in. AUTH: the handshake or the peer's certificate was refused; *why (may be NULL)
  * is one line; whatever tls_output still has (an alert) may be sent before closing. CLOSED: the
- * peer ended the connection in order. */
+ * peer ended the connection in order. TOO_BIG: one of the bounds above. A connection that failed
+ * once fails for ever. */
 RESULT tls_input(struct tls *t, struct bytes in, struct explain *why);
 /* Network bytes out: up to to.n; returns how many. Call until 0. */
 size_t tls_output(struct tls *t, struct mbytes to);

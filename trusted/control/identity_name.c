@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trusted/control/identity.h"
+
+#include "common/check.h"
+
+#include <openssl/x509v3.h>
+
+#include <stdio.h>
+#include <string.h>
+
+/* A cursor over a zero-terminated name; NULL once something did not fit. */
+static const char *skip(const char *p, const char *word)
+{
+    size_t n = strlen(word);
+
+    return p != NULL && strncmp(p, word, n) == 0 ? p + n : NULL;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9') {
+        return c - '0';
+    }
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+static const char *read_id(const char *p, uint8_t ret[CLUSTER_ID_LEN])
+{
+    for (size_t i = 0; p != NULL && i < CLUSTER_ID_LEN; i++, p += 2) {
+        int high = hex_digit(p[0]);
+        int low = high < 0 ? -1 : hex_digit(p[1]);
+
+        if (low < 0) {
+            return NULL;
+        }
+        ret[i] = (uint8_t)((unsigned)high << 4 | (unsigned)low);
+    }
+    return p;
+}
+
+/* From 1 to max, one spelling each: no sign, no leading zero. */
+static const char *read_number(const char *p, uint64_t max, uint64_t *ret)
+{
+    uint64_t v = 0;
+
+    if (p == NULL || *p < '1' || *p > '9') {
+        return NULL;
+    }
+    for (; *p >= '0' && *p <= '9'; p++) {
+        if (__builtin_mul_overflow(v, UINT64_C(10), &v) ||
+            __builtin_add_overflow(v, (uint64_t)(*p - '0'), &v)) {
+            return NULL;
+        }
+    }
+    *ret = v;
+    return v <= max ? p : NULL;
+}
+
+static bool is_client_name(const char *p)
+{
+    size_t n = strlen(p);
+
+    for (size_t i = 0; i < n; i++) {
+        char c = p[i];
+
+        if ((c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '.' &&
+            c != '_' && c != '-') {
+            return false;
+        }
+    }
+    return n >= 1 && n <= NAME_MAX_LEN;
+}
+
+void identity_name_format(const struct identity_name *n, char to[static 160])
+{
+    char hex[2 * CLUSTER_ID_LEN + 1];
+    int len = 0;
+
+    for (size_t i = 0; i < CLUSTER_ID_LEN; i++) {
+        (void)snprintf(hex + 2 * i, 3, "%02x", n->cluster[i]);
+    }
+    if (n->role == ROLE_REPLICA) {
+        len = snprintf(to, 160, "avocado:%s:replica:%u:%u:%llu", hex, n->node, n->incarnation,
+                       (unsigned long long)n->epoch);
+    } else {
+        len = snprintf(to, 160, "avocado:%s:client:%s", hex, n->client);
+    }
+    CHECK(len > 0 && len < 160);
+}
+
+RESULT identity_name_parse(const char *uri, struct identity_name *ret)
+{
+    struct identity_name n = {0};
+    const char *p = read_id(skip(uri, "avocado:"), n.cluster);
+    const char *client = skip(p, ":client:");
+    uint64_t node = 0, incarnation = 0;
+
+    if (client != NULL) {
+        if (!is_client_name(client)) {
+            return ERR_MALFORMED;
+        }
+        n.role = ROLE_CLIENT;
+        memcpy(n.client, client, strlen(client) + 1);
+        *ret = n;
+        return OK;
+    }
+    p = read_number(skip(p, ":replica:"), UINT32_MAX, &node);
+    p = read_number(skip(p, ":"), UINT32_MAX, &incarnation);
+    p = read_number(skip(p, ":"), INT64_MAX, &n.epoch);
+    if (p == NULL || *p != '\0') {
+        return ERR_MALFORMED;
+    }
+    n.role = ROLE_REPLICA;
+    n.node = (uint32_t)node;
+    n.incarnation = (uint32_t)incarnation;
+    *ret = n;
+    return OK;
+}
+
+RESULT identity_name_of(X509 *cert, struct identity_name *ret)
+{
+    int critical = -1;
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, &critical, NULL);
+    enum err err = ERR_MALFORMED;
+    char uri[160];
+
+    if (names != NULL && sk_GENERAL_NAME_num(names) == 1) {
+        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, 0);
+
+        if (name->type == GEN_URI) {
+            const unsigned char *text = ASN1_STRING_get0_data(name->d.uniformResourceIdentifier);
+            int n = ASN1_STRING_length(name->d.uniformResourceIdentifier);
+
+            /* A zero byte inside would make two names of one. */
+            if (n > 0 && n < (int)sizeof(uri) && memchr(text, '\0', (size_t)n) == NULL) {
+                memcpy(uri, text, (size_t)n);
+                uri[n] = '\0';
+                err = identity_name_parse(uri, ret);
+            }
+        }
+    }
+    GENERAL_NAMES_free(names);
+    return err;
+}
