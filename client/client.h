@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CLIENT_CLIENT_H
+#define CLIENT_CLIENT_H
+
+/*
+ * Inside of struct avo_client: one core, one UDP socket, one control connection a node, and the
+ * loop that moves bytes between them. Only client/ includes this.
+ */
+
+#include "client/avocado.h"
+#include "client/core.h"
+#include "client/link.h"
+#include "client/net.h"
+#include "client/profile.h"
+
+/* data.u32 of epoll's events; below NODES_MAX: the link of that place. */
+enum {
+    CLIENT_EVENT_NET = NODES_MAX,
+    CLIENT_EVENT_TIMER,
+    CLIENT_EVENTS_MAX,
+};
+
+/* What changes even in calls that promise not to change the client. */
+struct client_watch {
+    bool external; /* avo_fd was asked for: its timer must be kept */
+};
+
+struct avo_client {
+    struct profile profile;
+    struct avo_options options; /* with defaults filled in */
+    struct identity *identity;
+    struct aead *aead;
+    void *region; /* the core's memory */
+    size_t region_bytes;
+    struct core *core; /* NULL until the first WELCOME */
+    uint64_t epoch;    /* of the newest WELCOME */
+    struct net *net;
+    struct link_env env;
+    struct link links[NODES_MAX];
+    int epoll, timer;
+    uint64_t timer_at_ns; /* when the timer is set to ring; UINT64_MAX: it is not */
+    uint64_t links_at_ns; /* when links were last looked at */
+    uint32_t unsent;      /* submitted since the last transmission */
+    struct client_watch *watch;
+    char last_error[640];
+};
+
+/* Monotonic time. */
+uint64_t client_now_ns(void);
+
+/* Moves everything that can move now. */
+void client_serve(struct avo_client *c, uint64_t now_ns);
+/* Sleeps until something came, something is due, or `until_ns`. */
+void client_wait(struct avo_client *c, uint64_t now_ns, uint64_t until_ns);
+/* Seals and sends what the core has. */
+void client_transmit(struct avo_client *c, uint64_t now_ns);
+/* When client_serve is due; UINT64_MAX: never. */
+uint64_t client_deadline(const struct avo_client *c);
+/* Sets the timer behind avo_fd, if anybody looks at it. */
+void client_arm(struct avo_client *c, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "client/core.h"
+
+#include "client/core_internal.h"
+#include "common/check.h"
+
+_Static_assert(RPC_SESSIONS_MAX >= NODES_MAX * SHARDS_MAX, "a session per node and shard");
+
+/* ---- life ---- */
+
+static bool allocate(struct core *c)
+{
+    const struct core_config *k = &c->config;
+    size_t n = k->in_flight_max;
+
+    c->ops = heap_zalloc(k->heap, n * sizeof(*c->ops));
+    c->alarms.at = heap_zalloc(k->heap, n * sizeof(struct op *));
+    c->lent = heap_zalloc(k->heap, n * sizeof(*c->lent));
+    c->sessions = heap_zalloc(k->heap, (size_t)k->nodes_n * SHARDS_MAX * sizeof(*c->sessions));
+    return c->ops != NULL && c->alarms.at != NULL && c->lent != NULL && c->sessions != NULL;
+}
+
+RESULT core_init(const struct core_config *k, struct core **ret)
+{
+    struct core *c = heap_zalloc(k->heap, sizeof(*c));
+    struct rpc_config rpc = {
+        .heap = k->heap,
+        .aead = k->aead,
+        .sessions_max = k->nodes_n * SHARDS_MAX,
+        .datagram_bytes = k->datagram_bytes,
+        .message_max = k->value_max + KEY_MAX + MESSAGE_HEAD_MAX,
+        .seed = k->seed,
+    };
+
+    if (c == NULL) {
+        return ERR_ENCLAVE_MEMORY;
+    }
+    CHECK(k->nodes_n > 0 && k->nodes_n <= NODES_MAX);
+    CHECK(k->shards_n > 0 && k->shards_n <= SHARDS_MAX);
+    CHECK(k->in_flight_max > 0 && k->in_flight_max <= CORE_IN_FLIGHT_MAX);
+    CHECK(k->prefer <= k->nodes_n && k->value_max <= VALUE_MAX);
+    c->config = *k;
+    c->prng = (struct prng){.state = k->seed};
+    c->spill = k->prefer == 0;
+    c->start = c->spill ? (uint32_t)prng_below(&c->prng, k->nodes_n) : k->prefer - 1;
+    if (!allocate(c) || rpc_init(&rpc, &c->rpc) != OK) {
+        core_fini(c);
+        return ERR_ENCLAVE_MEMORY;
+    }
+    for (uint32_t i = 0; i < k->in_flight_max; i++) {
+        op_list_push(&c->free, &c->ops[i]);
+    }
+    *ret = c;
+    return OK;
+}
+
+static void free_op_memory(struct core *c, struct op *o)
+{
+    heap_free(c->config.heap, o->block, (size_t)o->key_len + o->value_len);
+    heap_free(c->config.heap, o->value_block, o->value_block_n);
+    o->block = NULL;
+    o->value_block = NULL;
+}
+
+void core_fini(struct core *c)
+{
+    struct heap *heap;
+
+    if (c == NULL) {
+        return;
+    }
+    heap = c->config.heap;
+    rpc_fini(c->rpc); /* first: calls under way borrow from the operations */
+    core_release(c);
+    for (uint32_t i = 0; c->ops != NULL && i < c->config.in_flight_max; i++) {
+        free_op_memory(c, &c->ops[i]);
+    }
+    heap_free(heap, c->sessions, (size_t)c->config.nodes_n * SHARDS_MAX * sizeof(*c->sessions));
+    heap_free(heap, c->lent, c->config.in_flight_max * sizeof(*c->lent));
+    heap_free(heap, c->alarms.at, c->config.in_flight_max * sizeof(struct op *));
+    heap_free(heap, c->ops, c->config.in_flight_max * sizeof(*c->ops));
+    heap_free(heap, c, sizeof(*c));
+}
+
+/* ---- sessions ---- */
+
+/* Everything that waited for the session goes elsewhere: none of it had left. */
+static void scatter(struct core *c, struct session *s)
+{
+    uint32_t n = s->waiting.n;
+
+    for (uint32_t i = 0; i < n; i++) {
+        struct op *o = op_list_pop(&s->waiting);
+
+        c->counters.failed_over++;
+        core_dispatch(c, o);
+    }
+}
+
+/* CLI-9: reads that wait for an answer of a silent node ask another one at once. */
+static void hedge_all(struct core *c, uint32_t index)
+{
+    for (uint32_t i = 0; i < c->config.in_flight_max; i++) {
+        struct op *o = &c->ops[i];
+
+        for (uint32_t k = 0; o->state == OP_CALLED && o->op == CLIENT_GET && k < CORE_CALLS_MAX;
+             k++) {
+            if (o->calls[k].live && o->calls[k].call.session == index) {
+                core_hedge(c, o);
+                break;
+            }
+        }
+    }
+}
+
+static void unpark(struct core *c)
+{
+    uint32_t n = c->parked.n;
+
+    for (uint32_t i = 0; i < n; i++) {
+        core_dispatch(c, op_list_pop(&c->parked));
+    }
+}
+
+static void drain(struct core *c);
+
+static void end_session(struct core *c, struct session *s, bool say)
+{
+    if (!s->open) {
+        return;
+    }
+    s->open = false;
+    s->up = false;
+    rpc_session_close(c->rpc, s->index, say);
+    drain(c); /* its calls end with FAILED */
+    scatter(c, s);
+}
+
+/* The session of an event; NULL for one that was replaced meanwhile. */
+static struct session *session_of(struct core *c, uint32_t index)
+{
+    uint32_t slot = index & ((1U << 20) - 1);
+    struct session *s;
+
+    CHECK(slot < c->config.nodes_n * SHARDS_MAX);
+    s = &c->sessions[slot];
+    return s->open && s->index == index ? s : NULL;
+}
+
+static void on_session_event(struct core *c, const struct rpc_event *e)
+{
+    struct session *s = session_of(c, e->session);
+
+    if (s == NULL) {
+        return;
+    }
+    switch (e->kind) {
+    case RPC_EVENT_UP:
+        s->up = true;
+        unpark(c);
+        return;
+    case RPC_EVENT_DOWN:
+        s->up = false;
+        scatter(c, s);
+        hedge_all(c, s->index);
+        return;
+    case RPC_EVENT_CLOSED:
+        c->lost |= (uint8_t)(1U << (e->session & ((1U << 20) - 1)) / SHARDS_MAX);
+        end_session(c, s, false);
+        return;
+    case RPC_EVENT_REQUEST: /* nobody asks a client: the request stays without an answer */
+    case RPC_EVENT_RESPONSE:
+    case RPC_EVENT_FAILED:
+    default:
+        return;
+    }
+}
+
+static void drain(struct core *c)
+{
+    struct rpc_event e;
+
+    while (rpc_next(c->rpc, &e)) {
+        if (e.kind == RPC_EVENT_RESPONSE || e.kind == RPC_EVENT_FAILED) {
+            core_ended(c, &e);
+        } else {
+            on_session_event(c, &e);
+        }
+    }
+}
+
+static void hear(struct core *c, uint64_t now_ns)
+{
+    if (now_ns > c->now_ns) {
+        c->now_ns = now_ns;
+    }
+}
+
+RESULT core_session_up(struct core *c, uint64_t now_ns, uint32_t place, uint32_t shard,
+                       const struct rpc_session_params *p)
+{
+    struct session *s;
+
+    CHECK(place < c->config.nodes_n && shard < c->config.shards_n);
+    CHECK((p->index & ((1U << 20) - 1)) == place * SHARDS_MAX + shard);
+    CHECK(p->slots == RPC_SLOTS_CLIENT);
+    hear(c, now_ns);
+    s = core_session(c, place, shard);
+    end_session(c, s, false);
+    TRY(rpc_session_open(c->rpc, c->now_ns, p));
+    s->index = p->index;
+    s->in_rpc = 0;
+    s->open = true;
+    s->up = true;
+    c->lost &= (uint8_t) ~(1U << place);
+    unpark(c);
+    return OK;
+}
+
+void core_node_down(struct core *c, uint64_t now_ns, uint32_t place, bool say)
+{
+    CHECK(place < c->config.nodes_n);
+    hear(c, now_ns);
+    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
+        end_session(c, core_session(c, place, shard), say);
+    }
+    c->lost &= (uint8_t) ~(1U << place);
+}
+
+uint8_t core_take_lost(struct core *c)
+{
+    uint8_t lost = c->lost;
+
+    c->lost = 0;
+    return lost;
+}
+
+void core_set_shards(struct core *c, uint32_t shards_n)
+{
+    CHECK(shards_n > 0 && shards_n <= SHARDS_MAX);
+    for (uint32_t i = 0; i < c->config.nodes_n * SHARDS_MAX; i++) {
+        CHECK(!c->sessions[i].open);
+    }
+    c->config.shards_n = shards_n;
+}
+
+uint32_t core_shards(const struct core *c)
+{
+    return c->config.shards_n;
+}
+
+uint32_t core_sessions_up(const struct core *c)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < c->config.nodes_n * SHARDS_MAX; i++) {
+        n += c->sessions[i].up ? 1 : 0;
+    }
+    return n;
+}
+
+/* ---- operations ---- */
+
+static enum err check_request(const struct core *c, const struct core_request *q)
+{
+    if (q->op < CLIENT_GET || q->op > CLIENT_DELETE || q->timeout_ms == 0 ||
+        q->timeout_ms > CLIENT_TIMEOUT_MS_MAX || q->key.n == 0) {
+        return ERR_USAGE;
+    }
+    if (q->value.n != 0 && q->op != CLIENT_PUT) {
+        return ERR_USAGE;
+    }
+    return q->key.n > KEY_MAX || q->value.n > c->config.value_max ? ERR_TOO_BIG : OK;
+}
+
+RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q)
+{
+    struct op *o = c->free.head;
+    uint64_t timeout_ns = q->timeout_ms * UINT64_C(1000000);
+    uint8_t *block;
+
+    TRY(check_request(c, q));
+    if (o == NULL) {
+        return ERR_BUSY;
+    }
+    block = heap_alloc(c->config.heap, q->key.n + q->value.n);
+    if (block == NULL) {
+        return ERR_FULL;
+    }
+    hear(c, now_ns);
+    op_list_remove(o);
+    memcpy(block, q->key.p, q->key.n);
+    if (q->value.n != 0) {
+        memcpy(block + q->key.n, q->value.p, q->value.n);
+    }
+    *o = (struct op){
+        .op = q->op,
+        .generation = o->generation + 1,
+        .deadline_at_ns = c->now_ns + timeout_ns,
+        .share_ns = timeout_ns / CORE_CALLS_MAX,
+        .user = q->user,
+        .block = block,
+        .key_len = (uint32_t)q->key.n,
+        .value_len = (uint32_t)q->value.n,
+        .start = (uint8_t)c->start,
+    };
+    c->in_flight++;
+    c->counters.submitted++;
+    core_dispatch(c, o);
+    return OK;
+}
+
+void core_receive(struct core *c, uint64_t now_ns, struct bytes datagram, struct abi_addr from)
+{
+    hear(c, now_ns);
+    /* What was wrong with it, if anything, is in rpc's counters. */
+    enum err err = rpc_receive(c->rpc, c->now_ns, datagram, from);
+
+    (void)err;
+    drain(c);
+}
+
+bool core_transmit(struct core *c, uint64_t now_ns, struct mbytes to, struct abi_addr *ret_addr,
+                   size_t *ret_len)
+{
+    hear(c, now_ns);
+    if (!rpc_transmit(c->rpc, c->now_ns, to, ret_addr, ret_len)) {
+        return false;
+    }
+    c->sent++;
+    return true;
+}
+
+void core_tick(struct core *c, uint64_t now_ns)
+{
+    hear(c, now_ns);
+    if (rpc_deadline(c->rpc) <= c->now_ns) {
+        rpc_tick(c->rpc, c->now_ns);
+        drain(c);
+    }
+    for (;;) {
+        struct op *o = alarms_first(&c->alarms);
+
+        if (o == NULL || o->wake_at_ns > c->now_ns) {
+            return;
+        }
+        core_alarm(c, o);
+    }
+}
+
+uint64_t core_deadline(const struct core *c)
+{
+    const struct op *o = alarms_first(&c->alarms);
+    uint64_t rpc = rpc_deadline(c->rpc);
+
+    return o != NULL && o->wake_at_ns < rpc ? o->wake_at_ns : rpc;
+}
+
+bool core_take(struct core *c, struct core_completion *ret)
+{
+    struct op *o = op_list_pop(&c->done);
+
+    if (o == NULL) {
+        return false;
+    }
+    *ret = (struct core_completion){
+        .user = o->user,
+        .op = o->op,
+        .status = o->status,
+        .cause = o->cause,
+        .tag = o->tag,
+        .value = o->value,
+    };
+    if (o->value_block != NULL) {
+        CHECK(c->lent_n < c->config.in_flight_max);
+        c->lent[c->lent_n++] = (struct lent){.block = o->value_block, .n = o->value_block_n};
+        o->value_block = NULL;
+    }
+    o->state = OP_FREE;
+    op_list_push(&c->free, o);
+    c->in_flight--;
+    return true;
+}
+
+void core_release(struct core *c)
+{
+    for (uint32_t i = 0; i < c->lent_n; i++) {
+        heap_free(c->config.heap, c->lent[i].block, c->lent[i].n);
+    }
+    c->lent_n = 0;
+}
+
+uint32_t core_in_flight(const struct core *c)
+{
+    return c->in_flight;
+}
+
+uint32_t core_done(const struct core *c)
+{
+    return c->done.n;
+}
+
+const struct core_counters *core_counters(const struct core *c)
+{
+    return &c->counters;
+}
+
+const struct rpc_counters *core_rpc_counters(const struct core *c)
+{
+    return rpc_counters(c->rpc);
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef CLIENT_CORE_H
+#define CLIENT_CORE_H
+
+/*
+ * What a client does, as a pure machine: operations in, datagrams out, datagrams in, completions
+ * out. No socket, clock, thread or global; memory only from the heap given at start, so that the
+ * simulator runs the same code. One rpc endpoint serves all sessions, one session per node and
+ * shard.
+ *
+ *     core_submit --> [waiting for a slot] --> rpc --> core_transmit
+ *     core_receive, core_tick --> rpc --> answer, or another attempt --> core_take
+ *
+ * An operation ends exactly once, at its deadline at the latest. A GET moves freely between
+ * coordinators. A PUT or DELETE is given to a second coordinator only when it is certain that the
+ * first did nothing; else it ends as INDETERMINATE. Clauses CLI-n: docs/protocol/client.md.
+ */
+
+#include "trusted/config/cluster.h"
+#include "trusted/rpc/rpc.h"
+#include "trusted/wire/client_wire.h"
+
+struct core;
+
+enum {
+    CORE_IN_FLIGHT_MAX = 1 << 16,
+};
+
+struct core_config {
+    struct heap *heap;
+    struct aead *aead; /* borrowed, this thread's */
+    uint8_t cluster[CLUSTER_ID_LEN];
+    uint32_t nodes_n;        /* 1..NODES_MAX */
+    uint32_t shards_n;       /* of every node, 1..SHARDS_MAX */
+    uint32_t datagram_bytes; /* as welcomed */
+    uint32_t value_max;      /* as welcomed */
+    uint32_t in_flight_max;  /* 1..CORE_IN_FLIGHT_MAX */
+    uint32_t prefer;         /* place of the coordinator to ask first + 1; 0: drawn from the seed */
+    uint64_t seed;           /* jitter and that draw; never keys */
+};
+
+struct core_request {
+    enum client_op op;
+    uint32_t timeout_ms; /* 1..CLIENT_TIMEOUT_MS_MAX */
+    uint64_t user;       /* comes back in the completion */
+    struct bytes key, value;
+};
+
+struct core_completion {
+    uint64_t user;
+    enum client_op op;
+    /* OK, NOT_FOUND (get), UNAVAILABLE, INDETERMINATE (writes), INTEGRITY, TOO_BIG, ENCLAVE_MEMORY,
+     * HOST_MEMORY (the cluster's), POLICY, USAGE, or FULL: our own heap has no room for the value.
+     */
+    enum err status;
+    enum err cause; /* what led to UNAVAILABLE or INDETERMINATE, for a person; else OK */
+    struct tag tag;
+    struct bytes value; /* GET with OK: valid until core_release; p is not NULL even if n is 0 */
+};
+
+struct core_counters {
+    uint64_t submitted, completed, hedges, retries, busy, failed_over, indeterminate, unavailable;
+    uint64_t answers_malformed, answers_stale;
+};
+
+/* ENCLAVE_MEMORY. */
+RESULT core_init(const struct core_config *c, struct core **ret);
+/* Wipes keys, forgets operations. NULL is allowed. */
+void core_fini(struct core *c);
+
+/* The index under which we want to receive from shard `shard` of the node at `place`: what HELLO
+ * says and rpc_session_params.index must be. A new generation for every new session. */
+static inline uint32_t core_index(uint32_t place, uint32_t shard, uint32_t generation)
+{
+    return (generation & 0xfff) << 20 | (place * SHARDS_MAX + shard);
+}
+
+/* A session to a shard stands; an older one to the same shard ends. FULL, ENCLAVE_MEMORY. */
+RESULT core_session_up(struct core *c, uint64_t now_ns, uint32_t place, uint32_t shard,
+                       const struct rpc_session_params *p);
+/* The node's control connection ended: so do its sessions. `say`: tell the node. */
+void core_node_down(struct core *c, uint64_t now_ns, uint32_t place, bool say);
+/* Places (bits) of which a session ended by itself since the last call: connect them anew. */
+uint8_t core_take_lost(struct core *c);
+/* The number of shards changed. Only while no session stands (CHECK). */
+void core_set_shards(struct core *c, uint32_t shards_n);
+uint32_t core_shards(const struct core *c);
+uint32_t core_sessions_up(const struct core *c);
+
+/* Key and value are copied. BUSY: in_flight_max operations are not yet taken. USAGE: no such
+ * operation, timeout, or key; a value that is not a put's. TOO_BIG. FULL: no room in our heap. */
+RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q);
+
+void core_receive(struct core *c, uint64_t now_ns, struct bytes datagram, struct abi_addr from);
+/* Seals the next datagram into `to`, at least datagram_bytes. False: nothing due. */
+bool core_transmit(struct core *c, uint64_t now_ns, struct mbytes to, struct abi_addr *ret_addr,
+                   size_t *ret_len);
+void core_tick(struct core *c, uint64_t now_ns);
+/* When core_tick is due; UINT64_MAX: never. */
+uint64_t core_deadline(const struct core *c);
+
+/* Next operation that ended; false when there is none. */
+bool core_take(struct core *c, struct core_completion *ret);
+/* The values of all completions taken so far may go. */
+void core_release(struct core *c);
+
+/* Submitted and not yet taken; ended and not yet taken. */
+uint32_t core_in_flight(const struct core *c);
+uint32_t core_done(const struct core *c);
+const struct core_counters *core_counters(const struct core *c);
+const struct rpc_counters *core_rpc_counters(const struct core *c);
+
+#endif
