@@ -37,7 +37,7 @@ enum {
 static const uint32_t HEAP_NONE = UINT32_MAX;
 
 _Static_assert(HEAP_SLAB_PAGES_MAX < HEAP_BINS_EXACT, "a slab is found without a search");
-_Static_assert(HEAP_SLAB_PAGES_MAX *HEAP_PAGE / 16 < UINT16_MAX, "blocks are numbered by u16");
+_Static_assert(HEAP_SLAB_PAGES_MAX *HEAP_PAGE / 16 < UINT16_MAX, "places of blocks are u16");
 
 enum heap_kind {
     HEAP_INNER, /* zero: the region comes zero-filled */
@@ -53,7 +53,7 @@ struct heap_page {
     union {
         uint32_t len; /* FREE, END, LARGE: pages of the run */
         struct {
-            uint16_t free;  /* SLAB: number of the first free block, plus one; 0: none */
+            uint16_t free;  /* SLAB: place of the first free block; 0: none */
             uint16_t fresh; /* SLAB: blocks below were handed out at least once */
         };
     };
