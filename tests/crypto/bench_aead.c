@@ -18,8 +18,8 @@
 enum { ROUNDS = 60, SIZE_MAX_BYTES = 65536, LIVE = 4096 };
 
 struct bench {
-    struct aead *a;
     struct aead_key key;
+    struct aead *a;
     struct heap *heap;
     uint8_t *from, *to;
     size_t n;

@@ -241,6 +241,41 @@ static void test_memory_moves_between_sizes(void **state)
     close_heap(&f);
 }
 
+/* Blocks freed in slabs that were full are handed out again, all of them. */
+static void test_holes_are_filled(void **state)
+{
+    static const size_t sizes[] = {16, 100, 3000};
+    static void *p[200000];
+    struct fixture f = open_heap(2 * MIB);
+
+    (void)state;
+    for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++) {
+        size_t n = 0, used, held;
+
+        while ((p[n] = heap_alloc(f.h, sizes[s])) != NULL) {
+            n++;
+        }
+        assert_in_range(n, 100, sizeof(p) / sizeof(p[0]) - 1);
+        used = heap_used(f.h);
+        held = heap_held(f.h);
+        for (size_t i = 0; i < n; i += 2) {
+            heap_free(f.h, p[i], sizes[s]);
+        }
+        assert_int_equal(heap_used(f.h), used - (n + 1) / 2 * heap_block_bytes(sizes[s]));
+        assert_int_equal(heap_held(f.h), held);
+        for (size_t i = 0; i < n; i += 2) {
+            p[i] = heap_alloc(f.h, sizes[s]);
+            assert_non_null(p[i]);
+        }
+        assert_null(heap_alloc(f.h, sizes[s]));
+        assert_int_equal(heap_used(f.h), used);
+        for (size_t i = 0; i < n; i++) {
+            heap_free(f.h, p[i], sizes[s]);
+        }
+    }
+    close_heap(&f);
+}
+
 static void test_the_whole_region_is_one_block_again(void **state)
 {
     struct fixture f = open_heap(4 * MIB);
@@ -289,10 +324,10 @@ static void free_twice(struct heap *h)
 {
     void *keep = heap_alloc(h, 100), *p = heap_alloc(h, 100), *q = heap_alloc(h, 100);
 
+    (void)keep;
     heap_free(h, p, 100);
     heap_free(h, q, 100);
     heap_free(h, p, 100);
-    heap_free(h, keep, 100);
 }
 
 static void free_last_twice(struct heap *h)
@@ -404,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_every_size_is_usable_and_aligned),
         cmocka_unit_test(test_random_use_against_a_shadow),
         cmocka_unit_test(test_memory_moves_between_sizes),
+        cmocka_unit_test(test_holes_are_filled),
         cmocka_unit_test(test_the_whole_region_is_one_block_again),
         cmocka_unit_test(test_own_mistakes_stop_the_process),
         cmocka_unit_test(test_a_forged_mark_is_harmless),

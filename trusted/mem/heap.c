@@ -221,7 +221,7 @@ RAW static void pop_free(struct heap_page *s, const struct heap_class *k, uint8_
     struct free_block *b = (void *)block;
 
     /* The link lies where a user may have written after a free: it must be one of our own. */
-    CHECK(b->mark == mark_of(b) && b->next <= k->pages * (HEAP_PAGE / 16U));
+    CHECK(b->mark == mark_of(b) && b->next <= (uint64_t)k->pages * (HEAP_PAGE / 16));
     s->free = (uint16_t)b->next;
     b->mark = 0;
 }
