@@ -7,9 +7,11 @@
  * coordinator and replica of one shard. It sends nothing, reads no clock, knows neither keys nor
  * packets. One door in, abd_step(); one list out, struct abd_out; one question, abd_deadline().
  *
- *   put     W1 ask tags of a majority -> mint above all, apply here -> W2 apply at a majority ->
- * answer delete  a put of a tombstone get     R1 ask a majority; all hold the maximum -> answer
- * (one round) else R2 apply the maximum at a majority -> answer
+ *   put     W1 ask tags of a majority
+ *           -> mint above all, apply here -> W2 apply at a majority -> answer
+ *   delete  a put of a tombstone
+ *   get     R1 ask a majority; a majority holds the maximum -> answer (one round)
+ *           else R2 apply the maximum at a majority -> answer
  *
  * The transport under it repeats a question until it is answered, cancelled, or fails; the machine
  * asks each peer again when it comes UP after a failure. Answers may be duplicated or late: a call
@@ -42,7 +44,7 @@ enum abd_in_kind {
     ABD_IN_ASK,         /* a peer's question */
     ABD_IN_ANSWER,      /* a peer's answer to our call */
     ABD_IN_PEER_UP,     /* calls to this peer work (again); nobody is up at first */
-    ABD_IN_PEER_DOWN,   /* the peer is silent or its session ended: prefer others */
+    ABD_IN_PEER_DOWN,   /* the peer is silent or its session ended: prefer others. Ends no call */
     ABD_IN_CALL_FAILED, /* the transport gave up on the call `cookie` to `peer` */
     ABD_IN_TIMER,
 };
@@ -85,7 +87,8 @@ struct abd_reply {
     struct client_response response; /* value is valid until the next step */
 };
 
-enum { ABD_CALLS_MAX = NODES_MAX, ABD_CANCELS_MAX = NODES_MAX };
+/* Cancels: those of the operation itself, and of one that makes room for it. */
+enum { ABD_CALLS_MAX = NODES_MAX, ABD_CANCELS_MAX = 2 * NODES_MAX };
 
 struct abd_out {
     uint32_t calls_n, cancels_n;

@@ -38,6 +38,7 @@ struct store_config {
 struct store_entry {
     struct tag tag;
     bool tombstone;
+    bool damaged; /* the value did not authenticate and was not replaced since */
     uint32_t value_len;
 };
 

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trusted/abd/abd.h"
+
+#include "common/check.h"
+#include "common/prng.h"
+#include "trusted/abd/abd_internal.h"
+
+/* ---- peers ---- */
+
+/* ABD-16: every operation looks again whom it should ask; spread over steps by `again`. */
+static void on_peer(struct abd *a, uint8_t peer, bool is_up)
+{
+    if (is_up) {
+        a->up |= abd_bit(peer);
+        a->sweep_clear |= abd_bit(peer);
+    } else {
+        a->up = (uint8_t)(a->up & ~abd_bit(peer));
+        a->sweep_clear = (uint8_t)(a->sweep_clear & ~abd_bit(peer));
+    }
+    a->sweeping = true;
+    a->sweep_at = 0;
+}
+
+static bool has_room(const struct abd *a, const struct abd_out *out)
+{
+    uint32_t peers_n = a->config.members_n - 1U;
+
+    return !out->have_reply && out->calls_n + peers_n <= ABD_CALLS_MAX &&
+           out->cancels_n + peers_n <= ABD_CANCELS_MAX;
+}
+
+static void sweep(struct abd *a, struct abd_out *out)
+{
+    for (int n = 0; n < ABD_SWEEP_STEP && a->sweep_at < a->used_n && has_room(a, out); n++) {
+        struct abd_op *op = &a->ops[a->sweep_at++];
+
+        if (op->phase != ABD_PHASE_FREE && op->list != ABD_LIST_TAIL) {
+            op->failed = (uint8_t)(op->failed & ~a->sweep_clear);
+            abd_pursue(a, op, out);
+        }
+    }
+    if (a->sweep_at >= a->used_n) {
+        a->sweeping = false;
+        a->sweep_clear = 0;
+    }
+}
+
+/* ---- time ---- */
+
+static uint64_t list_due(const struct abd *a, enum abd_list_id list)
+{
+    uint16_t head = a->lists[list].head;
+
+    return head == ABD_NONE ? ABD_NEVER : a->ops[head].due_at_ns;
+}
+
+/* Serves one operation whose time has come. False: none. */
+static bool serve(struct abd *a, struct abd_out *out)
+{
+    if (a->timers_n > 0 && a->ops[a->timers[0]].expires_at_ns <= a->now_ns) {
+        abd_expire(a, &a->ops[a->timers[0]], out);
+        return true;
+    }
+    for (unsigned i = 0; i < ABD_LISTS_N; i++) {
+        if (list_due(a, (enum abd_list_id)i) <= a->now_ns) {
+            struct abd_op *op = &a->ops[a->lists[i].head];
+
+            if (i == ABD_LIST_TAIL) {
+                abd_op_cancel(a, op, out);
+                abd_op_give(a, op);
+            } else {
+                abd_nudge(a, op, out);
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
+static void on_timer(struct abd *a, struct abd_out *out)
+{
+    if (a->sweeping) {
+        sweep(a, out);
+    }
+    while (has_room(a, out) && serve(a, out)) {
+    }
+}
+
+uint64_t abd_deadline(const struct abd *a)
+{
+    uint64_t at = a->timers_n > 0 ? a->ops[a->timers[0]].expires_at_ns : ABD_NEVER;
+
+    for (unsigned i = 0; i < ABD_LISTS_N; i++) {
+        uint64_t due = list_due(a, (enum abd_list_id)i);
+
+        at = due < at ? due : at;
+    }
+    return a->sweeping && a->now_ns < at ? a->now_ns : at;
+}
+
+/* ---- life ---- */
+
+RESULT abd_init(const struct abd_config *c, struct abd **ret)
+{
+    struct prng prng = {.state = c->seed};
+    struct abd *a;
+
+    CHECK(c->members_n >= 1 && c->members_n <= NODES_MAX && c->self < c->members_n);
+    CHECK(c->ops_max >= 1 && c->ops_max <= OPS_MAX && c->value_max <= VALUE_MAX);
+    CHECK(c->incarnation != 0);
+    a = heap_zalloc(c->heap, sizeof(*a));
+    if (a == NULL) {
+        return ERR_ENCLAVE_MEMORY;
+    }
+    a->heap = c->heap;
+    a->store = c->store;
+    a->config = *c;
+    a->self_bit = abd_bit(c->self);
+    a->all = (uint8_t)((1U << c->members_n) - 1);
+    a->rotor = (uint8_t)prng_below(&prng, c->members_n);
+    abd_plant(a, 0);
+    if (abd_pool_init(a) != OK) {
+        abd_fini(a);
+        return ERR_ENCLAVE_MEMORY;
+    }
+    *ret = a;
+    return OK;
+}
+
+void abd_fini(struct abd *a)
+{
+    if (a != NULL) {
+        abd_pool_fini(a);
+        heap_free(a->heap, a, sizeof(*a));
+    }
+}
+
+void abd_plant(struct abd *a, unsigned plants)
+{
+    a->plants = plants;
+    a->majority = (uint8_t)(a->config.members_n / 2 + 1);
+    if ((plants & ABD_PLANT_QUORUM_OF_ONE) != 0) {
+        a->majority = 1;
+    }
+}
+
+const struct abd_counters *abd_counters(const struct abd *a)
+{
+    return &a->counters;
+}
+
+/* ---- the door ---- */
+
+static void start_output(struct abd *a, struct abd_out *out)
+{
+    heap_free(a->heap, a->limbo, a->limbo_n);
+    a->limbo = NULL;
+    a->limbo_n = 0;
+    out->calls_n = out->cancels_n = 0;
+    out->have_reply = out->have_answer = out->again = false;
+}
+
+void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out)
+{
+    bool from_peer = in->kind != ABD_IN_REQUEST && in->kind != ABD_IN_TIMER;
+
+    CHECK(in->now_ns >= a->now_ns);
+    CHECK(!from_peer || (in->peer < a->config.members_n && in->peer != a->config.self));
+    a->now_ns = in->now_ns;
+    start_output(a, out);
+    switch (in->kind) {
+    case ABD_IN_REQUEST:
+        abd_on_request(a, in, out);
+        break;
+    case ABD_IN_ASK:
+        abd_on_ask(a, in, out);
+        break;
+    case ABD_IN_ANSWER:
+        abd_on_answer(a, in, out);
+        break;
+    case ABD_IN_PEER_UP:
+        on_peer(a, in->peer, true);
+        break;
+    case ABD_IN_PEER_DOWN:
+        on_peer(a, in->peer, false);
+        break;
+    case ABD_IN_CALL_FAILED:
+        abd_on_call_failed(a, in, out);
+        break;
+    case ABD_IN_TIMER:
+        on_timer(a, out);
+        break;
+    }
+    out->again = abd_deadline(a) <= a->now_ns;
+}

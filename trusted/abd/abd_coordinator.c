@@ -1,0 +1,473 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/check.h"
+#include "trusted/abd/abd_internal.h"
+
+/* ---- put and delete ---- */
+
+/*
+ * ABD-4: above every tag that a majority knows and above what stands here at this moment; applied
+ * here in the same step. Two writes of one key through one coordinator never share a tag then: the
+ * second one sees the first in the store.
+ */
+static void mint(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    struct tag own = abd_find(a, abd_key(op)).tag;
+    uint64_t ts = own.ts > op->tag.ts ? own.ts : op->tag.ts;
+    bool applied = false;
+    enum err err;
+
+    abd_op_cancel(a, op, out);
+    if (ts > UINT64_MAX - TAG_JUMP_MAX) {
+        abd_finish(a, op, ERR_UNAVAILABLE, out);
+        return;
+    }
+    op->tag = (struct tag){.ts = ts + 1, .writer = a->config.incarnation};
+    if (abd_has_plant(a, ABD_PLANT_SHARED_TAGS)) {
+        op->tag.writer = 1;
+    }
+    err = abd_apply(a, op, &applied, out);
+    if (err != OK) {
+        abd_finish(a, op, err, out); /* nothing was sent: nothing happened */
+        return;
+    }
+    CHECK(applied || a->plants != 0);
+    abd_round_enter(a, op, ABD_PHASE_APPLY, out);
+    op->holders = 0;
+    op->holders_n = 0;
+    abd_round_hold(a, op, a->self_bit);
+    abd_pursue(a, op, out);
+    abd_check_applied(a, op, out);
+}
+
+static void check_queried(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    if (op->votes_n >= a->majority) {
+        mint(a, op, out);
+    }
+}
+
+static void start_write(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    op->kind = ABD_OP_WRITE;
+    abd_round_enter(a, op, ABD_PHASE_QUERY, out);
+    op->voted = 0;
+    op->votes_n = 0;
+    abd_round_vote(a, op, a->self_bit);
+    abd_round_choose(a, op);
+    abd_pursue(a, op, out);
+    check_queried(a, op, out);
+}
+
+/* ---- get ---- */
+
+/* Makes this replica hold the maximum too; that is its own vote. */
+static RESULT hold_here(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    bool applied;
+    enum err err;
+
+    if (op->damaged && tag_compare(op->tag, op->own) == 0) {
+        err = store_repair(a->store, abd_key(op), op->tag, abd_value(op));
+        a->counters.repairs += err == OK;
+        if (err == ERR_MISMATCH) {
+            err = OK; /* something newer stands here by now */
+        }
+    } else {
+        err = abd_apply(a, op, &applied, out);
+    }
+    if (err == OK) {
+        abd_round_hold(a, op, a->self_bit);
+    }
+    return err;
+}
+
+static bool agreed(const struct abd *a, const struct abd_op *op)
+{
+    if (op->holders_n >= a->majority || abd_has_plant(a, ABD_PLANT_NO_WRITE_BACK)) {
+        return true;
+    }
+    return abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT) &&
+           op->agree_n > (a->config.members_n - 1) / 2;
+}
+
+/* With the plant a get waits for the peers that are up, as it needs their agreement. */
+static bool enough_votes(const struct abd *a, const struct abd_op *op)
+{
+    return op->votes_n >= a->majority && (!abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT) ||
+                                          (a->up & ~(unsigned)(op->voted | op->failed)) == 0);
+}
+
+static void check_read(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    enum err err = OK;
+
+    if (!enough_votes(a, op)) {
+        return;
+    }
+    if (!op->readable) {
+        /* ABD-12: an older value would be wrong; somebody else may be able to open this one. */
+        if (op->voted == a->all) {
+            abd_finish(a, op, ERR_INTEGRITY, out);
+        } else {
+            abd_round_widen(a, op);
+            abd_pursue(a, op, out);
+        }
+        return;
+    }
+    if ((op->holders & a->self_bit) == 0) {
+        err = hold_here(a, op, out);
+    }
+    if (agreed(a, op)) {
+        a->counters.reads_one_round += op->kind == ABD_OP_GET;
+        abd_finish_read(a, op, out);
+        return;
+    }
+    a->counters.write_backs++;
+    abd_round_enter(a, op, ABD_PHASE_APPLY, out);
+    abd_pursue(a, op, out);
+    if (err != OK && abd_on_refused(a, op, a->self_bit, err, out)) {
+        return;
+    }
+    if (abd_has_plant(a, ABD_PLANT_EARLY_REPLY)) {
+        abd_finish_read(a, op, out);
+    }
+}
+
+/* `opens`: the voter can open its value. The caller has taken the value if it is the one to keep.
+ */
+static void vote_read(struct abd *a, struct abd_op *op, uint8_t bit, struct tag tag, bool opens)
+{
+    int c = tag_compare(tag, op->tag);
+
+    abd_round_vote(a, op, bit);
+    if (c > 0) {
+        op->tag = tag;
+        op->holders = 0;
+        op->holders_n = 0;
+        op->readable = opens;
+    }
+    if (c >= 0 && opens) {
+        op->readable = true;
+        abd_round_hold(a, op, bit);
+    }
+    if (abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT)) {
+        op->agree_n = tag_compare(tag, op->agree) == 0 ? (uint8_t)(op->agree_n + 1) : 1;
+        op->agree = tag;
+    }
+}
+
+/* Reads what stands here into the operation. */
+static RESULT read_own(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    struct store_entry e = abd_find(a, abd_key(op));
+    enum err err;
+
+    op->own = op->tag = e.tag;
+    op->tombstone = e.tombstone;
+    op->damaged = e.damaged;
+    if (e.tombstone || e.damaged || tag_is_zero(e.tag)) {
+        return OK;
+    }
+    TRY(abd_op_reserve(a, op, e.value_len, out));
+    op->value_len = e.value_len;
+    err = store_read(a->store, abd_key(op), (struct mbytes){op->value, op->value_len}, &e);
+    CHECK(err == OK || err == ERR_INTEGRITY);
+    op->damaged = err == ERR_INTEGRITY;
+    return OK;
+}
+
+static RESULT start_read(struct abd *a, struct abd_op *op, enum abd_op_kind kind,
+                         struct abd_out *out)
+{
+    op->kind = (uint8_t)kind;
+    abd_round_enter(a, op, ABD_PHASE_READ, out);
+    TRY(read_own(a, op, out));
+    op->voted = op->holders = 0;
+    op->votes_n = op->holders_n = op->agree_n = 0;
+    op->readable = !op->damaged;
+    abd_round_vote(a, op, a->self_bit);
+    if (op->readable) {
+        abd_round_hold(a, op, a->self_bit);
+    }
+    abd_round_choose(a, op);
+    if (op->damaged) {
+        abd_round_widen(a, op);
+    }
+    abd_pursue(a, op, out);
+    check_read(a, op, out);
+    return OK;
+}
+
+/* ---- answers ---- */
+
+/* The call has ended without a vote (ABD-16). */
+static void on_no_vote(struct abd *a, struct abd_op *op, uint8_t bit, struct abd_out *out)
+{
+    op->failed |= bit;
+    if (op->phase != ABD_PHASE_APPLY) {
+        abd_round_widen(a, op);
+    }
+    if ((a->up & bit) != 0 && op->list != ABD_LIST_RETRY) {
+        abd_list_enter(a, op, ABD_LIST_RETRY, ABD_RETRY_NS);
+    }
+    abd_pursue(a, op, out);
+    if (abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT) && op->phase == ABD_PHASE_READ) {
+        check_read(a, op, out);
+    }
+}
+
+static void on_tag(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,
+                   struct abd_out *out)
+{
+    if (!abd_tag_plausible(a, abd_key(op), m->tag)) {
+        on_no_vote(a, op, bit, out);
+        return;
+    }
+    if (tag_compare(m->tag, op->tag) > 0) {
+        op->tag = m->tag;
+    }
+    abd_round_vote(a, op, bit);
+    check_queried(a, op, out);
+}
+
+/* What a peer may say about its tag, given the one we asked with. */
+static bool holds_makes_sense(struct abd *a, const struct abd_op *op, const struct peer_answer *m)
+{
+    int c = tag_compare(m->tag, op->damaged ? (struct tag){0} : op->own);
+
+    switch (m->holds) {
+    case PEER_HOLDS_SAME:
+        return c == 0;
+    case PEER_HOLDS_OLDER:
+        return c < 0;
+    case PEER_HOLDS_NEWER:
+        return c > 0 && m->value.n <= a->config.value_max && (!m->tombstone || m->value.n == 0) &&
+               abd_tag_plausible(a, abd_key(op), m->tag);
+    case PEER_HOLDS_DAMAGED:
+        return c >= 0 && !tag_is_zero(m->tag) && abd_tag_plausible(a, abd_key(op), m->tag);
+    }
+    return false;
+}
+
+static void on_holds(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,
+                     struct abd_out *out)
+{
+    bool opens = m->holds != PEER_HOLDS_DAMAGED;
+    int c = tag_compare(m->tag, op->tag);
+
+    if (!holds_makes_sense(a, op, m)) {
+        on_no_vote(a, op, bit, out);
+        return;
+    }
+    if (m->holds == PEER_HOLDS_NEWER && (c > 0 || (c == 0 && !op->readable))) {
+        if (abd_op_reserve(a, op, m->value.n, out) != OK) {
+            abd_finish(a, op, ERR_ENCLAVE_MEMORY, out);
+            return;
+        }
+        op->tombstone = m->tombstone;
+        op->value_len = (uint32_t)m->value.n;
+        if (m->value.n != 0) {
+            memcpy(op->value, m->value.p, m->value.n);
+        }
+    }
+    vote_read(a, op, bit, m->tag, opens);
+    check_read(a, op, out);
+}
+
+static bool answers_round(const struct abd_op *op, const struct peer_answer *m)
+{
+    switch (m->kind) {
+    case PEER_TAG:
+        return op->phase == ABD_PHASE_QUERY;
+    case PEER_HOLDS:
+        return op->phase == ABD_PHASE_READ;
+    case PEER_APPLIED:
+        return op->phase == ABD_PHASE_APPLY;
+    case PEER_REFUSED:
+        return true;
+    }
+    return false;
+}
+
+static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,
+                    struct abd_out *out)
+{
+    if (!answers_round(op, m)) {
+        on_no_vote(a, op, bit, out);
+        return;
+    }
+    switch (m->kind) {
+    case PEER_TAG:
+        on_tag(a, op, bit, m, out);
+        return;
+    case PEER_HOLDS:
+        on_holds(a, op, bit, m, out);
+        return;
+    case PEER_APPLIED:
+        abd_round_hold(a, op, bit);
+        abd_check_applied(a, op, out);
+        return;
+    case PEER_REFUSED:
+        if (op->phase == ABD_PHASE_APPLY) {
+            (void)abd_on_refused(a, op, bit, m->err, out);
+        } else {
+            on_no_vote(a, op, bit, out);
+        }
+        return;
+    }
+}
+
+/* The operation whose round under way has this cookie, or NULL: late, or never ours. */
+static struct abd_op *op_of(struct abd *a, uint64_t cookie)
+{
+    uint32_t place = abd_cookie_op(cookie);
+    struct abd_op *op = &a->ops[place < a->used_n ? place : 0];
+
+    return place < a->used_n && op->phase != ABD_PHASE_FREE && op->cookie == cookie ? op : NULL;
+}
+
+void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out)
+{
+    struct abd_op *op = op_of(a, in->cookie);
+    uint8_t bit = abd_bit(in->peer);
+
+    if (op == NULL) {
+        return;
+    }
+    if ((op->outstanding & bit) == 0) { /* ABD-8: counted already, or not asked */
+        if (!abd_has_plant(a, ABD_PLANT_COUNT_DUPLICATES) || op->list == ABD_LIST_TAIL) {
+            return;
+        }
+    }
+    op->outstanding = (uint8_t)(op->outstanding & ~bit);
+    if (op->list != ABD_LIST_TAIL) {
+        on_vote(a, op, bit, in->answer, out);
+    } else if (op->outstanding == 0) {
+        abd_op_give(a, op);
+    }
+}
+
+void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *out)
+{
+    struct abd_op *op = op_of(a, in->cookie);
+    uint8_t bit = abd_bit(in->peer);
+
+    if (op == NULL || (op->outstanding & bit) == 0) {
+        return;
+    }
+    op->outstanding = (uint8_t)(op->outstanding & ~bit);
+    if (op->list != ABD_LIST_TAIL) {
+        on_no_vote(a, op, bit, out);
+    } else if (op->outstanding == 0) {
+        abd_op_give(a, op);
+    }
+}
+
+/* ---- time ---- */
+
+/* ABD-10 */
+void abd_expire(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    if (op->kind == ABD_OP_WRITE && op->phase == ABD_PHASE_APPLY) {
+        abd_finish(a, op, ERR_INDETERMINATE, out);
+    } else {
+        abd_finish(a, op, ERR_UNAVAILABLE, out);
+    }
+}
+
+void abd_nudge(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    if (op->list == ABD_LIST_HEDGE) {
+        a->counters.hedges++;
+        abd_round_widen(a, op);
+    } else {
+        abd_list_leave(a, op);
+        op->failed = 0;
+    }
+    abd_pursue(a, op, out);
+}
+
+/* ---- requests ---- */
+
+static enum err request_fault(const struct abd *a, const struct client_request *r)
+{
+    if (r->key.n == 0 || r->key.n > KEY_MAX) {
+        return ERR_USAGE;
+    }
+    if (r->op != CLIENT_GET && r->op != CLIENT_PUT && r->op != CLIENT_DELETE) {
+        return ERR_USAGE;
+    }
+    if (r->op == CLIENT_PUT && r->value.n > a->config.value_max) {
+        return ERR_TOO_BIG;
+    }
+    return OK;
+}
+
+static RESULT start_request(struct abd *a, struct abd_op *op, const struct client_request *r,
+                            struct abd_out *out)
+{
+    switch (r->op) {
+    case CLIENT_GET:
+        a->counters.gets++;
+        return start_read(a, op, ABD_OP_GET, out);
+    case CLIENT_PUT:
+        a->counters.puts++;
+        TRY(abd_op_reserve(a, op, r->value.n, out));
+        op->value_len = (uint32_t)r->value.n;
+        if (r->value.n != 0) {
+            memcpy(op->value, r->value.p, r->value.n);
+        }
+        break;
+    case CLIENT_DELETE:
+        a->counters.deletes++;
+        op->tombstone = true;
+        break;
+    }
+    start_write(a, op, out);
+    return OK;
+}
+
+void abd_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out)
+{
+    const struct client_request *r = in->request;
+    uint32_t ms = r->timeout_ms > CLIENT_TIMEOUT_MS_MAX ? CLIENT_TIMEOUT_MS_MAX : r->timeout_ms;
+    struct abd_op *op = NULL;
+    enum err err = request_fault(a, r);
+
+    if (err == OK) {
+        err = abd_op_take(a, r->key, a->now_ns + ms * UINT64_C(1000000), out, &op);
+    }
+    if (err != OK) {
+        abd_reply_now(a, in->user, err, out);
+        return;
+    }
+    op->user = in->user;
+    op->kind = ABD_OP_GET;
+    op->phase = ABD_PHASE_QUERY; /* taken, whatever comes */
+    err = start_request(a, op, r, out);
+    if (err != OK) {
+        abd_finish(a, op, err, out);
+    }
+}
+
+/* ---- repair ---- */
+
+void abd_repair(struct abd *a, struct bytes key, struct abd_out *out)
+{
+    struct abd_op *op;
+
+    for (uint16_t i = 0; i < a->repairs_n; i++) {
+        if (bytes_equal(abd_key(&a->ops[a->repairs[i]]), key)) {
+            return;
+        }
+    }
+    if (a->repairs_n == ABD_REPAIRS_MAX ||
+        abd_op_take(a, key, a->now_ns + ABD_REPAIR_NS, out, &op) != OK) {
+        return;
+    }
+    a->repairs[a->repairs_n++] = abd_place(a, op);
+    op->phase = ABD_PHASE_READ;
+    if (start_read(a, op, ABD_OP_REPAIR, out) != OK) {
+        abd_finish(a, op, ERR_ENCLAVE_MEMORY, out);
+    }
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_ABD_ABD_INTERNAL_H
+#define TRUSTED_ABD_ABD_INTERNAL_H
+
+#include "trusted/abd/abd.h"
+
+/*
+ * An operation and its rounds. Sets of members are bytes; bit i is the member at place i.
+ *
+ *           put, delete                         get, repair
+ *   FREE --> QUERY --majority--> APPLY          FREE --> READ --majority holds max--> answered
+ *                                  |                      |
+ *                               majority                  +--else--> APPLY --majority--> answered
+ *                                  v
+ *                               answered --calls left--> TAIL (a list, phase APPLY) --> FREE
+ */
+enum abd_phase {
+    ABD_PHASE_FREE = 0,
+    ABD_PHASE_QUERY, /* W1 */
+    ABD_PHASE_READ,  /* R1 */
+    ABD_PHASE_APPLY, /* W2, R2 */
+};
+
+enum abd_op_kind {
+    ABD_OP_GET = 1,
+    ABD_OP_WRITE,  /* put, or delete when `tombstone` */
+    ABD_OP_REPAIR, /* a get without client, to replace a damaged value */
+};
+
+/* An operation stands in at most one list; within a list the delay is constant, so that appending
+ * keeps it in order of time. */
+enum abd_list_id {
+    ABD_LIST_HEDGE = 0, /* asked as few peers as it needs; the others follow when due */
+    ABD_LIST_RETRY,     /* a call failed though the peer is up; ask again when due */
+    ABD_LIST_TAIL,      /* answered; the calls left may go on until due */
+    ABD_LISTS_N,
+    ABD_LIST_NONE = ABD_LISTS_N,
+};
+
+enum {
+    ABD_NONE = 0xffff, /* no operation */
+    ABD_KEY_INLINE = 64,
+    ABD_REPAIRS_MAX = 4,
+    ABD_SWEEP_STEP = 64, /* places looked at in one step after a peer changed */
+    ABD_ROUND_SHIFT = 12,
+    ABD_GENERATION_SHIFT = 16,
+};
+
+static const uint64_t ABD_NEVER = UINT64_MAX;
+static const uint64_t ABD_RETRY_NS = UINT64_C(5000000);
+static const uint64_t ABD_TAIL_NS = UINT64_C(2000000000);
+static const uint64_t ABD_REPAIR_NS = UINT64_C(5000000000);
+
+struct abd_op {
+    uint64_t cookie; /* of the round under way: generation << 16 | round << 12 | place */
+    uint64_t user;
+    uint64_t expires_at_ns;
+    uint64_t due_at_ns; /* of its list */
+    struct tag tag;     /* QUERY, READ: the greatest seen; APPLY: what is applied */
+    struct tag own;     /* READ: what this replica held at the start */
+    uint8_t *key;
+    uint8_t *value;
+    uint32_t value_len, value_cap;
+    uint16_t key_len;
+    uint16_t prev, next; /* of its list; next: of the free ones */
+    uint16_t timer_at;   /* place in the heap of deadlines; ABD_NONE: in none */
+    uint8_t phase, kind, list, round;
+    uint8_t outstanding; /* the transport holds a call to these and borrows key and value */
+    uint8_t chosen;      /* while not wide: the few that are asked */
+    uint8_t voted;       /* QUERY, READ: their tag is known; self included */
+    uint8_t failed;      /* not to be asked before the retry is due or the peer comes up */
+    uint8_t refused;     /* APPLY: said no */
+    uint8_t holders;     /* hold exactly `tag`, or something newer, and can open it */
+    uint8_t votes_n, holders_n;
+    uint8_t agree_n; /* with ABD_PLANT_WRONG_AGREEMENT only */
+    struct tag agree;
+    bool wide;      /* everybody is asked */
+    bool readable;  /* READ: the value of `tag` is here (or it has none) */
+    bool tombstone; /* of `tag` */
+    bool damaged;   /* READ: our own value of `own` does not open */
+    uint8_t key_inline[ABD_KEY_INLINE];
+};
+
+struct abd_list {
+    uint16_t head, tail;
+};
+
+struct abd {
+    struct heap *heap;
+    struct store *store;
+    struct abd_config config;
+    struct abd_counters counters;
+    uint64_t now_ns;
+    uint64_t generation;
+    unsigned plants;
+    uint8_t self_bit, all, up; /* sets of members; `up` without self */
+    uint8_t majority;
+    uint8_t rotor;       /* whom a quorum round asks first */
+    uint8_t sweep_clear; /* peers that came up: forget their failures */
+    bool sweeping;
+    uint16_t sweep_at;
+    uint16_t used_n; /* places that were ever in use */
+    uint16_t free_head;
+    uint16_t timers_n;
+    uint16_t repairs_n;
+    uint16_t repairs[ABD_REPAIRS_MAX];
+    struct abd_list lists[ABD_LISTS_N];
+    struct abd_op *ops;
+    uint16_t *timers; /* binary heap of places by expires_at_ns */
+    void *limbo;      /* what the last output lends; freed by the next step */
+    size_t limbo_n;
+};
+
+static inline uint8_t abd_bit(uint8_t peer)
+{
+    return (uint8_t)(1U << peer);
+}
+
+static inline uint8_t abd_set_n(uint8_t set)
+{
+    uint8_t n = 0;
+
+    for (; set != 0; set = (uint8_t)(set & (set - 1))) {
+        n++;
+    }
+    return n;
+}
+
+static inline struct bytes abd_key(const struct abd_op *op)
+{
+    return (struct bytes){.p = op->key, .n = op->key_len};
+}
+
+static inline struct bytes abd_value(const struct abd_op *op)
+{
+    return (struct bytes){.p = op->value_len == 0 ? NULL : op->value, .n = op->value_len};
+}
+
+static inline uint16_t abd_place(const struct abd *a, const struct abd_op *op)
+{
+    return (uint16_t)(op - a->ops);
+}
+
+/* ---- abd_pool.c: places, lists, deadlines, memory ---- */
+
+RESULT abd_pool_init(struct abd *a);
+void abd_pool_fini(struct abd *a);
+
+/* A free place with the key copied and the deadline set. BUSY, ENCLAVE_MEMORY. Gives up the oldest
+ * tail when there is need. */
+RESULT abd_op_take(struct abd *a, struct bytes key, uint64_t expires_at_ns, struct abd_out *out,
+                   struct abd_op **ret);
+/* CHECKs that no call is outstanding. */
+void abd_op_give(struct abd *a, struct abd_op *op);
+/* Takes the calls that are outstanding back. */
+void abd_op_cancel(struct abd *a, struct abd_op *op, struct abd_out *out);
+/* The client was answered; the calls left go on for a while. */
+void abd_op_linger(struct abd *a, struct abd_op *op);
+/* Room for n bytes in op->value; the old content is lost when it has to move. */
+RESULT abd_op_reserve(struct abd *a, struct abd_op *op, size_t n, struct abd_out *out);
+
+void abd_list_enter(struct abd *a, struct abd_op *op, enum abd_list_id list, uint64_t after_ns);
+void abd_list_leave(struct abd *a, struct abd_op *op);
+
+/* Gives up the oldest tail for its memory. False: there is none, or no room to say so. */
+bool abd_relieve(struct abd *a, struct abd_out *out);
+void *abd_alloc(struct abd *a, size_t n, struct abd_out *out);
+/* Keeps what the output lends until the next step. */
+void abd_lend(struct abd *a, void *p, size_t n);
+
+/* ---- abd_replica.c: what this replica holds ---- */
+
+/* The zero tag and `tombstone` false when absent. */
+struct store_entry abd_find(struct abd *a, struct bytes key);
+/* ABD-17 */
+bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag);
+/* store_apply, giving up tails for memory. */
+RESULT abd_apply(struct abd *a, const struct abd_op *op, bool *ret_applied, struct abd_out *out);
+void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out);
+
+/* ---- abd_round.c: whom to ask, who voted, how an operation ends ---- */
+
+static inline bool abd_has_plant(const struct abd *a, enum abd_plant plant)
+{
+    return __builtin_expect((a->plants & (unsigned)plant) != 0, 0);
+}
+
+/* Takes the calls of the last round back. Sets of voters and holders are the caller's business. */
+void abd_round_enter(struct abd *a, struct abd_op *op, enum abd_phase phase, struct abd_out *out);
+/* Picks the members of a QUERY or READ round. */
+void abd_round_choose(struct abd *a, struct abd_op *op);
+/* From now on everybody is asked. */
+void abd_round_widen(struct abd *a, struct abd_op *op);
+/* Asks whom the round still needs and who can be asked now. */
+void abd_pursue(struct abd *a, struct abd_op *op, struct abd_out *out);
+void abd_round_vote(struct abd *a, struct abd_op *op, uint8_t bit);
+void abd_round_hold(struct abd *a, struct abd_op *op, uint8_t bit);
+/* Ends the operation if a majority applied. */
+void abd_check_applied(struct abd *a, struct abd_op *op, struct abd_out *out);
+/* APPLY: `bit` said no. True: that was the end. */
+bool abd_on_refused(struct abd *a, struct abd_op *op, uint8_t bit, enum err why,
+                    struct abd_out *out);
+void abd_reply_now(struct abd *a, uint64_t user, enum err status, struct abd_out *out);
+void abd_finish(struct abd *a, struct abd_op *op, enum err status, struct abd_out *out);
+void abd_finish_read(struct abd *a, struct abd_op *op, struct abd_out *out);
+
+/* ---- abd_coordinator.c ---- */
+
+void abd_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out);
+void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out);
+void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *out);
+/* ABD-13: replaces the damaged value of `key`, unless enough of that is going on already. */
+void abd_repair(struct abd *a, struct bytes key, struct abd_out *out);
+/* The deadline of the operation has come. */
+void abd_expire(struct abd *a, struct abd_op *op, struct abd_out *out);
+/* The time of its list has come; HEDGE or RETRY. */
+void abd_nudge(struct abd *a, struct abd_op *op, struct abd_out *out);
+
+#endif

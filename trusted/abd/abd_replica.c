@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/check.h"
+#include "trusted/abd/abd_internal.h"
+
+struct store_entry abd_find(struct abd *a, struct bytes key)
+{
+    struct store_entry e = {0};
+    enum err err = store_find(a->store, key, &e);
+
+    CHECK(err == OK || err == ERR_NOT_FOUND);
+    return e;
+}
+
+/*
+ * ABD-17: a tag that is far above what is known here comes from a peer gone wrong; stored, it would
+ * wear out the key. Almost every tag passes on its own, without a look at the store.
+ */
+bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag)
+{
+    bool ok = tag_is_zero(tag) || (tag.ts != 0 && tag.writer != 0);
+
+    if (ok && tag.ts > TAG_JUMP_MAX) {
+        struct tag own = abd_find(a, key).tag;
+
+        ok = tag.ts <= own.ts || tag.ts - own.ts <= TAG_JUMP_MAX;
+    }
+    if (!ok) {
+        a->counters.refused_tags++;
+    }
+    return ok;
+}
+
+RESULT abd_apply(struct abd *a, const struct abd_op *op, bool *ret_applied, struct abd_out *out)
+{
+    enum err err;
+
+    do {
+        err = store_apply(a->store, abd_key(op), op->tag, op->tombstone,
+                          op->tombstone ? (struct bytes){0} : abd_value(op), ret_applied);
+    } while ((err == ERR_ENCLAVE_MEMORY || err == ERR_HOST_MEMORY) && abd_relieve(a, out));
+    return err;
+}
+
+static void refuse(struct abd_out *out, enum err err)
+{
+    out->answer = (struct peer_answer){.kind = PEER_REFUSED, .err = err};
+}
+
+/* A newer tag goes with its value, so that one round is enough for an asker who is behind. */
+static void answer_newer(struct abd *a, const struct peer_ask *ask, const struct store_entry *e,
+                         struct abd_out *out)
+{
+    struct mbytes room = {.p = NULL, .n = e->value_len};
+    struct store_entry read = *e;
+    enum err err = ERR_INTEGRITY;
+
+    out->answer.holds = PEER_HOLDS_NEWER;
+    out->answer.tombstone = e->tombstone;
+    if (e->tombstone) {
+        return;
+    }
+    if (!e->damaged) {
+        if (e->value_len != 0) {
+            room.p = abd_alloc(a, e->value_len, out);
+            if (room.p == NULL) {
+                refuse(out, ERR_ENCLAVE_MEMORY);
+                return;
+            }
+            abd_lend(a, room.p, room.n);
+        }
+        err = store_read(a->store, ask->key, room, &read);
+    }
+    if (err == OK) {
+        out->answer.value = (struct bytes){.p = room.p, .n = read.value_len};
+    } else {
+        /* ABD-12: say that a newer value exists, never an older one. */
+        CHECK(err == ERR_INTEGRITY);
+        out->answer.holds = PEER_HOLDS_DAMAGED;
+        abd_repair(a, ask->key, out);
+    }
+}
+
+static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    struct store_entry e = abd_find(a, ask->key);
+    int c = tag_compare(e.tag, ask->tag);
+
+    out->answer = (struct peer_answer){.kind = PEER_HOLDS, .tag = e.tag};
+    if (c < 0) {
+        out->answer.holds = PEER_HOLDS_OLDER;
+    } else if (c > 0) {
+        answer_newer(a, ask, &e, out);
+    } else if (e.damaged) {
+        out->answer.holds = PEER_HOLDS_DAMAGED;
+        abd_repair(a, ask->key, out);
+    } else {
+        out->answer.holds = PEER_HOLDS_SAME;
+    }
+}
+
+/* ABD-3: keep the greater, acknowledge in any case -- the asker wants to know that we hold this or
+ * something newer. Equal tags are equal values: a chance to replace one that was damaged. */
+static void on_apply(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    bool applied = false;
+    enum err err;
+
+    if (tag_is_zero(ask->tag) || ask->value.n > a->config.value_max ||
+        (ask->tombstone && ask->value.n != 0)) {
+        refuse(out, ERR_MALFORMED);
+        return;
+    }
+    if (!abd_tag_plausible(a, ask->key, ask->tag)) {
+        refuse(out, ERR_POLICY);
+        return;
+    }
+    do {
+        err = store_apply(a->store, ask->key, ask->tag, ask->tombstone, ask->value, &applied);
+    } while ((err == ERR_ENCLAVE_MEMORY || err == ERR_HOST_MEMORY) && abd_relieve(a, out));
+    if (err == OK && !applied && !ask->tombstone) {
+        struct store_entry e = abd_find(a, ask->key);
+
+        if (e.damaged && tag_compare(e.tag, ask->tag) == 0) {
+            err = store_repair(a->store, ask->key, ask->tag, ask->value);
+            a->counters.repairs += err == OK;
+        }
+    }
+    if (err == OK) {
+        out->answer = (struct peer_answer){.kind = PEER_APPLIED};
+    } else {
+        refuse(out, err);
+    }
+}
+
+void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
+{
+    const struct peer_ask *ask = in->ask;
+
+    out->have_answer = true;
+    if (ask->key.n == 0 || ask->key.n > KEY_MAX) {
+        refuse(out, ERR_MALFORMED);
+        return;
+    }
+    switch (ask->kind) {
+    case PEER_QUERY:
+        out->answer = (struct peer_answer){.kind = PEER_TAG, .tag = abd_find(a, ask->key).tag};
+        return;
+    case PEER_READ:
+        on_read(a, ask, out);
+        return;
+    case PEER_APPLY:
+        on_apply(a, ask, out);
+        return;
+    }
+    refuse(out, ERR_MALFORMED);
+}
