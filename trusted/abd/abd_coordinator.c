@@ -69,8 +69,8 @@ static RESULT hold_here(struct abd *a, struct abd_op *op, struct abd_out *out)
     if (op->damaged && tag_compare(op->tag, op->own) == 0) {
         err = store_repair(a->store, abd_key(op), op->tag, abd_value(op));
         a->counters.repairs += err == OK;
-        if (err == ERR_MISMATCH) {
-            err = OK; /* something newer stands here by now */
+        if (err == ERR_MISMATCH && tag_compare(abd_find(a, abd_key(op)).tag, op->tag) > 0) {
+            err = OK; /* something newer stands here by now, which is as good */
         }
     } else {
         err = abd_apply(a, op, &applied, out);

@@ -68,6 +68,7 @@ static struct store_entry entry_of(const struct store_record *r)
     return (struct store_entry){
         .tag = tag_of(r),
         .tombstone = (r->value & STORE_TOMBSTONE) != 0,
+        .damaged = (r->value & STORE_DAMAGED) != 0,
         .value_len = value_len(r),
     };
 }

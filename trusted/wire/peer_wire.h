@@ -43,7 +43,7 @@ enum peer_holds {
     PEER_HOLDS_SAME = 1, /* exactly the asker's tag */
     PEER_HOLDS_OLDER,    /* an older tag, given; no value */
     PEER_HOLDS_NEWER,    /* a newer tag, given, with the value (or a tombstone) */
-    PEER_HOLDS_DAMAGED,  /* a newer tag, given, whose value no longer opens here */
+    PEER_HOLDS_DAMAGED,  /* the same or a newer tag, given, whose value no longer opens here */
 };
 
 struct peer_ask {
