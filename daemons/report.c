@@ -76,7 +76,7 @@ static json_t *shard_json(const struct node_shard *s, uint32_t i)
                {"enclave_peak", s->report.heap_peak}, {"enclave_limit", s->report.heap_limit},
                {"requests_refused", s->report.requests_refused});
     ADD_FIELDS(host, {"bad_descriptors", s->host.bad_descriptors},
-               {"clock_backwards", s->host.clock_backwards}, {"rx_calls", io->rx_calls},
+               {"clock_lies", s->host.clock_lies}, {"rx_calls", io->rx_calls},
                {"rx_packets", io->rx_packets}, {"rx_oversized", io->rx_oversized},
                {"tx_calls", io->tx_calls}, {"tx_packets", io->tx_packets},
                {"tx_dropped", io->tx_dropped}, {"sleeps", s->loop.sleeps},

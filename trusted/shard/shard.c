@@ -125,10 +125,13 @@ static void give_packets(struct shard *s, struct abi_poll *io)
     io->more = n == BURST_MAX;
 }
 
+/* Times may be added to without wrapping: 2^62 ns are 146 years. */
+static const uint64_t TIME_MAX_NS = UINT64_C(1) << 62;
+
 static void advance_clock(struct shard *s, uint64_t host_now_ns)
 {
-    if (host_now_ns < s->now_ns) {
-        s->host.clock_backwards++;
+    if (host_now_ns < s->now_ns || host_now_ns > TIME_MAX_NS) {
+        s->host.clock_lies++;
     } else {
         s->now_ns = host_now_ns;
     }

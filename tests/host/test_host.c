@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/net/addr.h"
+#include "host/net/pktio.h"
+#include "host/run/arena.h"
+#include "host/run/shard_loop.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void test_addresses(void **state)
+{
+    struct sockaddr_storage sa, again;
+    struct abi_addr a;
+    socklen_t n;
+
+    (void)state;
+    assert_true(addr_parse("127.0.0.1", 7001, &sa, &n));
+    addr_from_sockaddr(&sa, &a);
+    assert_int_equal(a.family, 4);
+    assert_int_equal(a.port, 7001);
+    assert_int_equal(addr_to_sockaddr(&a, &again), n);
+    assert_memory_equal(&sa, &again, n);
+    assert_true(addr_parse("::1", 7002, &sa, &n));
+    addr_from_sockaddr(&sa, &a);
+    assert_int_equal(a.family, 6);
+    assert_int_equal(addr_to_sockaddr(&a, &again), n);
+    assert_memory_equal(&sa, &again, n);
+    assert_false(addr_parse("localhost", 1, &sa, &n));
+    assert_false(addr_parse("", 1, &sa, &n));
+    assert_false(addr_parse("1.2.3.4.5", 1, &sa, &n));
+}
+
+static uint16_t port_of(struct pktio *p)
+{
+    struct sockaddr_in sa;
+    socklen_t n = sizeof(sa);
+
+    assert_int_equal(getsockname(p->ops->fd(p), (struct sockaddr *)&sa, &n), 0);
+    return ntohs(sa.sin_port);
+}
+
+/* Receives until `want` packets came; fails after five seconds of nothing. */
+static uint32_t receive(struct pktio *p, struct abi_packet *to, uint32_t want)
+{
+    uint32_t n = 0;
+
+    while (n < want) {
+        struct pollfd f = {.fd = p->ops->fd(p), .events = POLLIN};
+
+        assert_int_equal(poll(&f, 1, 5000), 1);
+        n += p->ops->rx(p, to + n);
+    }
+    return n;
+}
+
+static void test_udp_carries_bursts(void **state)
+{
+    struct arena a, b;
+    struct pktio *p, *q;
+    struct abi_packet out[BURST_MAX] = {0}, in[2 * BURST_MAX];
+    struct abi_addr to = {.family = 4, .ip = {127, 0, 0, 1}};
+
+    (void)state;
+    assert_int_equal(arena_map(NULL, 0, 1 << 20, &a), OK);
+    assert_int_equal(arena_map(NULL, 0, 1 << 20, &b), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", 0, &a.regions, &p), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", 0, &b.regions, &q), OK);
+    to.port = port_of(q);
+    for (uint32_t i = 0; i < BURST_MAX; i++) {
+        out[i] = (struct abi_packet){.off = i * ABI_PACKET_STRIDE, .len = 1 + i * 250, .addr = to};
+        memset(a.regions.tx + out[i].off, (int)i + 1, out[i].len);
+    }
+    p->ops->tx(p, out, BURST_MAX);
+    assert_int_equal(receive(q, in, BURST_MAX), BURST_MAX);
+    for (uint32_t i = 0; i < BURST_MAX; i++) {
+        assert_int_equal(in[i].len, out[i].len);
+        assert_int_equal(in[i].addr.port, port_of(p));
+        assert_int_equal(b.regions.rx[in[i].off], i + 1);
+        assert_int_equal(b.regions.rx[in[i].off + in[i].len - 1], i + 1);
+    }
+    /* Nothing there: returns at once with nothing. An unreachable family: dropped, counted. */
+    assert_int_equal(q->ops->rx(q, in), 0);
+    out[0].addr = (struct abi_addr){0};
+    p->ops->tx(p, out, 1);
+    assert_int_equal(p->counters.tx_dropped, 1);
+    p->ops->close(p);
+    q->ops->close(q);
+    arena_unmap(&a);
+    arena_unmap(&b);
+}
+
+static void test_udp_drops_what_cannot_be_a_datagram_of_ours(void **state)
+{
+    struct arena a;
+    struct pktio *p;
+    struct abi_packet in[BURST_MAX];
+    static uint8_t big[DATAGRAM_MAX + 1];
+    struct sockaddr_storage sa;
+    socklen_t n;
+    int sock = socket(AF_INET, SOCK_DGRAM, 0);
+
+    (void)state;
+    assert_int_equal(arena_map(NULL, 0, 1 << 20, &a), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", 0, &a.regions, &p), OK);
+    assert_true(addr_parse("127.0.0.1", port_of(p), &sa, &n));
+    assert_int_equal(sendto(sock, big, sizeof(big), 0, (struct sockaddr *)&sa, n), sizeof(big));
+    assert_int_equal(sendto(sock, big, 7, 0, (struct sockaddr *)&sa, n), 7);
+    assert_int_equal(receive(p, in, 1), 1);
+    assert_int_equal(in[0].len, 7);
+    assert_int_equal(p->counters.rx_oversized, 1);
+    (void)close(sock);
+    p->ops->close(p);
+    arena_unmap(&a);
+}
+
+static void test_a_taken_port_is_reported(void **state)
+{
+    struct arena a;
+    struct pktio *p, *q;
+
+    (void)state;
+    assert_int_equal(arena_map(NULL, 0, 1 << 20, &a), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", 0, &a.regions, &p), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", port_of(p), &a.regions, &q), ERR_IO);
+    assert_int_equal(pktio_udp_open("not an address", 0, &a.regions, &q), ERR_IO);
+    p->ops->close(p);
+    arena_unmap(&a);
+}
+
+static void test_arena_files_are_private_and_go_away(void **state)
+{
+    char dir[] = "/tmp/avocado-test-XXXXXX";
+    char path[256];
+    struct arena a;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(arena_map(dir, 3, 1 << 20, &a), OK);
+    (void)snprintf(path, sizeof(path), "%s", a.path);
+    assert_int_equal(access(path, F_OK), 0);
+    a.regions.arena[a.regions.arena_bytes - 1] = 1;
+    arena_unmap(&a);
+    assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(rmdir(dir), 0);
+    assert_int_equal(arena_map(dir, 3, 1 << 20, &a), ERR_IO);
+}
+
+/* The loop's partner: echoes what it gets, and stops asking when woken. */
+struct echo {
+    struct arena *arena;
+    _Atomic uint32_t polls, packets;
+};
+
+static void echo_poll(void *self, struct abi_poll *io)
+{
+    struct echo *e = self;
+
+    e->polls++;
+    io->tx_n = io->rx_n;
+    for (uint32_t i = 0; i < io->rx_n; i++) {
+        io->tx[i] = io->rx[i];
+        memcpy(e->arena->regions.tx + io->tx[i].off, e->arena->regions.rx + io->rx[i].off,
+               io->rx[i].len);
+        e->packets++;
+    }
+    io->wake_at_ns = UINT64_MAX;
+    io->more = 0;
+    io->notify = 0;
+}
+
+static void test_the_loop_serves_wakes_and_stops(void **state)
+{
+    struct arena a, b;
+    struct pktio *p, *q;
+    struct echo e = {.arena = &a};
+    struct shard_loop loop = {.shard = &e, .poll = echo_poll, .notify_fd = -1};
+    struct abi_packet out = {.len = 5}, in[BURST_MAX];
+
+    (void)state;
+    assert_int_equal(arena_map(NULL, 0, 1 << 20, &a), OK);
+    assert_int_equal(arena_map(NULL, 0, 1 << 20, &b), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", 0, &a.regions, &p), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", 0, &b.regions, &q), OK);
+    out.addr = (struct abi_addr){.family = 4, .ip = {127, 0, 0, 1}, .port = port_of(p)};
+    memcpy(b.regions.tx, "hello", 5);
+    loop.io = p;
+    assert_int_equal(shard_loop_start(&loop), OK);
+    for (uint32_t i = 1; i <= 100; i++) {
+        q->ops->tx(q, &out, 1);
+        assert_int_equal(receive(q, in, 1), 1);
+        assert_memory_equal(b.regions.rx + in[0].off, "hello", 5);
+    }
+    assert_int_equal(e.packets, 100);
+    shard_loop_wake(&loop);
+    shard_loop_stop(&loop); /* returns although no packet comes */
+    p->ops->close(p);
+    q->ops->close(q);
+    arena_unmap(&a);
+    arena_unmap(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_udp_carries_bursts),
+        cmocka_unit_test(test_udp_drops_what_cannot_be_a_datagram_of_ours),
+        cmocka_unit_test(test_a_taken_port_is_reported),
+        cmocka_unit_test(test_arena_files_are_private_and_go_away),
+        cmocka_unit_test(test_the_loop_serves_wakes_and_stops),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
