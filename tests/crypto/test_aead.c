@@ -9,9 +9,12 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { IMPLS = 2, TEXT_MAX = 1 << 20, AAD_MAX = 256 };
 
@@ -176,7 +179,7 @@ static void check_vector(struct aead *a, const struct vector *v)
         assert_memory_equal(got, v->pt, v->pt_n);
     }
     aead_key_fini(a, &k);
-    assert_true(all_zero(k.opaque, sizeof(k.opaque)));
+    assert_true(all_zero(k.opaque, sizeof(k.opaque))); /* CRY-7 */
 }
 
 static void test_known_answers(void **state)
@@ -394,6 +397,64 @@ static void test_keys_never_mix(void **state)
     }
 }
 
+static void seal_overlapping(struct aead *a, const struct aead_key *k, uint8_t *buffer)
+{
+    const uint8_t nonce[AEAD_IV_LEN] = {0};
+
+    aead_seal(a, k, nonce, (struct bytes){0}, (struct bytes){buffer + 1, 64}, buffer);
+}
+
+static void open_overlapping(struct aead *a, const struct aead_key *k, uint8_t *buffer)
+{
+    const uint8_t nonce[AEAD_IV_LEN] = {0};
+
+    (void)!aead_open(a, k, nonce, (struct bytes){0}, (struct bytes){buffer, 64}, buffer + 16);
+}
+
+static void seal_too_much(struct aead *a, const struct aead_key *k, uint8_t *buffer)
+{
+    const uint8_t nonce[AEAD_IV_LEN] = {0};
+
+    aead_seal(a, k, nonce, (struct bytes){0}, (struct bytes){buffer, (size_t)MESSAGE_MAX + 1},
+              buffer);
+}
+
+static void too_much_associated(struct aead *a, const struct aead_key *k, uint8_t *buffer)
+{
+    const uint8_t nonce[AEAD_IV_LEN] = {0};
+
+    aead_seal(a, k, nonce, (struct bytes){buffer, 65537}, (struct bytes){buffer, 1}, buffer);
+}
+
+/* CRY-11 */
+static void test_own_mistakes_stop_the_process(void **state)
+{
+    void (*const mistakes[])(struct aead *, const struct aead_key *, uint8_t *) = {
+        seal_overlapping, open_overlapping, seal_too_much, too_much_associated};
+    static const struct secret key;
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < f->impls_n * 4; i++) {
+        struct aead *a = f->impl[i / 4];
+        struct aead_key k;
+        int status = 0;
+        pid_t child;
+
+        aead_key_init(a, &k, &key);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            (void)close(STDERR_FILENO);
+            (void)signal(SIGABRT, SIG_DFL);
+            mistakes[i % 4](a, &k, f->plain);
+            _exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+        aead_key_fini(a, &k);
+    }
+}
+
 static void test_equal_in_constant_time_is_equal(void **state)
 {
     uint8_t a[40], b[40];
@@ -422,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_every_flipped_bit_is_refused),
         cmocka_unit_test(test_too_short_to_have_a_tag),
         cmocka_unit_test(test_keys_never_mix),
+        cmocka_unit_test(test_own_mistakes_stop_the_process),
         cmocka_unit_test(test_equal_in_constant_time_is_equal),
     };
 

@@ -69,7 +69,7 @@ RESULT aead_open(struct aead *a, const struct aead_key *k, const uint8_t nonce[s
 }
 
 /* McGrew and Viega, "The Galois/Counter Mode of Operation", test case 14: key and text all zero. An
- * implementation that does not know it is not there. */
+ * implementation that does not know it is not there (CRY-6). */
 static bool knows_its_trade(struct aead *a)
 {
     static const uint8_t want[16 + AEAD_TAG_LEN] = {0xce, 0xa7, 0x40, 0x3d, 0x4d, 0x60, 0x6b, 0x6e,

@@ -3,12 +3,14 @@
 #define TRUSTED_CRYPTO_AEAD_H
 
 /*
- * AES-256-GCM (NIST SP 800-38D), 12-byte nonces, 16-byte tags, nothing else. Two implementations
- * behind one interface: intel-ipsec-mb (x86-64; picks the widest code path that the CPU has) and
- * OpenSSL. Both produce the same bytes.
+ * AES-256-GCM (NIST SP 800-38D), 12-byte nonces, 16-byte tags, nothing else (CRY-1). Two
+ * implementations behind one interface: intel-ipsec-mb (x86-64; picks the widest code path that the
+ * CPU has) and OpenSSL. Both produce the same bytes (CRY-6). docs/protocol/crypto.md,
+ * docs/adr/0002.
  *
  * An aead_key holds one expanded key. It is set for one direction and one purpose; the caller
- * guarantees that no nonce is used twice for sealing under it.
+ * guarantees that no nonce is used twice for sealing under it (CRY-3), and that the key ends before
+ * the cipher is used up (CRY-9).
  */
 
 #include "common/bytes.h"
@@ -44,14 +46,16 @@ void aead_key_fini(struct aead *a, struct aead_key *k);
 
 /* Seals `plain` into `to`, which has exactly plain.n + AEAD_TAG_LEN bytes of room or more; writes
  * plain.n bytes of ciphertext followed by the tag. `to` may equal plain.p (in place), may not
- * overlap it otherwise. Never fails. plain.n <= MESSAGE_MAX, aad.n <= 65536. */
+ * overlap it otherwise. Never fails. plain.n <= MESSAGE_MAX, aad.n <= 65536 (CRY-11). `to` must be
+ * private memory: an implementation may read back what it wrote (CRY-5). */
 void aead_seal(struct aead *a, const struct aead_key *k, const uint8_t nonce[static AEAD_IV_LEN],
                struct bytes aad, struct bytes plain, uint8_t *to);
 
 /* Opens `sealed` (ciphertext ‖ tag) into `to`, which has at least sealed.n - AEAD_TAG_LEN bytes of
  * room; in place allowed as above. AUTH when the tag does not match: `to` then holds zeroes, never
  * unauthenticated plaintext. MALFORMED when sealed.n < AEAD_TAG_LEN. `sealed` must be private
- * memory: an implementation may read it twice. The tag is compared in constant time. */
+ * memory: an implementation may read it twice (CRY-5). The tag is compared in constant time. CRY-4.
+ */
 RESULT aead_open(struct aead *a, const struct aead_key *k, const uint8_t nonce[static AEAD_IV_LEN],
                  struct bytes aad, struct bytes sealed, uint8_t *to);
 

@@ -7,7 +7,7 @@
 
 /* Random bytes for keys, boot ids and nonces-at-start from OpenSSL's DRBG. Never used by a protocol
  * machine: machines take seeds and secrets as arguments. Never fails: no entropy, no process
- * (CHECK). Thread-safe. */
+ * (CHECK). Thread-safe. CRY-8. */
 void entropy_fill(void *to, size_t n);
 
 #endif

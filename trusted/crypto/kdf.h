@@ -2,7 +2,8 @@
 #ifndef TRUSTED_CRYPTO_KDF_H
 #define TRUSTED_CRYPTO_KDF_H
 
-/* Keys from keys: HKDF-Expand-SHA256 (RFC 5869 §2.3) with a label that names the purpose. */
+/* Keys from keys: HKDF-Expand-SHA256 (RFC 5869 §2.3) with a label that names the purpose:
+ * CRY-2. */
 
 #include "common/bytes.h"
 #include "trusted/crypto/key.h"

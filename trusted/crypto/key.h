@@ -4,7 +4,7 @@
 
 /*
  * Secrets are types, not bytes: they cannot be formatted, compared with memcmp or encoded by
- * accident. One key, one direction, one purpose.
+ * accident. One key, one direction, one purpose (CRY-2). Whoever owns one wipes it (CRY-7).
  */
 
 #include "common/limits.h"
