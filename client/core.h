@@ -11,7 +11,7 @@
  *     core_submit --> [waiting for a slot] --> rpc --> core_transmit
  *     core_receive, core_tick --> rpc --> answer, or another attempt --> core_take
  *
- * An operation ends exactly once, at its deadline at the latest. A GET moves freely between
+ * CLI-1: an operation ends exactly once, at its deadline at the latest. A GET moves freely between
  * coordinators. A PUT or DELETE is given to a second coordinator only when it is certain that the
  * first did nothing; else it ends as INDETERMINATE. Clauses CLI-n: docs/protocol/client.md.
  */
