@@ -53,6 +53,7 @@ static void bench(uint64_t keys, uint32_t value_len)
     double start;
     bool applied;
 
+    CHECK(keys > 0 && value_len <= VALUE_MAX);
     fixture_open(&f, &(struct fixture_options){(8 << 20) + keys * 100,
                                                (4 << 20) + keys * (value_len + 64U) * 5 / 4, 0, 1});
     empty = heap_used(f.heap);

@@ -195,6 +195,7 @@ void draw_bytes(struct prng *p, uint8_t *to, size_t n)
 size_t draw_key(struct prng *p, uint8_t to[static KEY_MAX])
 {
     static const uint8_t letters[] = {0x00, 0x01, 'a', 'b', 0xfe, 0xff};
+    static const uint8_t name[] = {'u', 's', 'e', 'r', ':', '0', '0', '0', '0', '0', '0', '0'};
     size_t n;
 
     switch (prng_below(p, 5)) {
@@ -217,10 +218,10 @@ size_t draw_key(struct prng *p, uint8_t to[static KEY_MAX])
         to[0] = (uint8_t)prng_below(p, 3);
         return n;
     case 3: /* as applications name things */
-        n = 5 + 12;
-        memcpy(to, "user:", 5);
-        for (size_t i = 5; i < n; i++) {
-            to[i] = (uint8_t)('0' + (i < 13 ? 0 : prng_below(p, 10)));
+        n = sizeof(name);
+        memcpy(to, name, n);
+        for (size_t i = n - 4; i < n; i++) {
+            to[i] = (uint8_t)('0' + prng_below(p, 10));
         }
         return n;
     default: /* zeroes or 0xff only: length decides */

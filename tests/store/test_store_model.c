@@ -183,8 +183,7 @@ static void values_of_every_class_come_back(void **state)
 
 static void number_key(uint64_t i, uint8_t to[static 16])
 {
-    memcpy(to, "key:", 4);
-    for (int d = 15; d >= 4; d--) {
+    for (int d = 15; d >= 0; d--) {
         to[d] = (uint8_t)('0' + i % 10);
         i /= 10;
     }

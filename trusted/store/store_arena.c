@@ -278,11 +278,11 @@ RESULT store_arena_init(struct store_arena *a, struct heap *heap, uint8_t *base,
 
     *a = (struct store_arena){
         .heap = heap,
-        .base = base,
         .pages_n = pages_n,
         .pages_taken = pages_n,
         .spans_n = (uint32_t)((pages_n + WORD - 1) / WORD),
     };
+    a->base = base;
     if (pages_n == 0) {
         return OK; /* a store that holds no values, only keys */
     }

@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Operations drawn from the input, compared with a sorted array, over an arena that the input also
+ * overwrites. Whatever the host does: metadata is always right, a value is right or INTEGRITY. */
+#include "common/check.h"
+#include "common/codec.h"
+#include "common/limits.h"
+#include "trusted/store/store.h"
+
+#include <stdlib.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum {
+    HEAP_BYTES = 1 << 20,
+    ARENA_BYTES = 256 << 10, /* small: it fills up */
+    ENTRIES_MAX = 512,
+    FUZZ_VALUE_MAX = 40000, /* several chunks */
+};
+
+struct entry {
+    uint16_t key_len;
+    bool tombstone;
+    bool damaged;
+    uint8_t fill; /* a value is this byte, repeated, its first byte counted up */
+    uint32_t value_len;
+    struct tag tag;
+    uint8_t key[KEY_MAX];
+};
+
+static struct entry entries[ENTRIES_MAX];
+static uint32_t order[ENTRIES_MAX]; /* entries by key */
+static uint32_t entries_n;
+static uint8_t value[FUZZ_VALUE_MAX];
+static uint8_t got[FUZZ_VALUE_MAX];
+static _Alignas(64) uint8_t region[HEAP_BYTES];
+static _Alignas(64) uint8_t arena[ARENA_BYTES];
+
+static struct bytes key_of(const struct entry *e)
+{
+    return (struct bytes){e->key, e->key_len};
+}
+
+static uint32_t rank(struct bytes key)
+{
+    uint32_t i = 0;
+
+    while (i < entries_n && bytes_compare(key_of(&entries[order[i]]), key) < 0) {
+        i++;
+    }
+    return i;
+}
+
+static struct entry *find(struct bytes key)
+{
+    uint32_t i = rank(key);
+
+    return i < entries_n && bytes_equal(key_of(&entries[order[i]]), key) ? &entries[order[i]]
+                                                                         : NULL;
+}
+
+static struct bytes make_value(uint8_t fill, uint32_t len)
+{
+    memset(value, fill, len);
+    if (len > 0) {
+        value[0]++;
+    }
+    return (struct bytes){value, len};
+}
+
+/* A key from few input bytes: repeated, so that long ones with common prefixes are cheap to find.
+ */
+static struct bytes draw_key(struct reader *r, uint8_t to[static KEY_MAX])
+{
+    size_t len = 1 + get_u8(r) % 8;
+    size_t repeat = get_u8(r);
+    struct bytes part = get_bytes(r, len);
+    size_t n = 0;
+
+    if (part.n == 0) {
+        to[n++] = 0;
+    }
+    for (size_t i = 0; i < (repeat > 64 ? repeat * 4 : 0) && n + part.n < KEY_MAX; i++) {
+        to[n++] = part.n > 0 ? part.p[0] : 0;
+    }
+    if (part.n > 0) {
+        memcpy(to + n, part.p, part.n);
+        n += part.n;
+    }
+    return (struct bytes){to, n};
+}
+
+static bool same(const struct entry *e, const struct store_entry *found)
+{
+    return tag_compare(e->tag, found->tag) == 0 && e->tombstone == found->tombstone &&
+           e->value_len == found->value_len;
+}
+
+static void do_apply(struct store *s, struct reader *r, struct bytes key)
+{
+    struct entry *e = find(key);
+    struct tag tag = {.ts = get_u8(r), .writer = get_u8(r)};
+    uint8_t fill = get_u8(r);
+    bool tombstone = fill % 8 == 7;
+    uint32_t len = tombstone ? 0 : get_u16(r) % FUZZ_VALUE_MAX;
+    struct store_stats before;
+    struct store_stats after;
+    bool applied = false;
+    enum err err;
+
+    if (e == NULL && entries_n == ENTRIES_MAX) {
+        return;
+    }
+    store_stats(s, &before);
+    err = store_apply(s, key, tag, tombstone, make_value(fill, len), &applied);
+    if (err != OK) {
+        store_stats(s, &after);
+        CHECK(err == ERR_HOST_MEMORY || err == ERR_ENCLAVE_MEMORY);
+        CHECK(memcmp(&before, &after, sizeof(before)) == 0);
+        return;
+    }
+    CHECK(applied == (tag_compare(tag, e == NULL ? (struct tag){0} : e->tag) > 0));
+    if (!applied) {
+        return;
+    }
+    if (e == NULL) {
+        uint32_t at = rank(key);
+
+        memmove(&order[at + 1], &order[at], (entries_n - at) * sizeof(order[0]));
+        order[at] = entries_n;
+        e = &entries[entries_n++];
+        e->key_len = (uint16_t)key.n;
+        memcpy(e->key, key.p, key.n);
+    }
+    e->tag = tag;
+    e->tombstone = tombstone;
+    e->fill = fill;
+    e->value_len = len;
+    e->damaged = false;
+}
+
+static void do_read(struct store *s, struct bytes key)
+{
+    struct entry *e = find(key);
+    struct store_entry found;
+    enum err err = store_read(s, key, (struct mbytes){got, sizeof(got)}, &found);
+
+    if (e == NULL) {
+        CHECK(err == ERR_NOT_FOUND);
+        return;
+    }
+    CHECK(same(e, &found));
+    if (err == OK) {
+        struct bytes want = make_value(e->fill, e->value_len);
+
+        CHECK(!e->damaged && (want.n == 0 || memcmp(got, want.p, want.n) == 0));
+    } else {
+        CHECK(err == ERR_INTEGRITY && e->value_len > 0);
+        e->damaged = true;
+        for (uint32_t i = 0; i < e->value_len; i++) {
+            CHECK(got[i] == 0);
+        }
+    }
+}
+
+static void do_repair(struct store *s, struct bytes key)
+{
+    struct entry *e = find(key);
+
+    if (e == NULL) {
+        CHECK(store_repair(s, key, (struct tag){.ts = 1}, (struct bytes){0}) == ERR_MISMATCH);
+        return;
+    }
+    CHECK(store_repair(s, key, e->tag, make_value(e->fill, e->value_len)) == OK);
+    e->damaged = false;
+}
+
+/* What a host can do: write over the arena, or copy one part of it to another. */
+static void do_attack(struct reader *r)
+{
+    uint32_t at = get_u32(r) % ARENA_BYTES;
+    uint32_t from = get_u32(r) % ARENA_BYTES;
+    uint32_t n = get_u16(r);
+    uint32_t room = ARENA_BYTES - (at > from ? at : from);
+
+    if (n < 256) {
+        arena[at] ^= (uint8_t)n;
+    } else {
+        memmove(arena + at, arena + from, n < room ? n : room);
+    }
+}
+
+static void do_scan(struct store *s)
+{
+    uint8_t key[KEY_MAX];
+    size_t key_len = 0;
+    struct store_entry found;
+
+    for (uint32_t i = 0; i < entries_n; i++) {
+        const struct entry *e = &entries[order[i]];
+
+        CHECK(store_next(s, (struct bytes){key, key_len}, i > 0, (struct mbytes){key, sizeof(key)},
+                         &key_len, &found) == OK);
+        CHECK(bytes_equal((struct bytes){key, key_len}, key_of(e)) && same(e, &found));
+    }
+    CHECK(store_next(s, (struct bytes){key, key_len}, entries_n > 0,
+                     (struct mbytes){key, sizeof(key)}, &key_len, &found) == ERR_NOT_FOUND);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct aead *aead;
+    struct reader r = {.rest = {data, size}};
+    struct store_config c = {.shard = 1, .arena = arena, .arena_bytes = ARENA_BYTES};
+    struct store *s;
+    size_t used;
+
+    if (aead == NULL) {
+        aead = aead_open_impl(aead_best());
+        CHECK(aead != NULL);
+    }
+    memset(region, 0, sizeof(region));
+    memset(arena, 0, sizeof(arena));
+    entries_n = 0;
+    c.aead = aead;
+    CHECK(heap_init(region, sizeof(region), &c.heap) == OK);
+    used = heap_used(c.heap);
+    CHECK(store_init(&c, &s) == OK);
+    while (r.rest.n > 0 && !r.failed) {
+        uint8_t key[KEY_MAX];
+        uint8_t op = get_u8(&r);
+        struct bytes k = {key, 0};
+
+        if (op % 8 < 6) {
+            k = draw_key(&r, key);
+        }
+        switch (op % 8) {
+        case 0:
+        case 1:
+        case 2:
+            do_apply(s, &r, k);
+            break;
+        case 3:
+        case 4:
+            do_read(s, k);
+            break;
+        case 5:
+            do_repair(s, k);
+            break;
+        case 6:
+            do_attack(&r);
+            break;
+        default:
+            do_scan(s);
+            break;
+        }
+    }
+    do_scan(s);
+    for (uint32_t i = 0; i < entries_n; i++) {
+        do_read(s, key_of(&entries[i]));
+    }
+    store_fini(s);
+    CHECK(heap_used(c.heap) == used);
+    heap_fini(c.heap);
+    return 0;
+}
