@@ -184,8 +184,8 @@ static void count(struct store *s, const struct store_record *r, bool held)
 }
 
 /* Keeps a new value of a key that is held with *was at `payload`, or that is new. */
-static RESULT keep(struct store *s, const struct store_path *path, struct bytes key,
-                   struct store_record *r, struct bytes value, uint8_t *payload)
+static RESULT keep(struct store *s, struct bytes key, struct store_record *r, struct bytes value,
+                   uint8_t *payload)
 {
     struct store_record was = {0};
     struct store_binding binding = binding_of(r, key);
@@ -200,7 +200,7 @@ static RESULT keep(struct store *s, const struct store_path *path, struct bytes 
                        store_arena_at(&s->arena, r->place));
     }
     if (payload == NULL) {
-        enum err err = store_index_insert(&s->index, path, key, r);
+        enum err err = store_index_insert(&s->index, key, r);
 
         if (err != OK && value.n > 0) {
             store_arena_give(&s->arena, r->place, block_of(r));
@@ -222,7 +222,6 @@ static RESULT keep(struct store *s, const struct store_path *path, struct bytes 
 RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombstone,
                    struct bytes value, bool *ret_applied)
 {
-    struct store_path path;
     uint8_t *payload;
     struct tag held = {0};
     struct store_record r = {
@@ -234,7 +233,7 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
 
     CHECK(key.n >= 1 && key.n <= KEY_MAX && value.n <= VALUE_MAX);
     CHECK(!tombstone || value.n == 0);
-    payload = store_index_seek(&s->index, key, &path);
+    payload = store_index_seek(&s->index, key);
     if (payload != NULL) {
         struct store_record was = store_record_load(payload);
 
@@ -244,7 +243,7 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
         *ret_applied = false;
         return OK;
     }
-    TRY(keep(s, &path, key, &r, value, payload));
+    TRY(keep(s, key, &r, value, payload));
     *ret_applied = true;
     return OK;
 }

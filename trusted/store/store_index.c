@@ -96,7 +96,7 @@ uint8_t *store_index_find(const struct store_index *x, struct bytes key)
     return found ? store_node_payload(node, at) : NULL;
 }
 
-uint8_t *store_index_seek(const struct store_index *x, struct bytes key, struct store_path *ret)
+uint8_t *store_index_seek(struct store_index *x, struct bytes key)
 {
     struct store_node *node = enter(x, x->root);
     bool found;
@@ -104,13 +104,13 @@ uint8_t *store_index_seek(const struct store_index *x, struct bytes key, struct 
 
     for (uint32_t level = 0; level < x->depth; level++) {
         at = route(node, key);
-        ret->level[level].node = node;
-        ret->level[level].at = at;
+        x->path.level[level].node = node;
+        x->path.level[level].at = at;
         node = enter(x, child(node, at));
     }
     at = store_node_search(node, STORE_RECORD_LEN, store_node_suffix(node, key), &found);
-    ret->level[x->depth].node = node;
-    ret->level[x->depth].at = at;
+    x->path.level[x->depth].node = node;
+    x->path.level[x->depth].at = at;
     return found ? store_node_payload(node, at) : NULL;
 }
 
@@ -385,26 +385,22 @@ static bool add_root(struct change *c, const struct addition *add)
     return true;
 }
 
-RESULT store_index_insert(struct store_index *x, const struct store_path *path, struct bytes key,
-                          const struct store_record *record)
+/* The leaf is full: it moves to a longer block or is cut, and so on upwards. */
+static RESULT make_room(struct store_index *x, struct addition *add)
 {
     struct change c = {.index = x};
+    const struct store_path *path = &x->path;
     uint8_t sep[KEY_MAX];
     uint32_t right;
-    struct addition add = {
-        .at = path->level[x->depth].at,
-        .key = key,
-        .payload = {(const uint8_t *)record, sizeof(*record)},
-    };
 
     for (uint32_t level = x->depth;; level--) {
         struct store_node *node = path->level[level].node;
         bool leaf = level == x->depth;
-        size_t cost = store_node_cost(add.payload.n, add.key.n - node->prefix_len);
+        size_t cost = store_node_cost(add->payload.n, add->key.n - node->prefix_len);
         size_t need = store_node_used(node) + cost;
 
         if (need <= node->block) {
-            insert_into(node, leaf, &add);
+            insert_into(node, leaf, add);
             break;
         }
         if (need <= (node->n < STORE_NODE_ENTRIES ? STORE_NODE_MAX : STORE_NODE_SOFT)) {
@@ -413,17 +409,17 @@ RESULT store_index_insert(struct store_index *x, const struct store_path *path, 
             if (copy == NULL) {
                 goto failed;
             }
-            insert_into(copy, leaf, &add);
+            insert_into(copy, leaf, add);
             c.stale[c.stale_n++] = node;
             relink(x, path, level, copy);
             break;
         }
-        if (!split(&c, path, level, &add, sep, &right)) {
+        if (!split(&c, path, level, add, sep, &right)) {
             goto failed;
         }
         c.stale[c.stale_n++] = node;
         if (level == 0) {
-            if (!add_root(&c, &add)) {
+            if (!add_root(&c, add)) {
                 goto failed;
             }
             break;
@@ -434,6 +430,24 @@ RESULT store_index_insert(struct store_index *x, const struct store_path *path, 
 failed:
     undo(&c);
     return ERR_ENCLAVE_MEMORY;
+}
+
+RESULT store_index_insert(struct store_index *x, struct bytes key,
+                          const struct store_record *record)
+{
+    struct store_node *leaf = x->path.level[x->depth].node;
+    struct addition add = {
+        .at = x->path.level[x->depth].at,
+        .key = key,
+        .payload = {(const uint8_t *)record, sizeof(*record)},
+    };
+
+    if (store_node_used(leaf) + store_node_cost(add.payload.n, key.n - leaf->prefix_len) >
+        leaf->block) {
+        return make_room(x, &add);
+    }
+    insert_into(leaf, true, &add);
+    return OK;
 }
 
 /* ---- the rest ---- */
@@ -471,13 +485,13 @@ void store_index_fini(struct store_index *x)
     *x = (struct store_index){0};
 }
 
-const uint8_t *store_index_next(const struct store_index *x, struct bytes from, bool after,
-                                uint8_t *to, size_t *ret_key_len)
+const uint8_t *store_index_next(struct store_index *x, struct bytes from, bool after, uint8_t *to,
+                                size_t *ret_key_len)
 {
-    struct store_path path;
-    bool found = store_index_seek(x, from, &path) != NULL;
-    struct store_node *node = path.level[x->depth].node;
-    unsigned at = path.level[x->depth].at + (found && after ? 1 : 0);
+    bool found = store_index_seek(x, from) != NULL;
+    const struct store_path *path = &x->path;
+    struct store_node *node = path->level[x->depth].node;
+    unsigned at = path->level[x->depth].at + (found && after ? 1 : 0);
     uint32_t level = x->depth;
 
     if (at == node->n) {
@@ -487,8 +501,8 @@ const uint8_t *store_index_next(const struct store_index *x, struct bytes from, 
                 return NULL;
             }
             level--;
-        } while (path.level[level].at == path.level[level].node->n);
-        node = enter(x, child(path.level[level].node, path.level[level].at + 1));
+        } while (path->level[level].at == path->level[level].node->n);
+        node = enter(x, child(path->level[level].node, path->level[level].at + 1));
         for (level++; level < x->depth; level++) {
             node = enter(x, node->first);
         }

@@ -38,20 +38,21 @@ enum {
     STORE_DAMAGED = 1 << 26,
 };
 
-struct store_index {
-    struct heap *heap;
-    uint32_t root;
-    uint32_t depth; /* inner levels above the leaves */
-    uint64_t bytes; /* of heap that nodes take */
-};
-
 /* From the root ([0]) to a leaf ([depth]): the node, and the entry before which the key belongs
- * (inner nodes: the number of separators not above the key). Valid until the next insertion. */
+ * (inner nodes: the number of separators not above the key). */
 struct store_path {
     struct {
         struct store_node *node;
         uint32_t at;
     } level[STORE_DEPTH_MAX + 1];
+};
+
+struct store_index {
+    struct heap *heap;
+    uint32_t root;
+    uint32_t depth;         /* inner levels above the leaves */
+    uint64_t bytes;         /* of heap that nodes take */
+    struct store_path path; /* of the last seek; here, for on the stack it would be cleared first */
 };
 
 /* ENCLAVE_MEMORY when the heap cannot hold one node. */
@@ -60,16 +61,16 @@ void store_index_fini(struct store_index *x);
 
 /* The payload of the key's entry; NULL if there is none. */
 uint8_t *store_index_find(const struct store_index *x, struct bytes key);
-/* The same, and the way there. */
-uint8_t *store_index_seek(const struct store_index *x, struct bytes key, struct store_path *ret);
-/* Adds a key that store_index_seek did not find, by the way that it returned. ENCLAVE_MEMORY:
- * nothing changed. */
-RESULT store_index_insert(struct store_index *x, const struct store_path *path, struct bytes key,
+/* The same, and remembers the way there. */
+uint8_t *store_index_seek(struct store_index *x, struct bytes key);
+/* Adds the key that the last call, a store_index_seek, did not find. ENCLAVE_MEMORY: nothing
+ * changed. */
+RESULT store_index_insert(struct store_index *x, struct bytes key,
                           const struct store_record *record);
 /* The payload of the first key >= from (> from when `after`), NULL at the end. Writes the key to
  * `to`, which has KEY_MAX bytes of room. */
-const uint8_t *store_index_next(const struct store_index *x, struct bytes from, bool after,
-                                uint8_t *to, size_t *ret_key_len);
+const uint8_t *store_index_next(struct store_index *x, struct bytes from, bool after, uint8_t *to,
+                                size_t *ret_key_len);
 
 static inline struct store_record store_record_load(const uint8_t *payload)
 {

@@ -42,19 +42,20 @@ static int compare_tail(struct bytes suffix, const struct store_cell *c)
     return suffix.n < c->suffix_len ? -1 : suffix.n > c->suffix_len;
 }
 
-/* First entry in [from, n) whose head is not below (or, with `after`, is above) `head`. */
-static unsigned bound(const struct store_node *x, unsigned from, uint32_t head, bool after)
+/* First entry in [from, n) whose head is not below (or, with `after`, is above) `head`. Without a
+ * branch on what is compared: nobody could predict it. */
+static inline unsigned bound(const struct store_node *x, unsigned from, uint32_t head, bool after)
 {
     unsigned lo = from;
     unsigned len = x->n - from;
 
     while (len > 0) {
-        unsigned half = len / 2;
-        uint32_t h = store_node_head(x, lo + half);
-        bool below = after ? h <= head : h < head;
+        unsigned half = (len + 1) / 2;
+        uint32_t h = store_node_head(x, lo + half - 1);
+        unsigned below = h < head || (after && h == head);
 
-        lo += below ? half + 1 : 0;
-        len = below ? len - half - 1 : half;
+        lo += half & -below;
+        len -= half;
     }
     return lo;
 }

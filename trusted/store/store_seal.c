@@ -5,10 +5,7 @@
 #include "common/codec.h"
 #include "trusted/crypto/kdf.h"
 
-struct aad {
-    uint8_t b[STORE_AAD_HEAD_LEN + KEY_MAX];
-    size_t len;
-};
+enum { LINE = 64, PREFETCH_LINES = 3 };
 
 void store_seal_init(struct store_sealer *s, struct aead *aead, uint32_t shard,
                      const struct secret *master)
@@ -36,15 +33,17 @@ uint32_t store_seal_block(uint32_t padded)
 }
 
 /* STORE-4: every field but the last has a fixed length, so two bindings never encode alike. */
-static void encode_aad(const struct store_sealer *s, const struct store_binding *b, struct aad *ret)
+static struct bytes encode_aad(struct store_sealer *s, const struct store_binding *b)
 {
-    struct writer w = {.to = {.p = ret->b, .n = sizeof(ret->b)}};
+    struct writer w = {.to = {.p = s->aad, .n = sizeof(s->aad)}};
+    struct bytes aad = {.p = s->aad};
 
     put_u32(&w, s->shard);
     put_tag(&w, b->tag);
     put_u32(&w, b->value_len);
     put_bytes(&w, b->key);
-    CHECK(writer_done(&w, &ret->len));
+    CHECK(writer_done(&w, &aad.n));
+    return aad;
 }
 
 static void encode_nonce(uint64_t counter, uint32_t chunk, uint8_t ret[static AEAD_IV_LEN])
@@ -57,12 +56,15 @@ void store_seal_put(struct store_sealer *s, const struct store_binding *b, struc
                     uint32_t padded, uint8_t *to)
 {
     uint8_t nonce[AEAD_IV_LEN];
-    struct aad aad;
+    struct bytes aad;
     uint32_t left = padded;
 
     CHECK(s->counter < UINT64_MAX && value.n == b->value_len && value.n <= padded);
     s->counter++;
-    encode_aad(s, b, &aad);
+    for (uint32_t i = 0; i < PREFETCH_LINES; i++) {
+        __builtin_prefetch(to + (size_t)i * LINE, 1); /* host memory: on its way while we seal */
+    }
+    aad = encode_aad(s, b);
     for (uint32_t chunk = 0; left > 0; chunk++) {
         uint32_t n = left < STORE_CHUNK ? left : STORE_CHUNK;
         size_t take = value.n < n ? value.n : n;
@@ -75,8 +77,7 @@ void store_seal_put(struct store_sealer *s, const struct store_binding *b, struc
         encode_nonce(s->counter, chunk, nonce);
         /* Not straight into host memory: the authenticator is computed over the ciphertext, and the
          * host could have it computed over bytes of its own. */
-        aead_seal(s->aead, &s->key, nonce, (struct bytes){aad.b, aad.len},
-                  (struct bytes){s->chunk, n}, s->chunk);
+        aead_seal(s->aead, &s->key, nonce, aad, (struct bytes){s->chunk, n}, s->chunk);
         memcpy(to, s->chunk, n + AEAD_TAG_LEN);
         to += n + AEAD_TAG_LEN;
         left -= n;
@@ -89,20 +90,22 @@ RESULT store_seal_get(struct store_sealer *s, const struct store_binding *b, uin
 {
     uint8_t nonce[AEAD_IV_LEN];
     uint64_t counter;
-    struct aad aad;
+    struct bytes aad;
     uint32_t at = 0;
 
     CHECK(b->value_len <= to.n && b->value_len <= padded);
+    for (uint32_t i = 0; i < PREFETCH_LINES; i++) {
+        __builtin_prefetch(from + (size_t)i * LINE);
+    }
     memcpy(&counter, from + store_seal_block(padded) - STORE_COUNTER_LEN, sizeof(counter));
-    encode_aad(s, b, &aad);
+    aad = encode_aad(s, b);
     for (uint32_t chunk = 0; at < padded; chunk++) {
         uint32_t n = padded - at < STORE_CHUNK ? padded - at : STORE_CHUNK;
         bool direct = at + n <= to.n; /* else the padding does not fit */
 
         memcpy(s->chunk, from, n + AEAD_TAG_LEN);
         encode_nonce(counter, chunk, nonce);
-        if (aead_open(s->aead, &s->key, nonce, (struct bytes){aad.b, aad.len},
-                      (struct bytes){s->chunk, n + AEAD_TAG_LEN},
+        if (aead_open(s->aead, &s->key, nonce, aad, (struct bytes){s->chunk, n + AEAD_TAG_LEN},
                       direct ? to.p + at : s->chunk) != OK) {
             if (b->value_len > 0) {
                 memset(to.p, 0, b->value_len);

@@ -27,6 +27,7 @@ struct store_sealer {
     struct aead_key key;
     /* One chunk, private: sealed here before the host sees it, copied here before it is opened. */
     _Alignas(64) uint8_t chunk[STORE_CHUNK + AEAD_TAG_LEN];
+    uint8_t aad[STORE_AAD_HEAD_LEN + KEY_MAX];
     struct aead *aead;
     uint64_t counter; /* of the last seal */
     uint32_t shard;
