@@ -40,7 +40,9 @@ void aead_close_impl(struct aead *a); /* NULL is allowed */
 /* "ipsec-mb avx512-vaes", "openssl", ...; static storage. */
 const char *aead_name(const struct aead *a);
 
-/* A key works with every struct aead of the implementation that prepared it. */
+/* A key works with every struct aead of the implementation that prepared it, and so does a copy of
+ * it. `k` is not looked at: fini a key before another is prepared in its place, or OpenSSL's copy
+ * of it stays until its context is needed for another key. */
 void aead_key_init(struct aead *a, struct aead_key *k, const struct secret *key);
 void aead_key_fini(struct aead *a, struct aead_key *k);
 

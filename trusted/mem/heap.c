@@ -58,8 +58,14 @@ static uint32_t class_bytes(uint32_t c)
     return c < 8 ? (c + 1) * 16 : ((c & 7) + 9) << (c / 8 + 3);
 }
 
-/* The shortest slab that wastes at most 1/32 of its pages at the end and holds eight blocks, or as
- * near to that as HEAP_SLAB_PAGES_MAX allows. */
+static struct heap_shape shape_of(uint32_t pages, uint32_t bytes)
+{
+    return (struct heap_shape){.pages = (uint16_t)pages,
+                               .blocks = (uint16_t)(pages * HEAP_PAGE / bytes)};
+}
+
+/* A long slab wastes at most 1/32 of its pages at the end and holds eight blocks, or comes as near
+ * to that as HEAP_SLAB_PAGES_MAX allows. */
 static void class_init(struct heap_class *k, uint32_t bytes)
 {
     uint32_t best = 0, best_waste = UINT32_MAX;
@@ -78,8 +84,7 @@ static void class_init(struct heap_class *k, uint32_t bytes)
     *k = (struct heap_class){
         .bytes = bytes,
         .recip = (uint32_t)((UINT64_C(1) << 32) / bytes + 1),
-        .blocks = (uint16_t)(best * HEAP_PAGE / bytes),
-        .pages = (uint16_t)best,
+        .shape = {shape_of(best, bytes), shape_of((bytes - 1) / HEAP_PAGE + 1, bytes)},
         .partial = HEAP_NONE,
         .empty = HEAP_NONE,
     };
@@ -155,7 +160,7 @@ static bool reclaim(struct heap *h)
         struct heap_class *k = &h->classes[c];
 
         if (k->empty != HEAP_NONE) {
-            heap_runs_give(h, k->empty, k->pages);
+            heap_runs_give(h, k->empty, k->shape[0].pages);
             k->empty = HEAP_NONE;
             any = true;
         }
@@ -173,6 +178,31 @@ static uint32_t take_run(struct heap *h, uint32_t pages)
     return page;
 }
 
+static const struct heap_shape *slab_shape(const struct heap_class *k, const struct heap_page *s)
+{
+    return &k->shape[s->aux / HEAP_SHORT];
+}
+
+static uint32_t slab_make(struct heap *h, uint32_t c)
+{
+    const struct heap_class *k = &h->classes[c];
+    uint8_t aux = (uint8_t)c;
+    uint32_t slab = take_run(h, k->shape[0].pages);
+
+    if (slab == HEAP_NONE) {
+        aux |= HEAP_SHORT;
+        slab = heap_runs_take(h, k->shape[1].pages);
+        if (slab == HEAP_NONE) {
+            return HEAP_NONE;
+        }
+    }
+    h->pages[slab] = (struct heap_page){.kind = HEAP_SLAB, .aux = aux};
+    for (uint32_t i = 1; i < slab_shape(k, &h->pages[slab])->pages; i++) {
+        h->pages[slab + i] = (struct heap_page){.kind = HEAP_TAIL, .aux = (uint8_t)i};
+    }
+    return slab;
+}
+
 /* A slab without used blocks, listed; HEAP_NONE when there is no memory for it. */
 static uint32_t slab_open(struct heap *h, uint32_t c)
 {
@@ -182,30 +212,28 @@ static uint32_t slab_open(struct heap *h, uint32_t c)
     if (slab != HEAP_NONE) {
         k->empty = HEAP_NONE;
     } else {
-        slab = take_run(h, k->pages);
+        slab = slab_make(h, c);
         if (slab == HEAP_NONE) {
             return HEAP_NONE;
         }
-        h->pages[slab] = (struct heap_page){.kind = HEAP_SLAB, .aux = (uint8_t)c};
-        for (uint32_t i = 1; i < k->pages; i++) {
-            h->pages[slab + i] = (struct heap_page){.kind = HEAP_TAIL, .aux = (uint8_t)i};
-        }
     }
-    h->held += (size_t)k->pages * HEAP_PAGE;
+    h->held += (size_t)slab_shape(k, &h->pages[slab])->pages * HEAP_PAGE;
     slab_list(h, k, slab);
     return slab;
 }
 
 static void slab_close(struct heap *h, struct heap_class *k, uint32_t slab)
 {
+    const struct heap_shape *shape = slab_shape(k, &h->pages[slab]);
+
     slab_unlist(h, k, slab);
-    h->held -= (size_t)k->pages * HEAP_PAGE;
+    h->held -= (size_t)shape->pages * HEAP_PAGE;
     h->pages[slab].free = 0;
     h->pages[slab].fresh = 0;
-    if (k->empty == HEAP_NONE) {
+    if (k->empty == HEAP_NONE && shape == &k->shape[0]) {
         k->empty = slab;
     } else {
-        heap_runs_give(h, slab, k->pages);
+        heap_runs_give(h, slab, shape->pages);
     }
 }
 
@@ -216,12 +244,12 @@ static uint8_t *block_at(uint8_t *slab, uint32_t place)
     return slab + (size_t)(place - 1) * 16;
 }
 
-RAW static void pop_free(struct heap_page *s, const struct heap_class *k, uint8_t *block)
+RAW static void pop_free(struct heap_page *s, const struct heap_shape *shape, uint8_t *block)
 {
     struct free_block *b = (void *)block;
 
     /* The link lies where a user may have written after a free: it must be one of our own. */
-    CHECK(b->mark == mark_of(b) && b->next <= (uint64_t)k->pages * (HEAP_PAGE / 16));
+    CHECK(b->mark == mark_of(b) && b->next <= (uint64_t)shape->pages * (HEAP_PAGE / 16));
     s->free = (uint16_t)b->next;
     b->mark = 0;
 }
@@ -275,6 +303,7 @@ static void *alloc_small(struct heap *h, size_t n)
     uint32_t c = class_of(n);
     struct heap_class *k = &h->classes[c];
     uint32_t slab = k->partial;
+    const struct heap_shape *shape;
     struct heap_page *s;
     uint8_t *block;
 
@@ -285,15 +314,16 @@ static void *alloc_small(struct heap *h, size_t n)
         }
     }
     s = &h->pages[slab];
+    shape = slab_shape(k, s);
     if (s->free != 0) {
         block = block_at(heap_page_at(h, slab), s->free);
-        pop_free(s, k, block);
+        pop_free(s, shape, block);
     } else {
         block = heap_page_at(h, slab) + (size_t)s->fresh * k->bytes;
         s->fresh++;
     }
     s->used++;
-    if (s->used == k->blocks) {
+    if (s->used == shape->blocks) {
         slab_unlist(h, k, slab);
     }
     count_used(h, k->bytes);
@@ -341,12 +371,12 @@ static void free_small(struct heap *h, uint32_t page, size_t off, size_t n)
     struct heap_page *s = &h->pages[slab];
     uint32_t inside, i;
 
-    CHECK(s->kind == HEAP_SLAB && s->aux == c);
+    CHECK(s->kind == HEAP_SLAB && s->aux % HEAP_SHORT == c);
     inside = (uint32_t)(off - ((size_t)slab << HEAP_PAGE_BITS));
     i = (uint32_t)((uint64_t)inside * k->recip >> 32);
     CHECK(i * k->bytes == inside && i < s->fresh && s->used != 0);
     push_free(s, heap_page_at(h, slab), inside / 16 + 1);
-    if (s->used == k->blocks) {
+    if (s->used == slab_shape(k, s)->blocks) {
         slab_list(h, k, slab);
     }
     s->used--;

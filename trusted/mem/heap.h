@@ -38,8 +38,9 @@ void heap_free(struct heap *h, void *p, size_t n);
 size_t heap_used(const struct heap *h);
 size_t heap_peak(const struct heap *h);
 size_t heap_limit(const struct heap *h);
-/* heap_used and the free blocks between used ones, which only blocks of their class can have. The
- * rest up to heap_limit serves any size. */
+/* heap_used and the free blocks between used ones, which only blocks of their class can have: a
+ * page serves other sizes again when its last block is freed. What is left up to heap_limit serves
+ * any. */
 size_t heap_held(const struct heap *h);
 /* What one block of n bytes really takes. */
 size_t heap_block_bytes(size_t n);

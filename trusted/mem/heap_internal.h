@@ -32,10 +32,12 @@ enum {
     HEAP_CLASSES = 72, /* 16-byte steps to 128, then eight per power of two */
     HEAP_BINS = 256,   /* run lengths: exact below 32 pages, then eight per power of two */
     HEAP_BINS_EXACT = 32,
+    HEAP_SHORT = 1 << 7, /* in heap_page.aux: a short slab */
 };
 
 static const uint32_t HEAP_NONE = UINT32_MAX;
 
+_Static_assert((int)HEAP_CLASSES <= (int)HEAP_SHORT, "class and flag share a byte");
 _Static_assert(HEAP_SLAB_PAGES_MAX < HEAP_BINS_EXACT, "a slab is found without a search");
 _Static_assert(HEAP_SLAB_PAGES_MAX *HEAP_PAGE / 16 < UINT16_MAX, "places of blocks are u16");
 
@@ -59,17 +61,23 @@ struct heap_page {
     };
     uint16_t used; /* SLAB: blocks in use */
     uint8_t kind;
-    uint8_t aux; /* SLAB: class. TAIL: pages back to the first */
+    uint8_t aux; /* SLAB: class, and HEAP_SHORT. TAIL: pages back to the first */
 };
 _Static_assert(sizeof(struct heap_page) == 16, "0.4 % of the region");
+
+/* Slabs are long: little is lost at their end, and they are opened seldom. When the free pages lie
+ * too scattered for that, a slab is as short as one block allows. */
+struct heap_shape {
+    uint16_t pages;
+    uint16_t blocks;
+};
 
 struct heap_class {
     uint32_t bytes; /* of one block */
     uint32_t recip; /* 2^32 / bytes, rounded up: divides offsets inside a slab exactly */
-    uint16_t blocks;
-    uint16_t pages;
-    uint32_t partial; /* slabs with free and used blocks; page number or HEAP_NONE */
-    uint32_t empty;   /* at most one slab without used blocks is kept from thrashing */
+    struct heap_shape shape[2]; /* long, short */
+    uint32_t partial;           /* slabs with free and used blocks; page number or HEAP_NONE */
+    uint32_t empty; /* at most one long slab without used blocks is kept from thrashing */
 };
 
 struct heap {
