@@ -23,8 +23,13 @@ struct control;
 
 enum {
     CONTROL_STREAMS_MAX = 1024,
+    CONTROL_UNPROVEN_MAX = 128, /* accepted streams that are not through; then the oldest goes */
+    CONTROL_CLIENTS_MAX = CONTROL_STREAMS_MAX - CONTROL_UNPROVEN_MAX - 4 * NODES_MAX,
     CONTROL_WRITE_MAX = 16384,
+    CONTROL_REPORT_MAX = CONTROL_MESSAGE_MAX - 1, /* longest text of control_report */
 };
+/* Pauses between dials double from redial_ns up to this. */
+static const uint64_t CONTROL_REDIAL_MAX_NS = UINT64_C(5000000000);
 
 struct control_config {
     const struct cluster *cluster;   /* borrowed for the life of the machine */
@@ -32,13 +37,18 @@ struct control_config {
     uint8_t boot[BOOT_ID_LEN];
     uint64_t handshake_timeout_ns; /* a stream that is not through by then is closed */
     uint64_t redial_ns;            /* pause before a lost or refused peer is dialled again */
+    uint32_t sessions_max;         /* of one shard, members and clients; 0: RPC_SESSIONS_MAX */
 };
 
 enum control_action_kind {
-    CONTROL_ACT_WRITE = 1, /* send `bytes` on `stream`, in order, all of them */
-    CONTROL_ACT_CLOSE,     /* send what was written, then close `stream`; it is gone for us */
-    CONTROL_ACT_DIAL,      /* connect to members[member]; then control_dialed(stream) or _failed */
-    CONTROL_ACT_SESSION_OPEN, /* give `params` to shard `shard`; wipe params.send and .recv after */
+    /* Send `bytes` on `stream`, in order, all of them. Who does not read is closed by the driver:
+     * control_closed() once more than 4 * CONTROL_MESSAGE_MAX bytes wait. */
+    CONTROL_ACT_WRITE = 1,
+    CONTROL_ACT_CLOSE, /* send what was written, then close `stream`; it is gone for us */
+    CONTROL_ACT_DIAL,  /* connect to members[member]; then control_dialed(stream) or _failed */
+    /* Give `params` to shard `shard`; wipe params.send and .recv after. Comes before the WRITE that
+     * tells the peer. */
+    CONTROL_ACT_SESSION_OPEN,
     CONTROL_ACT_SESSION_CLOSE, /* shard `shard`: close session `index` */
     CONTROL_ACT_REPORT, /* the owner of `stream` asks for the node's state: control_report() */
     CONTROL_ACT_LOG,    /* one line for the log in `why`: no secrets, no keys of users */
@@ -56,20 +66,26 @@ struct control_action {
 };
 
 struct control_counters {
-    uint64_t accepted, dialed, handshakes_ok, handshakes_failed, refused, timed_out, sessions;
+    uint64_t accepted, dialed;  /* streams */
+    uint64_t handshakes_ok;     /* streams that got their sessions */
+    uint64_t handshakes_failed; /* TLS or a message failed before that */
+    uint64_t refused;           /* proven who they are, and told why not */
+    uint64_t timed_out;         /* not through in time */
+    uint64_t evicted;           /* not through when somebody else needed the room */
+    uint64_t sessions;          /* open now */
 };
 
 RESULT control_init(const struct control_config *c, struct control **ret, struct explain *why);
 void control_fini(struct control *c); /* NULL is allowed */
 
-/* A TCP connection came in: a new stream id, or FULL (close it). */
+/* A TCP connection came in: a new stream id (never 0), or FULL (close it). */
 RESULT control_accepted(struct control *c, uint64_t now_ns, uint32_t *ret_stream);
-/* The outcome of a DIAL. */
+/* The outcome of a DIAL. FULL, USAGE (was not asked for): close the connection. */
 RESULT control_dialed(struct control *c, uint64_t now_ns, uint8_t member, uint32_t *ret_stream);
 void control_dial_failed(struct control *c, uint64_t now_ns, uint8_t member);
 void control_received(struct control *c, uint64_t now_ns, uint32_t stream, struct bytes bytes);
 void control_closed(struct control *c, uint64_t now_ns, uint32_t stream);
-/* The answer to REPORT; text is copied. Unknown streams are ignored. */
+/* The answer to REPORT, at most CONTROL_REPORT_MAX bytes; copied. Unknown streams are ignored. */
 void control_report(struct control *c, uint32_t stream, struct bytes text);
 void control_tick(struct control *c, uint64_t now_ns);
 uint64_t control_deadline(const struct control *c);

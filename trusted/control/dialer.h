@@ -24,14 +24,20 @@ struct dialer_config {
     enum control_role role;
     uint32_t index[SHARDS_MAX]; /* our receive index per shard */
     uint32_t shards_n;          /* how many are filled; clients may fill SHARDS_MAX */
+    uint64_t now_s;             /* Unix time that judges certificates; 0: when `self` was loaded */
 };
 
 RESULT dialer_open(const struct dialer_config *c, struct dialer **ret);
 void dialer_close(struct dialer *d); /* NULL is allowed */
 
-/* Network bytes in and out. AUTH, POLICY, EPOCH, CLOSED...: refused; *why is one line; close. */
+/* Network bytes in and out. AUTH, POLICY, EPOCH, MALFORMED, CLOSED...: the connection is over, *why
+ * (may be NULL) is one line; send what dialer_output still has, then close. */
 RESULT dialer_input(struct dialer *d, struct bytes in, struct explain *why);
 size_t dialer_output(struct dialer *d, struct mbytes to);
+
+/* Tells the node why we leave (at most CONTROL_BYE_TEXT_MAX bytes count); the connection is over:
+ * send what dialer_output still has, then close. */
+void dialer_bye(struct dialer *d, enum err err, const char *text);
 
 /* WELCOME has come: sessions can be opened. */
 bool dialer_ready(const struct dialer *d);
