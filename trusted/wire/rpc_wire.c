@@ -31,9 +31,10 @@ RESULT rpc_header_decode(struct bytes datagram, struct rpc_header *ret, struct b
 
 void rpc_header_encode(const struct rpc_header *h, uint8_t to[static RPC_HEADER_LEN])
 {
-    struct writer w = {.to = {.p = to, .n = RPC_HEADER_LEN}};
+    struct writer w = {.to.n = RPC_HEADER_LEN};
 
     CHECK(h->phase <= RPC_PHASE_MASK);
+    w.to.p = to;
     put_u8(&w, RPC_VERSION << 4 | RPC_TYPE_DATA);
     put_u8(&w, h->phase);
     put_u16(&w, 0);
