@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/rpc/pair.h"
 
+#include "trusted/crypto/kdf.h"
 #include "trusted/wire/rpc_wire.h"
 
 #include <stdlib.h>
@@ -96,6 +97,37 @@ enum err pair_give(struct pair *p, struct end *to, const uint8_t *datagram, size
 {
     return rpc_receive(to->rpc, p->now_ns, (struct bytes){.p = datagram, .n = n},
                        to == &p->a ? p->b.addr : p->a.addr);
+}
+
+size_t pair_seal(const struct pair *p, const struct end *to, uint64_t number, struct bytes plain,
+                 uint8_t datagram[static DATAGRAM_MAX])
+{
+    struct secret traffic = pair_secret(p, to == &p->b);
+    struct rpc_header h = {.index = to->index, .number = number};
+    uint8_t nonce[AEAD_IV_LEN];
+    static struct aead_key key;
+    struct secret secret;
+
+    assert_true(plain.n <= RPC_BODY_MAX);
+    kdf_secret(&traffic, "avocado rpc key", &secret);
+    kdf_expand(&traffic, "avocado rpc iv", (struct mbytes){.p = nonce, .n = sizeof(nonce)});
+    for (int i = 0; i < 8; i++) {
+        nonce[AEAD_IV_LEN - 1 - i] ^= (uint8_t)(number >> 8 * i);
+    }
+    rpc_header_encode(&h, datagram);
+    aead_key_init(p->aead, &key, &secret);
+    aead_seal(p->aead, &key, nonce, (struct bytes){.p = datagram, .n = RPC_HEADER_LEN}, plain,
+              datagram + RPC_HEADER_LEN);
+    aead_key_fini(p->aead, &key);
+    return RPC_HEADER_LEN + plain.n + AEAD_TAG_LEN;
+}
+
+enum err pair_inject(struct pair *p, struct end *to, uint64_t number, struct bytes plain)
+{
+    uint8_t datagram[DATAGRAM_MAX];
+    size_t n = pair_seal(p, to, number, plain, datagram);
+
+    return pair_give(p, to, datagram, n);
 }
 
 struct rpc_call pair_ask(struct pair *p, struct end *from, uint64_t cookie)

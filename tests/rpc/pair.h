@@ -52,6 +52,13 @@ struct secret pair_secret(const struct pair *p, bool from_a);
 bool pair_take(struct pair *p, struct end *from, uint8_t to[static DATAGRAM_MAX], size_t *ret_len);
 enum err pair_give(struct pair *p, struct end *to, const uint8_t *datagram, size_t n);
 
+/* Seals any frames as the end that sends to `to` would: what an authenticated but malicious peer
+ * can do. Phase 0 keys. Returns the datagram's length. */
+size_t pair_seal(const struct pair *p, const struct end *to, uint64_t number, struct bytes plain,
+                 uint8_t datagram[static DATAGRAM_MAX]);
+/* Seals and gives it. */
+enum err pair_inject(struct pair *p, struct end *to, uint64_t number, struct bytes plain);
+
 /* A 40-byte question with this cookie, head `cookie`; key and value static. */
 struct rpc_call pair_ask(struct pair *p, struct end *from, uint64_t cookie);
 /* The next event must be of this kind. */
