@@ -13,11 +13,12 @@
  * Only the step into EXECUTING makes an event, and no seq is entered twice: at most once.
  */
 
-static struct rpc_answer *slot_of(struct rpc *r, struct rpc_session *s, uint32_t slot)
+/* The record of the slot in which `total` bytes are asked, or NULL. */
+static struct rpc_answer *slot_of(struct rpc *r, struct rpc_session *s, uint32_t slot, size_t total)
 {
     struct rpc_answer **chunk;
 
-    if (slot >= s->slots) {
+    if (slot >= s->slots || total > r->config.message_max) {
         r->counters.frames_refused++;
         return NULL;
     }
@@ -128,7 +129,7 @@ static void repeat(struct rpc *r, struct rpc_session *s, struct rpc_answer *a, u
 bool rpc_answer_request(struct rpc *r, struct rpc_session *s, const struct rpc_frame *f,
                         struct rpc_event *ret)
 {
-    struct rpc_answer *a = slot_of(r, s, f->slot);
+    struct rpc_answer *a = slot_of(r, s, f->slot, f->body.n);
 
     if (a == NULL) {
         return false;
@@ -146,10 +147,6 @@ bool rpc_answer_request(struct rpc *r, struct rpc_session *s, const struct rpc_f
         return false;
     case AGE_NEW:
         break;
-    }
-    if (f->body.n > r->config.message_max) {
-        r->counters.frames_refused++;
-        return false;
     }
     if (a->state == RPC_ANSWER_RECEIVING || (a->flags & RPC_ANSWER_BLOCK) != 0) {
         rpc_answer_release(r, s, a);
@@ -169,7 +166,7 @@ static bool begin_receiving(struct rpc *r, struct rpc_session *s, struct rpc_ans
     uint64_t held = a->state == RPC_ANSWER_RECEIVING ? a->u.in->total : 0;
     struct rpc_in *in;
 
-    if (f->total > r->config.message_max || s->reassembly - held + f->total > limit) {
+    if (s->reassembly - held + f->total > limit) {
         r->counters.frames_refused++;
         return false;
     }
@@ -215,7 +212,7 @@ static bool take_fragment(struct rpc *r, struct rpc_session *s, struct rpc_answe
 bool rpc_answer_fragment(struct rpc *r, struct rpc_session *s, const struct rpc_frame *f,
                          struct rpc_event *ret)
 {
-    struct rpc_answer *a = slot_of(r, s, f->slot);
+    struct rpc_answer *a = slot_of(r, s, f->slot, f->total);
 
     if (a == NULL) {
         return false;
