@@ -10,14 +10,6 @@
  * Under AddressSanitizer everything that is not handed out is poisoned, to the byte that was asked
  * for. Only the two functions that touch the links inside free blocks are exempt.
  */
-#if defined(__SANITIZE_ADDRESS__)
-#define HEAP_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define HEAP_ASAN 1
-#endif
-#endif
-
 #ifdef HEAP_ASAN
 #include <sanitizer/asan_interface.h>
 #define RAW __attribute__((no_sanitize("address"), noinline))

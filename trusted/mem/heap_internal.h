@@ -24,6 +24,15 @@
 
 #include <stdbool.h>
 
+/* gcc says it one way, clang the other. */
+#if defined(__SANITIZE_ADDRESS__)
+#define HEAP_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define HEAP_ASAN 1
+#endif
+#endif
+
 enum {
     HEAP_PAGE_BITS = 12,
     HEAP_PAGE = 1 << HEAP_PAGE_BITS,
