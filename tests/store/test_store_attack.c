@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a host may do to the arena, and what must come of it: INTEGRITY, zeroes, and never a byte
- * that was not written under this key and this tag. STORE-4 to STORE-8 and STORE-10. */
+ * that was not written under this key and this tag. STORE-4 to STORE-8, STORE-10, STORE-14. */
 #include "common/limits.h"
 #include "tests/store/fixture.h"
 #include "trusted/store/store_arena.h"

@@ -81,8 +81,8 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
 RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct bytes value);
 
 /* The first key >= `from` (or > `from` when `after`), in bytewise order, tombstones included.
- * Writes the key to `key_to` (KEY_MAX bytes of room). NOT_FOUND at the end. Every call starts
- * afresh: safe across any change in between. */
+ * Writes the key to `key_to` (KEY_MAX bytes of room). NOT_FOUND at the end. STORE-13: every call
+ * starts afresh and is right across any change in between. */
 RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
                   size_t *ret_key_len, struct store_entry *ret);
 
