@@ -12,36 +12,6 @@
  * rpc_cancel leads from anywhere to FREE. The next call in the slot carries the next seq.
  */
 
-void rpc_ask_enqueue(struct rpc_session *s, struct rpc_fifo *q, uint16_t slot)
-{
-    struct rpc_ask *a = ask_at(s, slot);
-
-    a->prev = q->tail;
-    a->next = RPC_NIL;
-    if (q->tail == RPC_NIL) {
-        q->head = slot;
-    } else {
-        ask_at(s, q->tail)->next = slot;
-    }
-    q->tail = slot;
-}
-
-void rpc_ask_dequeue(struct rpc_session *s, struct rpc_fifo *q, uint16_t slot)
-{
-    struct rpc_ask *a = ask_at(s, slot);
-
-    if (a->prev == RPC_NIL) {
-        q->head = a->next;
-    } else {
-        ask_at(s, a->prev)->next = a->next;
-    }
-    if (a->next == RPC_NIL) {
-        q->tail = a->prev;
-    } else {
-        ask_at(s, a->next)->prev = a->prev;
-    }
-}
-
 static RESULT grow(struct rpc *r, struct rpc_session *s)
 {
     uint32_t first = s->asks_n;
@@ -104,7 +74,7 @@ RESULT rpc_call(struct rpc *r, uint64_t now_ns, uint32_t session, const struct r
     a->key = q->key;
     a->value = q->value;
     a->head_len = q->head_len;
-    memcpy(a->head, q->head, q->head_len);
+    memcpy(a->head, q->head, sizeof(a->head)); /* whole: a fixed size is a few moves */
     a->out = out;
     rpc_session_busy(r, s);
     if (out != NULL) {

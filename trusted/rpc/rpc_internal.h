@@ -278,9 +278,57 @@ static inline bool seq_newer(uint32_t a, uint32_t b)
     return (int32_t)(a - b) > 0;
 }
 
+static inline uint32_t index_slot(uint32_t index)
+{
+    return index & ((1U << RPC_INDEX_SLOT_BITS) - 1);
+}
+
+static inline struct rpc_session *rpc_session_find(const struct rpc *r, uint32_t index)
+{
+    uint32_t slot = index_slot(index);
+    struct rpc_session *s = slot < r->config.sessions_max ? r->sessions[slot] : NULL;
+
+    return s != NULL && s->index == index ? s : NULL;
+}
+
+static inline void rpc_session_dirty(struct rpc *r, struct rpc_session *s)
+{
+    if (link_empty(&s->dirty)) {
+        link_put(&r->dirty, &s->dirty);
+    }
+}
+
+static inline void rpc_ask_enqueue(struct rpc_session *s, struct rpc_fifo *q, uint16_t slot)
+{
+    struct rpc_ask *a = ask_at(s, slot);
+
+    a->prev = q->tail;
+    a->next = RPC_NIL;
+    if (q->tail == RPC_NIL) {
+        q->head = slot;
+    } else {
+        ask_at(s, q->tail)->next = slot;
+    }
+    q->tail = slot;
+}
+
+static inline void rpc_ask_dequeue(struct rpc_session *s, struct rpc_fifo *q, uint16_t slot)
+{
+    const struct rpc_ask *a = ask_at(s, slot);
+
+    if (a->prev == RPC_NIL) {
+        q->head = a->next;
+    } else {
+        ask_at(s, a->prev)->next = a->next;
+    }
+    if (a->next == RPC_NIL) {
+        q->tail = a->prev;
+    } else {
+        ask_at(s, a->next)->prev = a->prev;
+    }
+}
+
 /* rpc_session.c */
-struct rpc_session *rpc_session_find(const struct rpc *r, uint32_t index);
-void rpc_session_dirty(struct rpc *r, struct rpc_session *s);
 void rpc_session_busy(struct rpc *r, struct rpc_session *s);
 void rpc_session_idle(struct rpc_session *s);
 void rpc_session_notice(struct rpc *r, struct rpc_session *s, uint8_t notice);
@@ -312,8 +360,6 @@ void rpc_ask_send_again(struct rpc *r, struct rpc_session *s, uint16_t slot);
 /* Ends every call of a closed session without touching queues; for rpc_session.c. */
 void rpc_ask_release(struct rpc *r, struct rpc_session *s, struct rpc_ask *a);
 void rpc_ask_gather(const struct rpc_ask *a, uint32_t offset, struct mbytes to);
-void rpc_ask_dequeue(struct rpc_session *s, struct rpc_fifo *q, uint16_t slot);
-void rpc_ask_enqueue(struct rpc_session *s, struct rpc_fifo *q, uint16_t slot);
 
 /* rpc_serve.c: frames to the answering end. */
 bool rpc_answer_request(struct rpc *r, struct rpc_session *s, const struct rpc_frame *f,

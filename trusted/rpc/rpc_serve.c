@@ -148,13 +148,14 @@ bool rpc_answer_request(struct rpc *r, struct rpc_session *s, const struct rpc_f
     case AGE_NEW:
         break;
     }
-    if (a->state == RPC_ANSWER_RECEIVING || (a->flags & RPC_ANSWER_BLOCK) != 0) {
+    if (a->state == RPC_ANSWER_RECEIVING ||
+        ((a->flags & RPC_ANSWER_BLOCK) != 0 && a->u.block.out != NULL)) {
         rpc_answer_release(r, s, a);
     }
     a->seq = f->seq;
     a->request_total = 0;
     a->state = RPC_ANSWER_EXECUTING;
-    a->flags &= RPC_ANSWER_QUEUED;
+    a->flags &= RPC_ANSWER_QUEUED | RPC_ANSWER_BLOCK; /* the block may serve the next answer */
     return request_event(r, s, f, ret);
 }
 
@@ -301,6 +302,13 @@ static RESULT begin_block(struct rpc *r, struct rpc_answer *a, struct rpc_reques
     return OK;
 }
 
+/* Answers of one size after another -- the common case -- reuse the block of the former. */
+static bool fits_block(const struct rpc *r, const struct rpc_answer *a, size_t n)
+{
+    return (a->flags & RPC_ANSWER_BLOCK) != 0 && a->u.block.out == NULL && n <= r->small_max &&
+           n > RPC_SMALL_REPLY && n <= a->u.block.n && n >= a->u.block.n / 2;
+}
+
 RESULT rpc_reply_begin(struct rpc *r, struct rpc_request q, size_t n, struct mbytes *ret)
 {
     struct rpc_session *s = NULL;
@@ -311,6 +319,10 @@ RESULT rpc_reply_begin(struct rpc *r, struct rpc_request q, size_t n, struct mby
     }
     if (n > r->config.message_max) {
         return ERR_TOO_BIG;
+    }
+    if (fits_block(r, a, n)) {
+        *ret = (struct mbytes){.p = a->u.block.p, .n = n};
+        return OK;
     }
     drop_out(r, s, a); /* what an earlier rpc_reply_begin without a rpc_reply_send left */
     drop_block(r, a);

@@ -1,26 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trusted/rpc/rpc_internal.h"
 
-static uint32_t index_slot(uint32_t index)
-{
-    return index & ((1U << RPC_INDEX_SLOT_BITS) - 1);
-}
-
-struct rpc_session *rpc_session_find(const struct rpc *r, uint32_t index)
-{
-    uint32_t slot = index_slot(index);
-    struct rpc_session *s = slot < r->config.sessions_max ? r->sessions[slot] : NULL;
-
-    return s != NULL && s->index == index ? s : NULL;
-}
-
-void rpc_session_dirty(struct rpc *r, struct rpc_session *s)
-{
-    if (link_empty(&s->dirty)) {
-        link_put(&r->dirty, &s->dirty);
-    }
-}
-
 void rpc_session_busy(struct rpc *r, struct rpc_session *s)
 {
     if (s->busy++ == 0) {

@@ -164,6 +164,18 @@ static bool probe(const struct rpc *r, const struct rpc_session *s, const struct
     return true;
 }
 
+/* Up to MESSAGE_HEAD_MAX bytes: moved as a fixed number where there is room, what is too much is
+ * written over by what follows. */
+static void put_head(const struct rpc_ask *a, struct writer *w)
+{
+    if (room_of(w) >= sizeof(a->head)) {
+        memcpy(w->to.p + w->len, a->head, sizeof(a->head));
+        w->len += a->head_len;
+    } else {
+        put_bytes(w, (struct bytes){.p = a->head, .n = a->head_len});
+    }
+}
+
 static bool request(const struct rpc *r, const struct rpc_session *s, const struct rpc_ask *a,
                     uint16_t slot, struct writer *w)
 {
@@ -174,7 +186,7 @@ static bool request(const struct rpc *r, const struct rpc_session *s, const stru
         return false;
     }
     put_rpc_message(w, RPC_FRAME_REQUEST, slot, a->seq, (uint16_t)a->total);
-    put_bytes(w, (struct bytes){.p = a->head, .n = a->head_len});
+    put_head(a, w);
     put_bytes(w, a->key);
     put_bytes(w, a->value);
     return true;

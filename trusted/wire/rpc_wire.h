@@ -94,10 +94,17 @@ void rpc_frame_encode(struct writer *w, const struct rpc_frame *f);
 static inline void put_rpc_message(struct writer *w, enum rpc_frame_kind kind, uint16_t slot,
                                    uint32_t seq, uint16_t len)
 {
-    put_u8(w, (uint8_t)kind);
-    put_u16(w, slot);
-    put_u32(w, seq);
-    put_u16(w, len);
+    uint8_t *p = w->to.p + w->len;
+
+    if (w->failed || RPC_MESSAGE_FRAME_LEN > w->to.n - w->len) {
+        w->failed = true;
+        return;
+    }
+    p[0] = (uint8_t)kind;
+    memcpy(p + 1, &slot, sizeof(slot));
+    memcpy(p + 3, &seq, sizeof(seq));
+    memcpy(p + 7, &len, sizeof(len));
+    w->len += RPC_MESSAGE_FRAME_LEN;
 }
 
 /* The same for a REQ_FRAG or RSP_FRAG: everything of *f but its body, of `len` bytes. */
