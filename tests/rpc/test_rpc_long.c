@@ -277,6 +277,35 @@ static void a_cancelled_long_answer_stops(void **state)
     pair_stop(&p);
 }
 
+/* RPC-24: what a call given up half-way holds at the answering end is given back by the very next
+ * call, whatever happened to other slots meanwhile. */
+static void an_abandoned_slot_is_used_first(void **state)
+{
+    struct rpc_event last = {0};
+    struct rpc_call given_up;
+    struct rpc_call other;
+    struct pair p;
+    size_t held;
+    size_t n;
+
+    (void)state;
+    pair_start(&p, &(struct pair_options){0});
+    given_up = ask_long(&p, 300000);
+    other = ask_long(&p, 10);
+    assert_true(pair_take(&p, &p.a, datagram, &n));
+    assert_int_equal(pair_give(&p, &p.b, datagram, n), OK);
+    pair_quiet(&p.b);
+    held = heap_used(p.b.heap);
+    rpc_cancel(p.a.rpc, &given_up);
+    (void)settle(&p, 10, &last);
+    assert_int_equal(last.kind, RPC_EVENT_RESPONSE);
+    assert_int_not_equal(other.slot, given_up.slot);
+    assert_int_equal(ask_long(&p, 10).slot, given_up.slot);
+    (void)settle(&p, 10, &last);
+    assert_true(heap_used(p.b.heap) <= held - 300000);
+    pair_stop(&p);
+}
+
 /* RPC-13: the request arrived whole, its answer is lost. */
 static void a_long_request_is_not_sent_twice_for_a_lost_answer(void **state)
 {
@@ -410,6 +439,7 @@ int main(void)
         cmocka_unit_test(fragments_in_any_order_make_the_message),
         cmocka_unit_test(a_long_answer_is_given_back_when_it_arrived),
         cmocka_unit_test(a_cancelled_long_answer_stops),
+        cmocka_unit_test(an_abandoned_slot_is_used_first),
         cmocka_unit_test(a_long_request_is_not_sent_twice_for_a_lost_answer),
         cmocka_unit_test(small_messages_overtake_long_ones),
         cmocka_unit_test(short_memory_is_survived),

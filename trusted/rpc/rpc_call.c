@@ -41,6 +41,7 @@ RESULT rpc_call(struct rpc *r, uint64_t now_ns, uint32_t session, const struct r
     struct rpc_session *s = rpc_session_find(r, session);
     struct rpc_out *out = NULL;
     struct rpc_ask *a;
+    uint16_t *from;
     size_t total;
     uint16_t slot;
 
@@ -54,10 +55,11 @@ RESULT rpc_call(struct rpc *r, uint64_t now_ns, uint32_t session, const struct r
         total > r->config.message_max) {
         return ERR_TOO_BIG;
     }
-    if (s->free == RPC_NIL) {
+    if (s->free == RPC_NIL && s->abandoned == RPC_NIL) {
         TRY(grow(r, s));
     }
-    slot = s->free;
+    from = s->abandoned != RPC_NIL ? &s->abandoned : &s->free;
+    slot = *from;
     a = ask_at(s, slot);
     if (total > r->small_max) {
         out = rpc_out_open(r, RPC_FRAME_REQ_FRAG, slot, a->seq + 1);
@@ -65,7 +67,7 @@ RESULT rpc_call(struct rpc *r, uint64_t now_ns, uint32_t session, const struct r
             return ERR_ENCLAVE_MEMORY;
         }
     }
-    s->free = a->next;
+    *from = a->next;
     a->cookie = q->cookie;
     a->seq++;
     a->total = (uint32_t)total;
@@ -131,14 +133,20 @@ static void leave_queue(struct rpc_session *s, struct rpc_ask *a, uint16_t slot)
     }
 }
 
+/*
+ * RPC-24: a long request that was given up half-way holds memory at the answering end until its
+ * slot carries a newer seq, so that slot is the first to be used again.
+ */
 static void finish(struct rpc *r, struct rpc_session *s, struct rpc_ask *a, uint16_t slot)
 {
+    uint16_t *to = a->state == RPC_ASK_SENDING && a->out->next > 0 ? &s->abandoned : &s->free;
+
     leave_queue(s, a, slot);
     rpc_ask_release(r, s, a);
     a->flags &= (uint8_t)~RPC_ASK_ACK_PART;
     a->state = RPC_ASK_FREE;
-    a->next = s->free;
-    s->free = slot;
+    a->next = *to;
+    *to = slot;
     rpc_session_idle(s);
 }
 

@@ -216,6 +216,7 @@ struct rpc_session {
     struct rpc_ask **asks; /* chunks */
     uint32_t asks_n;       /* slots in existing chunks */
     uint16_t free;         /* last freed first: few slots stay warm */
+    uint16_t abandoned;    /* free too, and taken first: see finish() */
     struct rpc_fifo tosend, waiting, acks;
     struct rpc_answer **answers; /* chunks */
     struct rpc_fifo answering;

@@ -49,7 +49,7 @@ static void session_links(struct rpc_session *s)
     link_init(&s->ready);
     s->tosend = s->waiting = s->acks = s->answering =
         (struct rpc_fifo){.head = RPC_NIL, .tail = RPC_NIL};
-    s->free = RPC_NIL;
+    s->free = s->abandoned = RPC_NIL;
 }
 
 /* One block: the session, its two tables of chunks, its replay window. */
