@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static const uint64_t MS = UINT64_C(1000000);
@@ -137,6 +138,7 @@ static enum err open_dialer(struct link *l, const struct link_env *env)
         .node = member_of(l, env)->node,
         .role = ROLE_CLIENT,
         .shards_n = SHARDS_MAX,
+        .now_s = (uint64_t)time(NULL),
     };
 
     memcpy(k.cluster, env->profile->cluster, sizeof(k.cluster));

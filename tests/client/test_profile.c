@@ -60,7 +60,7 @@ static void test_good(void **state)
 
     (void)state;
     assert_int_equal(load(HEAD MEMBERS, &p, &why), OK);
-    for (uint8_t i = 0; i < CLUSTER_ID_LEN; i++) {
+    for (unsigned i = 0; i < CLUSTER_ID_LEN; i++) {
         assert_int_equal(p.cluster[i], i);
     }
     assert_string_equal(p.name, "demo");
