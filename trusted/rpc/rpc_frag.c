@@ -131,7 +131,8 @@ static bool can_send(const struct rpc_out *o)
     return o->resend != 0 || (o->next < o->count && o->next - o->base < RPC_FRAGS_AHEAD);
 }
 
-/* A message that has begun goes on before one that has not: few are in reassembly at a time. */
+/* RPC-19, RPC-23: no order but this: a message that has begun goes on before one that has not: few
+ * are in reassembly at a time. */
 static void place(struct rpc_session *s, struct rpc_out *o)
 {
     if (!can_send(o)) {

@@ -284,6 +284,7 @@ static inline uint32_t index_slot(uint32_t index)
     return index & ((1U << RPC_INDEX_SLOT_BITS) - 1);
 }
 
+/* RPC-3: generation and place must agree. */
 static inline struct rpc_session *rpc_session_find(const struct rpc *r, uint32_t index)
 {
     uint32_t slot = index_slot(index);

@@ -124,6 +124,7 @@ static const struct rpc_direction_key *choose_key(const struct rpc_session *s,
     }
 }
 
+/* RPC-4 */
 static void make_nonce(const struct rpc_direction_key *k, uint64_t number,
                        uint8_t to[static AEAD_IV_LEN])
 {
