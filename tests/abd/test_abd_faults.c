@@ -200,6 +200,45 @@ static void test_everything_is_asked_again_when_a_peer_comes_up(void **state)
     world_close(w);
 }
 
+/* Found by the simulator: an operation that expires in the very step in which it would be asked for
+ * again must not leave a call behind. */
+static void test_expiry_meets_peer_up(void **state)
+{
+    struct world *w = world_open(&(struct world_options){.n = 3, .nobody_up = true});
+    uint32_t get = world_get(w, 0, "k", 50), other = world_put(w, 0, "k", "v", 60);
+
+    (void)state;
+    w->now_ns += 50 * ms;
+    world_up(w, 0, 1, true);
+    assert_true(world_is(w, get, ERR_UNAVAILABLE, NULL));
+    assert_int_equal(world_live_calls(w), 1);
+    world_settle(w);
+    assert_true(world_is(w, other, OK, NULL));
+    world_close(w);
+}
+
+/* Found by the simulator: the answer to a call that had failed ends its repetition too. */
+static void test_late_answer_ends_the_repeated_call(void **state)
+{
+    struct world *w = open_n(5);
+    struct peer_answer m;
+    uint64_t cookie;
+    uint8_t peer;
+
+    (void)state;
+    (void)world_get(w, 0, "k", 1000);
+    peer = world_call(w, 0, 1) != NULL ? 1 : 3;
+    cookie = world_call(w, 0, peer)->call.cookie;
+    world_ask(w, world_call(w, 0, peer), &m);
+    world_fail(w, world_call(w, 0, peer));
+    world_tick(w, 0, 5 * ms);
+    assert_int_equal(world_call(w, 0, peer)->call.cookie, cookie);
+    world_answer_again(w, 0, peer, cookie, &m);
+    assert_null(world_call(w, 0, peer));
+    world_settle(w);
+    world_close(w);
+}
+
 /* ABD-9: a refusal is no vote; when a majority has become impossible the outcome is unknown. */
 static void test_refused_writes(void **state)
 {
@@ -505,6 +544,8 @@ int main(void)
         cmocka_unit_test(test_peer_down_asks_another_at_once),
         cmocka_unit_test(test_failed_call_to_a_peer_that_is_up_is_repeated),
         cmocka_unit_test(test_everything_is_asked_again_when_a_peer_comes_up),
+        cmocka_unit_test(test_expiry_meets_peer_up),
+        cmocka_unit_test(test_late_answer_ends_the_repeated_call),
         cmocka_unit_test(test_refused_writes),
         cmocka_unit_test(test_tag_that_jumps_is_refused),
         cmocka_unit_test(test_own_damaged_value_is_repaired),

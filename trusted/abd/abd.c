@@ -79,10 +79,10 @@ static bool serve(struct abd *a, struct abd_out *out)
 
 static void on_timer(struct abd *a, struct abd_out *out)
 {
+    while (has_room(a, out) && serve(a, out)) {
+    }
     if (a->sweeping) {
         sweep(a, out);
-    }
-    while (has_room(a, out) && serve(a, out)) {
     }
 }
 

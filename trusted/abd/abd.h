@@ -87,7 +87,8 @@ struct abd_reply {
     struct client_response response; /* value is valid until the next step */
 };
 
-/* Cancels: those of the operation itself, and of one that makes room for it. */
+/* Cancels: those of the operation itself, and of one that makes room for it. A cancel may name a
+ * call that has ended. */
 enum { ABD_CALLS_MAX = NODES_MAX, ABD_CANCELS_MAX = 2 * NODES_MAX };
 
 struct abd_out {

@@ -340,6 +340,11 @@ void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out)
         }
     }
     op->outstanding = (uint8_t)(op->outstanding & ~bit);
+    if ((op->repeated & bit) != 0) {
+        /* Perhaps late, to a call that had failed: then its successor ends here, unanswered. */
+        out->cancels[out->cancels_n++] =
+            (struct abd_cancel){.peer = in->peer, .cookie = in->cookie};
+    }
     if (op->list != ABD_LIST_TAIL) {
         on_vote(a, op, bit, in->answer, out);
     } else if (op->outstanding == 0) {

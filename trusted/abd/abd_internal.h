@@ -66,6 +66,8 @@ struct abd_op {
     uint16_t timer_at;   /* place in the heap of deadlines; ABD_NONE: in none */
     uint8_t phase, kind, list, round;
     uint8_t outstanding; /* the transport holds a call to these and borrows key and value */
+    uint8_t asked;       /* in this round, whatever became of it */
+    uint8_t repeated;    /* asked more than once in this round */
     uint8_t chosen;      /* while not wide: the few that are asked */
     uint8_t voted;       /* QUERY, READ: their tag is known; self included */
     uint8_t failed;      /* not to be asked before the retry is due or the peer comes up */

@@ -256,10 +256,22 @@ void abd_op_give(struct abd *a, struct abd_op *op)
     a->free_head = abd_place(a, op);
 }
 
+/* Cancels are carried out before calls; a call of this very step is simply not made. */
+static bool unmake_call(struct abd_out *out, uint8_t peer, uint64_t cookie)
+{
+    for (uint32_t i = 0; i < out->calls_n; i++) {
+        if (out->calls[i].peer == peer && out->calls[i].cookie == cookie) {
+            out->calls[i] = out->calls[--out->calls_n];
+            return true;
+        }
+    }
+    return false;
+}
+
 void abd_op_cancel(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     for (uint8_t peer = 0; op->outstanding != 0 && peer < a->config.members_n; peer++) {
-        if ((op->outstanding & abd_bit(peer)) != 0) {
+        if ((op->outstanding & abd_bit(peer)) != 0 && !unmake_call(out, peer, op->cookie)) {
             CHECK(out->cancels_n < ABD_CANCELS_MAX);
             out->cancels[out->cancels_n++] =
                 (struct abd_cancel){.peer = peer, .cookie = op->cookie};

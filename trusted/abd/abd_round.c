@@ -60,6 +60,8 @@ void abd_pursue(struct abd *a, struct abd_op *op, struct abd_out *out)
             out->calls[out->calls_n++] =
                 (struct abd_call){.peer = peer, .cookie = op->cookie, .ask = question(op)};
             op->outstanding |= abd_bit(peer);
+            op->repeated |= op->asked & abd_bit(peer);
+            op->asked |= abd_bit(peer);
             set = (uint8_t)(set & ~abd_bit(peer));
         }
     }
@@ -74,7 +76,7 @@ void abd_round_enter(struct abd *a, struct abd_op *op, enum abd_phase phase, str
     op->cookie = (op->cookie >> ABD_GENERATION_SHIFT << ABD_GENERATION_SHIFT) |
                  (uint64_t)op->round << ABD_ROUND_SHIFT | abd_place(a, op);
     op->phase = (uint8_t)phase;
-    op->failed = op->refused = 0;
+    op->failed = op->refused = op->asked = op->repeated = 0;
 }
 
 /* ABD-15: QUERY and READ go to as many peers as a majority needs, a different set each time. */

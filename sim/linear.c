@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/linear.h"
+
+#include "common/check.h"
+#include "common/prng.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * Calls and returns in order of time, as a doubly linked list with a sentinel in front. Linearizing
+ * an operation takes its two entries off the list ("lift"); going back puts them where they were.
+ */
+struct entry {
+    struct entry *prev, *next;
+    struct entry *match; /* of a call: its return. NULL in a return */
+    size_t op;
+    uint64_t at;
+};
+
+/* A state: which operations are done, and the value of the register. Sets are Zobrist sums of 128
+ * bits: that two different ones are taken for the same is not going to happen. */
+struct state {
+    uint64_t hi, lo;
+};
+
+struct search {
+    struct linear_op *ops;
+    size_t n;
+    struct entry *entries;
+    struct state *mark; /* of each operation */
+    struct state *seen; /* open addressing, all zero means free */
+    size_t seen_cap, seen_n, states_max;
+    struct {
+        struct entry *call;
+        uint64_t value;
+    } * stack;
+    size_t depth;
+};
+
+static int by_time(const void *a, const void *b)
+{
+    const struct entry *x = a;
+    const struct entry *y = b;
+
+    if (x->at != y->at) {
+        return x->at < y->at ? -1 : 1;
+    }
+    return x->op < y->op ? -1 : x->op > y->op; /* several NEVER */
+}
+
+static struct state mixed(struct state s, uint64_t value)
+{
+    struct prng p = {.state = value};
+
+    s.hi ^= prng_u64(&p);
+    s.lo ^= prng_u64(&p);
+    return s;
+}
+
+static bool insert(struct search *s, struct state x)
+{
+    size_t i = x.lo & (s->seen_cap - 1);
+
+    while (s->seen[i].hi != 0 || s->seen[i].lo != 0) {
+        if (s->seen[i].hi == x.hi && s->seen[i].lo == x.lo) {
+            return false;
+        }
+        i = (i + 1) & (s->seen_cap - 1);
+    }
+    s->seen[i] = x;
+    s->seen_n++;
+    return true;
+}
+
+static void grow(struct search *s)
+{
+    struct state *old = s->seen;
+    size_t old_cap = s->seen_cap;
+
+    s->seen_cap *= 2;
+    s->seen_n = 0;
+    s->seen = calloc(s->seen_cap, sizeof(*s->seen));
+    CHECK(s->seen != NULL);
+    for (size_t i = 0; i < old_cap; i++) {
+        if (old[i].hi != 0 || old[i].lo != 0) {
+            (void)insert(s, old[i]);
+        }
+    }
+    free(old);
+}
+
+static bool visit(struct search *s, struct state x)
+{
+    if (s->seen_n * 2 >= s->seen_cap) {
+        grow(s);
+    }
+    return insert(s, x);
+}
+
+static void lift(struct entry *call)
+{
+    call->prev->next = call->next;
+    call->next->prev = call->prev; /* a call has its return after it, so next is there */
+    call->match->prev->next = call->match->next;
+    if (call->match->next != NULL) {
+        call->match->next->prev = call->match->prev;
+    }
+}
+
+static void unlift(struct entry *call)
+{
+    call->match->prev->next = call->match;
+    if (call->match->next != NULL) {
+        call->match->next->prev = call->match;
+    }
+    call->prev->next = call;
+    call->next->prev = call;
+}
+
+/*
+ * Values of writes are unique except for LINEAR_ABSENT, which keeps the unknown writes few: one
+ * whose value nobody read can be left out, one whose value somebody read happened before that read
+ * returned.
+ */
+static size_t prune(struct linear_op *ops, size_t n)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct linear_op op = ops[i];
+        bool is_read = false;
+
+        if (op.kind == LINEAR_WRITE && op.ret == LINEAR_NEVER && op.value != LINEAR_ABSENT) {
+            for (size_t r = 0; r < n; r++) {
+                /* ops[0..kept) were moved, never lost: look at both halves */
+                const struct linear_op *read = &ops[r];
+
+                if ((r < kept || r >= i) && read->kind == LINEAR_READ && read->value == op.value) {
+                    is_read = true;
+                    op.ret = read->ret < op.ret ? read->ret : op.ret;
+                }
+            }
+            if (!is_read) {
+                continue;
+            }
+            if (op.ret != LINEAR_NEVER && op.ret < op.call) {
+                op.ret = LINEAR_NEVER; /* read before it was written: let the search say no */
+            }
+        }
+        ops[kept++] = op;
+    }
+    return kept;
+}
+
+static void build(struct search *s)
+{
+    struct entry *sorted = calloc(2 * s->n + 1, sizeof(*sorted));
+    struct entry **call_of = calloc(s->n + 1, sizeof(struct entry *));
+    struct prng prng = {.state = 1};
+
+    CHECK(sorted != NULL && call_of != NULL);
+    for (size_t i = 0; i < s->n; i++) {
+        sorted[2 * i] = (struct entry){.op = i, .at = s->ops[i].call};
+        sorted[2 * i + 1] = (struct entry){.op = i, .at = s->ops[i].ret};
+        s->mark[i] = (struct state){.hi = prng_u64(&prng), .lo = prng_u64(&prng)};
+    }
+    qsort(sorted, 2 * s->n, sizeof(*sorted), by_time);
+    for (size_t i = 0; i < 2 * s->n; i++) {
+        struct entry *e = &s->entries[i + 1];
+
+        *e = sorted[i];
+        e->prev = e - 1;
+        e->next = i + 1 < 2 * s->n ? e + 1 : NULL;
+        if (call_of[e->op] == NULL) {
+            call_of[e->op] = e;
+        } else {
+            call_of[e->op]->match = e;
+        }
+    }
+    s->entries[0].next = s->n == 0 ? NULL : &s->entries[1];
+    free(sorted);
+    free(call_of);
+}
+
+static enum linear_verdict search(struct search *s, size_t *ret_worst)
+{
+    struct entry *e = s->entries[0].next;
+    struct state done = {.hi = 1, .lo = 1};
+    uint64_t value = LINEAR_ABSENT;
+    size_t deepest = 0;
+
+    while (s->entries[0].next != NULL) {
+        const struct linear_op *op;
+
+        CHECK(e != NULL); /* the last entry of a list is a return: it goes back, not on */
+        op = &s->ops[e->op];
+        if (e->match != NULL) {
+            uint64_t after = op->kind == LINEAR_WRITE ? op->value : value;
+            struct state then = {.hi = done.hi ^ s->mark[e->op].hi,
+                                 .lo = done.lo ^ s->mark[e->op].lo};
+
+            if (after == op->value && visit(s, mixed(then, after))) {
+                s->stack[s->depth].call = e;
+                s->stack[s->depth++].value = value;
+                value = after;
+                done = then;
+                lift(e);
+                e = s->entries[0].next;
+            } else {
+                e = e->next;
+            }
+        } else {
+            if (s->depth >= deepest) {
+                deepest = s->depth;
+                *ret_worst = e->op;
+            }
+            if (s->depth == 0) {
+                return LINEAR_NO;
+            }
+            e = s->stack[--s->depth].call;
+            value = s->stack[s->depth].value;
+            done.hi ^= s->mark[e->op].hi;
+            done.lo ^= s->mark[e->op].lo;
+            unlift(e);
+            e = e->next;
+        }
+        if (s->seen_n > s->states_max) {
+            return LINEAR_GAVE_UP;
+        }
+    }
+    return LINEAR_YES;
+}
+
+enum linear_verdict linear_check(struct linear_op *ops, size_t n, size_t states_max,
+                                 struct linear_op *ret_worst)
+{
+    struct search s = {.ops = ops, .seen_cap = 1024, .states_max = states_max};
+    enum linear_verdict verdict;
+    size_t worst = 0;
+
+    s.n = prune(ops, n);
+    s.entries = calloc(2 * s.n + 1, sizeof(*s.entries));
+    s.mark = calloc(s.n + 1, sizeof(*s.mark));
+    s.stack = calloc(s.n + 1, sizeof(*s.stack));
+    s.seen = calloc(s.seen_cap, sizeof(*s.seen));
+    CHECK(s.entries != NULL && s.mark != NULL && s.stack != NULL && s.seen != NULL);
+    build(&s);
+    verdict = search(&s, &worst);
+    if (verdict == LINEAR_NO && ret_worst != NULL) {
+        *ret_worst = ops[worst];
+    }
+    free(s.entries);
+    free(s.mark);
+    free(s.stack);
+    free(s.seen);
+    return verdict;
+}

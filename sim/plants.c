@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/plants.h"
+
+#include "trusted/abd/abd.h"
+
+const struct plant plants[] = {
+    {"early-reply", "answer a get before its write-back is acknowledged", ABD_PLANT_EARLY_REPLY,
+     true, true},
+    {"shared-tags", "all members mint tags with the same writer", ABD_PLANT_SHARED_TAGS, true,
+     true},
+    {"quorum-of-one", "one vote counts as a majority", ABD_PLANT_QUORUM_OF_ONE, true, true},
+    {"no-write-back", "answer a get after its first round whatever the votes",
+     ABD_PLANT_NO_WRITE_BACK, true, true},
+    {"count-duplicates", "a peer may vote twice in a round", ABD_PLANT_COUNT_DUPLICATES, true,
+     false},
+    {"wrong-agreement", "answer a get when a majority agrees on any tag", ABD_PLANT_WRONG_AGREEMENT,
+     true, true},
+};
+
+const size_t plants_n = sizeof(plants) / sizeof(plants[0]);
+
+const struct plant *plant_find(const char *name)
+{
+    for (size_t i = 0; i < plants_n; i++) {
+        if (strcmp(plants[i].name, name) == 0) {
+            return &plants[i];
+        }
+    }
+    return NULL;
+}

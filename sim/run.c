@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/run.h"
+
+#include "common/check.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+static const uint64_t ms = UINT64_C(1000000);
+
+/* After the network has healed, everything must have ended by then. */
+static const uint64_t SETTLE_NS = UINT64_C(600000000000);
+
+enum {
+    FINAL_STEPS = 3, /* get, put, get of each key through each living node */
+    FINAL_CLIENT = 1000,
+    FINAL_TIMEOUT_MS = 3000,
+    CLIENT_GRACE_MS = 20,
+    EVENTS_MAX = 20000000,
+};
+
+void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
+{
+    va_list args;
+
+    if (r->verdict != VERDICT_HELD) {
+        return;
+    }
+    r->verdict = verdict;
+    va_start(args, format);
+    (void)vsnprintf(r->why, sizeof(r->why), format, args);
+    va_end(args);
+}
+
+/* ---- the network ---- */
+
+bool run_awake(const struct run *r, uint8_t node, uint64_t *ret_ns)
+{
+    *ret_ns = r->paused_until_ns[node];
+    return !r->crashed[node];
+}
+
+static uint64_t delay(struct run *r)
+{
+    const struct swarm *s = &r->swarm;
+    uint64_t d = s->delay_min_ns + prng_below(&r->net, s->delay_max_ns - s->delay_min_ns + 1);
+
+    if (!r->healed && prng_chance(&r->net, s->slow, 1000)) {
+        d *= 10 + prng_below(&r->net, 20);
+    }
+    return d;
+}
+
+uint32_t run_send(struct run *r, uint8_t from, uint8_t to, uint64_t ret_at_ns[RUN_COPIES_MAX])
+{
+    uint32_t n = 1;
+
+    if (from != RUN_CLIENT && to != RUN_CLIENT && r->blocked[from][to]) {
+        return 0;
+    }
+    if (!r->healed) {
+        if (prng_chance(&r->net, r->swarm.loss, 1000)) {
+            return 0;
+        }
+        n += prng_chance(&r->net, r->swarm.duplicate, 1000);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        ret_at_ns[i] = r->world.now_ns + delay(r);
+    }
+    return n;
+}
+
+/* ---- faults ---- */
+
+static void set_blocked(struct run *r, uint8_t from, uint8_t to, bool blocked)
+{
+    if (from != to && r->blocked[from][to] != blocked) {
+        r->blocked[from][to] = blocked;
+        trace_event(&r->trace, r->world.now_ns, blocked ? "cut" : "join", from, to, 0);
+        r->ops->link(r, from, to);
+    }
+}
+
+/* One link one way, one both ways, or one node from all others. */
+static void partition(struct run *r)
+{
+    uint8_t n = r->swarm.nodes_n;
+    uint8_t a = (uint8_t)prng_below(&r->faults, n), b = (uint8_t)prng_below(&r->faults, n);
+    uint64_t kind = prng_below(&r->faults, 3);
+    uint64_t until = r->world.now_ns + prng_below(&r->faults, 4 * r->swarm.fault_ns + 50 * ms);
+
+    for (uint8_t i = 0; i < n; i++) {
+        if (i == a || (kind != 2 && i != b)) {
+            continue;
+        }
+        set_blocked(r, a, i, true);
+        world_push(&r->world, until, EVENT_LINK, a, i, NULL);
+        if (kind != 0) {
+            set_blocked(r, i, a, true);
+            world_push(&r->world, until, EVENT_LINK, i, a, NULL);
+        }
+    }
+}
+
+static void pause_node(struct run *r)
+{
+    uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
+    uint64_t until = r->world.now_ns + prng_below(&r->faults, 2 * r->swarm.fault_ns + 20 * ms);
+
+    if (!r->crashed[node] && until > r->paused_until_ns[node]) {
+        r->paused_until_ns[node] = until;
+        trace_event(&r->trace, r->world.now_ns, "pause", node, until, 0);
+    }
+}
+
+static void crash(struct run *r)
+{
+    uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
+
+    if (!r->crashed[node] && r->crashes_n < r->swarm.crashes_max) {
+        r->crashed[node] = true;
+        r->crashes_n++;
+        trace_event(&r->trace, r->world.now_ns, "crash", node, 0, 0);
+        r->ops->crash(r, node);
+    }
+}
+
+static void reset(struct run *r)
+{
+    uint8_t a = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
+    uint8_t b = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
+
+    if (a != b && !r->crashed[a] && !r->crashed[b]) {
+        trace_event(&r->trace, r->world.now_ns, "reset", a, b, 0);
+        r->ops->reset(r, a, b);
+    }
+}
+
+/* The hosts that lie are the first ones: a fixed minority. */
+static void tamper(struct run *r)
+{
+    if (r->swarm.tampered_n != 0) {
+        uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.tampered_n);
+
+        trace_event(&r->trace, r->world.now_ns, "tamper", node, 0, 0);
+        r->ops->tamper(r, node);
+    }
+}
+
+static void fault(struct run *r)
+{
+    const struct swarm *s = &r->swarm;
+    void (*const kinds[])(struct run *) = {partition, pause_node, crash, reset, tamper};
+    const uint32_t weights[] = {s->partition, s->pause, s->crash, s->reset, s->tamper};
+    uint64_t sum = 0, at;
+
+    for (size_t i = 0; i < 5; i++) {
+        sum += weights[i];
+    }
+    if (r->healed || sum == 0) {
+        return;
+    }
+    at = prng_below(&r->faults, sum);
+    for (size_t i = 0; i < 5; i++) {
+        if (at < weights[i]) {
+            kinds[i](r);
+            break;
+        }
+        at -= weights[i];
+    }
+    world_push(&r->world, r->world.now_ns + 1 + prng_below(&r->faults, 2 * s->fault_ns),
+               EVENT_FAULT, 0, 0, NULL);
+}
+
+static void heal(struct run *r)
+{
+    r->healed = true;
+    trace_event(&r->trace, r->world.now_ns, "heal", 0, 0, 0);
+    for (uint8_t i = 0; i < r->swarm.nodes_n; i++) {
+        r->paused_until_ns[i] = 0;
+        for (uint8_t j = 0; j < r->swarm.nodes_n; j++) {
+            set_blocked(r, i, j, false);
+        }
+    }
+    r->ops->heal(r);
+}
+
+/* ---- clients ---- */
+
+static void start(struct run *r, const struct history_op *template, uint32_t timeout_ms)
+{
+    struct history_op op = *template;
+    size_t number;
+
+    op.call_at_ns = r->world.now_ns;
+    number = history_call(&r->history, &op);
+    r->history.ops[number].timeout_ms = timeout_ms;
+    r->pending_n++;
+    trace_event(&r->trace, r->world.now_ns, "call", number + 1, op.op, op.key);
+    r->ops->submit(r, number);
+    world_push(&r->world, r->world.now_ns + (timeout_ms + CLIENT_GRACE_MS) * ms, EVENT_GIVE_UP,
+               (uint32_t)number, 0, NULL);
+}
+
+static uint32_t value_len(struct run *r)
+{
+    return (uint32_t)(HISTORY_VALUE_MIN +
+                      prng_below(&r->work, r->swarm.value_max - HISTORY_VALUE_MIN + 1));
+}
+
+static void client_next(struct run *r, uint32_t client)
+{
+    const struct swarm *s = &r->swarm;
+    struct history_op op = {.client = client, .key = (uint32_t)prng_below(&r->work, s->keys_n)};
+    uint32_t timeout_ms = s->timeout_ms_min +
+                          (uint32_t)prng_below(&r->work, s->timeout_ms_max - s->timeout_ms_min + 1);
+
+    if (r->started_n == s->ops_n) {
+        return;
+    }
+    r->started_n++;
+    op.node = (uint32_t)(prng_chance(&r->work, s->sticky_chance, 1000)
+                             ? client % s->nodes_n
+                             : prng_below(&r->work, s->nodes_n));
+    if (prng_chance(&r->work, s->get_chance, 1000)) {
+        op.op = CLIENT_GET;
+    } else if (prng_chance(&r->work, s->delete_chance, 1000)) {
+        op.op = CLIENT_DELETE;
+    } else {
+        op.op = CLIENT_PUT;
+        op.value_len = value_len(r);
+    }
+    start(r, &op, timeout_ms);
+    if (r->started_n == s->ops_n) {
+        world_push(&r->world, r->world.now_ns + prng_below(&r->faults, 100 * ms), EVENT_HEAL, 0, 0,
+                   NULL);
+    }
+}
+
+/* One after the other through every living node, on every key: get, put, get. */
+static void final_next(struct run *r)
+{
+    for (;;) {
+        uint32_t step = r->final_step % FINAL_STEPS;
+        uint32_t key = r->final_step / FINAL_STEPS % r->swarm.keys_n;
+        uint32_t node = r->final_step / FINAL_STEPS / r->swarm.keys_n;
+        struct history_op op = {.client = FINAL_CLIENT + step,
+                                .key = key,
+                                .node = node,
+                                .op = step == 1 ? CLIENT_PUT : CLIENT_GET,
+                                .after_heal = true};
+
+        if (node >= r->swarm.nodes_n) {
+            return;
+        }
+        r->final_step++;
+        if (!r->crashed[node]) {
+            op.value_len = step == 1 ? value_len(r) : 0;
+            start(r, &op, FINAL_TIMEOUT_MS);
+            return;
+        }
+    }
+}
+
+static void next(struct run *r, const struct history_op *o)
+{
+    uint32_t client = o->client;
+
+    if (client >= FINAL_CLIENT) {
+        final_next(r);
+        return;
+    }
+    world_push(&r->world, r->world.now_ns + 1 + prng_below(&r->work, 2 * r->swarm.think_ns),
+               EVENT_CLIENT, client, 0, NULL);
+}
+
+/* What an operation may say once the network is well. A first get may meet a value that a write
+ * without majority left at a tampering host alone; the put after it has to make that good. */
+static bool is_fine(const struct run *r, const struct history_op *o)
+{
+    /* Where memory is tight a peer may refuse what a dead one cannot take in its place. */
+    bool memory = o->status == ERR_ENCLAVE_MEMORY || o->status == ERR_HOST_MEMORY ||
+                  o->status == ERR_UNAVAILABLE ||
+                  (o->op == CLIENT_PUT && o->status == ERR_INDETERMINATE);
+
+    return o->status == OK || (o->op == CLIENT_GET && o->status == ERR_NOT_FOUND) ||
+           (r->swarm.tight && memory) ||
+           (r->swarm.tampered_n != 0 && o->client == FINAL_CLIENT && o->status == ERR_INTEGRITY);
+}
+
+void run_answer(struct run *r, size_t op, enum err status, struct bytes value)
+{
+    struct history_op *o = &r->history.ops[op];
+
+    if (o->returned || o->gave_up) {
+        return; /* a duplicate, or too late: nobody listens */
+    }
+    r->pending_n--;
+    trace_event(&r->trace, r->world.now_ns, "return", op + 1, status, value.n);
+    trace_bytes(&r->trace, value);
+    if (!history_return(&r->history, op, status, value, r->world.now_ns)) {
+        run_fault(r, VERDICT_WRONG, "get #%zu answered bytes that nobody wrote", op + 1);
+    }
+    if (o->after_heal && !is_fine(r, o)) {
+        run_fault(r, VERDICT_NOT_LIVE, "operation #%zu ended %s after the network healed", op + 1,
+                  err_name(status));
+    }
+    next(r, o);
+}
+
+static void give_up(struct run *r, size_t op)
+{
+    struct history_op *o = &r->history.ops[op];
+
+    if (o->returned || o->gave_up) {
+        return;
+    }
+    r->pending_n--;
+    trace_event(&r->trace, r->world.now_ns, "give up", op + 1, 0, 0);
+    history_give_up(&r->history, op);
+    r->ops->give_up(r, op);
+    if (o->after_heal) {
+        run_fault(r, VERDICT_NOT_LIVE, "operation #%zu had no answer after the network healed",
+                  op + 1);
+    }
+    next(r, o);
+}
+
+/* ---- a seed ---- */
+
+static void handle(struct run *r, struct event *e)
+{
+    switch (e->kind) {
+    case EVENT_CLIENT:
+        client_next(r, e->a);
+        break;
+    case EVENT_GIVE_UP:
+        give_up(r, e->a);
+        break;
+    case EVENT_FAULT:
+        fault(r);
+        break;
+    case EVENT_LINK:
+        set_blocked(r, (uint8_t)e->a, (uint8_t)e->b, false);
+        break;
+    case EVENT_HEAL:
+        heal(r);
+        /* sessions come back first; what was called before has its own time */
+        world_push(&r->world, r->world.now_ns + 5000 * ms, EVENT_FINAL, 0, 0, NULL);
+        break;
+    case EVENT_FINAL:
+        final_next(r);
+        break;
+    default:
+        r->ops->event(r, e);
+        break;
+    }
+}
+
+static bool is_over(const struct run *r)
+{
+    return r->verdict != VERDICT_HELD ||
+           (r->final_step >= FINAL_STEPS * r->swarm.keys_n * r->swarm.nodes_n && r->pending_n == 0);
+}
+
+static void loop(struct run *r)
+{
+    uint64_t healed_at_ns = 0;
+    uint64_t events = 0;
+    struct event e;
+
+    while (!is_over(r)) {
+        if (!world_pop(&r->world, &e)) {
+            run_fault(r, VERDICT_NOT_LIVE, "nothing more happens, %u operations are pending",
+                      r->pending_n);
+            break;
+        }
+        handle(r, &e);
+        free(e.p);
+        if (r->healed && healed_at_ns == 0) {
+            healed_at_ns = r->world.now_ns;
+        }
+        if (++events > EVENTS_MAX || (r->healed && r->world.now_ns > healed_at_ns + SETTLE_NS)) {
+            run_fault(r, VERDICT_NOT_LIVE, "%u operations are pending after %.1f s of health",
+                      r->pending_n, (double)(r->world.now_ns - healed_at_ns) / 1e9);
+        }
+    }
+}
+
+static void judge(struct run *r)
+{
+    struct linear_op worst = {0};
+    uint32_t key = 0;
+
+    switch (history_check(&r->history, r->swarm.keys_n, &key, &worst)) {
+    case LINEAR_YES:
+        break;
+    case LINEAR_NO:
+        r->verdict = VERDICT_HELD; /* says more than whatever was found on the way */
+        run_fault(r, VERDICT_WRONG,
+                  "key %u is NOT LINEARIZABLE: no order gets past the %s of value #%" PRIu64, key,
+                  worst.kind == LINEAR_READ ? "read" : "write", worst.value);
+        break;
+    case LINEAR_GAVE_UP:
+        run_fault(r, VERDICT_CHECK, "the checker gave up on key %u", key);
+        break;
+    }
+    if (r->verdict == VERDICT_WRONG && r->trace.verbose) {
+        history_print(&r->history, key, stdout);
+    }
+}
+
+static void summarize(const struct run *r, struct run_result *ret)
+{
+    *ret = (struct run_result){.verdict = r->verdict,
+                               .hash = trace_hash(&r->trace),
+                               .events = r->trace.events,
+                               .virtual_ns = r->world.now_ns,
+                               .ops_n = (uint32_t)r->history.n};
+    for (size_t i = 0; i < r->history.n; i++) {
+        const struct history_op *o = &r->history.ops[i];
+
+        ret->unknown_n += !o->returned || o->status == ERR_INDETERMINATE;
+        ret->failed_n += o->returned && o->status != OK && o->status != ERR_NOT_FOUND &&
+                         o->status != ERR_INDETERMINATE;
+    }
+    memcpy(ret->why, r->why, sizeof(ret->why));
+}
+
+void run_seed(uint64_t seed, enum level level, uint32_t ops_n, unsigned plants, bool verbose,
+              struct run_result *ret)
+{
+    struct run *r = calloc(1, sizeof(*r));
+
+    CHECK(r != NULL);
+    r->seed = seed;
+    r->level = level;
+    r->plants = plants;
+    r->ops = &protocol_level;
+    swarm_draw(&r->swarm, level, seed, ops_n);
+    r->net.state = seed ^ 0x6e6574;
+    r->work.state = seed ^ 0x776f726b;
+    r->faults.state = seed ^ 0x6661756c74;
+    world_init(&r->world);
+    trace_init(&r->trace, verbose);
+    history_init(&r->history);
+    r->ops->open(r);
+    for (uint32_t i = 0; i < r->swarm.clients_n; i++) {
+        world_push(&r->world, prng_below(&r->work, 2 * r->swarm.think_ns) + 1, EVENT_CLIENT, i, 0,
+                   NULL);
+    }
+    world_push(&r->world, prng_below(&r->faults, 2 * r->swarm.fault_ns), EVENT_FAULT, 0, 0, NULL);
+    loop(r);
+    r->ops->close(r);
+    judge(r);
+    summarize(r, ret);
+    history_fini(&r->history);
+    world_fini(&r->world);
+    free(r);
+}

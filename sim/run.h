@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef SIM_RUN_H
+#define SIM_RUN_H
+
+/*
+ * One seed: options drawn from it, a cluster in virtual time, clients, faults; then everything but
+ * the dead heals and all that is pending must end.
+ *
+ *   safety phase: M operations under loss, duplication, reordering, partitions, pauses, crashes,
+ *                 resets, tampering with host memory (and with datagrams, level replica)
+ *   liveness phase: the network is well, the tamperer stops; every key is read, written and read
+ *                 again through every living node, and that must succeed
+ *   verdict: every key's history is linearizable, nothing is pending, no invariant was broken
+ */
+
+#include "common/limits.h"
+#include "common/prng.h"
+#include "sim/history.h"
+#include "sim/trace.h"
+#include "sim/world.h"
+
+enum level {
+    LEVEL_PROTOCOL, /* abd and store; the transport is simulated */
+    LEVEL_REPLICA,  /* whole replicas: rpc, crypto, abd, store; datagrams are simulated */
+};
+
+enum verdict {
+    VERDICT_HELD = 0,
+    VERDICT_WRONG = 1,    /* not linearizable, or a broken invariant that a client could see */
+    VERDICT_NOT_LIVE = 2, /* operations pending, or failing, after the network healed */
+    VERDICT_CHECK = 3,
+    VERDICT_UNEQUAL = 4, /* two runs of one seed differ */
+};
+
+/* What the simulator can break on purpose besides enum abd_plant, which has the low bits. */
+enum {
+    PLANT_REPLAY_OFF = 1 << 16,     /* rpc accepts a datagram more than once */
+    PLANT_STORE_TRUSTING = 1 << 17, /* the store returns what the host has, whatever the tag */
+};
+
+/* Options of a run, drawn from the seed. Chances are in 1/1000. */
+struct swarm {
+    uint64_t think_ns, hedge_ns;
+    uint64_t delay_min_ns, delay_max_ns; /* of one message */
+    uint64_t rto_ns;                     /* level protocol: when a call is repeated */
+    uint64_t fault_ns;                   /* mean time between faults */
+    uint64_t key_packets;                /* level replica */
+    size_t heap_bytes, arena_bytes;
+    uint32_t clients_n, keys_n, ops_n;
+    uint32_t get_chance, delete_chance, sticky_chance;
+    uint32_t timeout_ms_min, timeout_ms_max;
+    uint32_t value_max, ops_max;
+    uint32_t loss, duplicate, slow;                  /* slow: ten times the delay and more */
+    uint32_t partition, pause, crash, reset, tamper; /* weights of the faults */
+    uint32_t crashes_max, tampered_n;
+    /* level replica */
+    uint32_t datagram_bytes;
+    uint32_t flip, truncate, replay, inject, misdirect;
+    uint8_t nodes_n;
+    bool tight; /* memory may run out */
+    /* level protocol: a repeated question is executed again, not answered from memory */
+    bool execute_again;
+    bool late_answers; /* level protocol: answers to calls that have ended are delivered */
+};
+
+struct run;
+
+/* A kind of cluster. `op` is the number of the operation in the history. */
+struct level_ops {
+    void (*open)(struct run *r);
+    void (*close)(struct run *r);
+    void (*submit)(struct run *r, size_t op); /* the client sends its request */
+    void (*give_up)(struct run *r, size_t op);
+    void (*event)(struct run *r, struct event *e);         /* kinds from EVENT_LEVEL on */
+    void (*link)(struct run *r, uint8_t from, uint8_t to); /* blocked[from][to] has changed */
+    void (*crash)(struct run *r, uint8_t node);
+    void (*reset)(struct run *r, uint8_t a, uint8_t b);
+    void (*tamper)(struct run *r, uint8_t node);
+    void (*heal)(struct run *r);
+};
+
+enum {
+    EVENT_CLIENT = 1, /* a: client; its next operation */
+    EVENT_GIVE_UP,    /* a: operation; the client has waited long enough */
+    EVENT_FAULT,
+    EVENT_LINK, /* a: from, b: to; the partition ends */
+    EVENT_HEAL,
+    EVENT_FINAL, /* the liveness phase begins */
+    EVENT_LEVEL, /* and above: of the cluster */
+};
+
+struct run {
+    uint64_t seed;
+    enum level level;
+    unsigned plants;
+    struct swarm swarm;
+    struct world world;
+    struct trace trace;
+    struct history history;
+    struct prng net, work, faults;
+    const struct level_ops *ops;
+    void *cluster;
+
+    /* faults */
+    bool healed;
+    bool blocked[NODES_MAX][NODES_MAX];
+    bool crashed[NODES_MAX];
+    uint64_t paused_until_ns[NODES_MAX];
+    uint32_t crashes_n;
+
+    /* clients */
+    uint32_t started_n, pending_n;
+    uint32_t final_step; /* liveness phase: which operation comes next */
+
+    enum verdict verdict;
+    char why[200];
+};
+
+struct run_result {
+    enum verdict verdict;
+    uint64_t hash, events, virtual_ns;
+    uint32_t ops_n, unknown_n, failed_n;
+    char why[200];
+};
+
+void swarm_draw(struct swarm *s, enum level level, uint64_t seed, uint32_t ops_n);
+
+/* `verbose` prints the transcript, and the history of a key that is wrong. */
+void run_seed(uint64_t seed, enum level level, uint32_t ops_n, unsigned plants, bool verbose,
+              struct run_result *ret);
+
+/* ---- for the clusters ---- */
+
+/* The first reason stays. */
+void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* The answer has reached the client. */
+void run_answer(struct run *r, size_t op, enum err status, struct bytes value);
+/* True while a node runs; false when it has crashed. A paused node: *ret_ns says until when. */
+bool run_awake(const struct run *r, uint8_t node, uint64_t *ret_ns);
+/* When copies of a message arrive; 0: lost. At most 2. `from` and `to` are nodes, or RUN_CLIENT. */
+enum { RUN_COPIES_MAX = 2, RUN_CLIENT = 0xff };
+uint32_t run_send(struct run *r, uint8_t from, uint8_t to, uint64_t ret_at_ns[RUN_COPIES_MAX]);
+
+extern const struct level_ops protocol_level, replica_level;
+
+#endif

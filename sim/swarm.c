@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/run.h"
+
+static const uint64_t us = UINT64_C(1000), ms = UINT64_C(1000000);
+
+static uint64_t pick(struct prng *p, const uint64_t *of, size_t n)
+{
+    return of[prng_below(p, n)];
+}
+
+#define PICK(p, ...)                                                                               \
+    pick(p, (const uint64_t[]){__VA_ARGS__}, sizeof((const uint64_t[]){__VA_ARGS__}) / 8)
+
+static void draw_network(struct swarm *s, struct prng *p)
+{
+    s->delay_min_ns = PICK(p, 10 * us, 100 * us, 500 * us);
+    s->delay_max_ns = s->delay_min_ns * PICK(p, 2, 10, 40);
+    s->loss = (uint32_t)PICK(p, 0, 0, 10, 50, 200);
+    s->duplicate = (uint32_t)PICK(p, 0, 20, 100, 400);
+    s->slow = (uint32_t)PICK(p, 0, 10, 50, 200);
+    s->rto_ns = 2 * s->delay_max_ns + PICK(p, 1, 5, 20) * ms;
+}
+
+static void draw_faults(struct swarm *s, struct prng *p)
+{
+    uint32_t minority = (s->nodes_n - 1U) / 2;
+
+    s->fault_ns = PICK(p, 5 * ms, 20 * ms, 100 * ms, 1000 * ms);
+    s->partition = (uint32_t)PICK(p, 0, 1, 3);
+    s->pause = (uint32_t)PICK(p, 0, 1, 3);
+    s->reset = (uint32_t)PICK(p, 0, 1);
+    s->crash = (uint32_t)PICK(p, 0, 0, 1);
+    s->tamper = (uint32_t)PICK(p, 0, 0, 1, 4);
+    s->crashes_max = s->crash != 0 ? minority : 0;
+    s->tampered_n = s->tamper != 0 ? minority - s->crashes_max : 0;
+    if (s->tamper != 0 && prng_chance(p, 1, 2)) {
+        s->crash = s->crashes_max = 0;
+        s->tampered_n = minority;
+    }
+}
+
+static void draw_clients(struct swarm *s, struct prng *p)
+{
+    s->clients_n = (uint32_t)PICK(p, 2, 3, 4, 6, 8);
+    s->keys_n = (uint32_t)PICK(p, 1, 1, 2, 4);
+    s->get_chance = (uint32_t)PICK(p, 300, 500, 700, 900);
+    s->delete_chance = (uint32_t)PICK(p, 0, 50, 200);
+    s->sticky_chance = (uint32_t)PICK(p, 0, 500, 950);
+    s->think_ns = s->delay_max_ns * PICK(p, 1, 2, 8);
+    s->timeout_ms_min = (uint32_t)PICK(p, 5, 50, 500);
+    s->timeout_ms_max = s->timeout_ms_min * (uint32_t)PICK(p, 1, 10);
+    s->value_max = (uint32_t)PICK(p, 8, 40, 300, 3000);
+    s->hedge_ns = PICK(p, 0, 200 * us, 2 * ms, 20 * ms, UINT64_MAX);
+    s->ops_max = (uint32_t)PICK(p, 4, 16, 64, 64);
+}
+
+/* The replica level has its own scales: real retransmission, handshakes of hundreds of
+ * milliseconds until a peer is DOWN, fixed tables. */
+static void draw_replica(struct swarm *s, struct prng *p)
+{
+    s->datagram_bytes = (uint32_t)PICK(p, DATAGRAM_MIN, DATAGRAM_DEFAULT, DATAGRAM_MAX);
+    s->key_packets = PICK(p, 0, 40, 200);
+    s->flip = (uint32_t)PICK(p, 0, 10, 50);
+    s->truncate = (uint32_t)PICK(p, 0, 0, 20);
+    s->replay = (uint32_t)PICK(p, 0, 50, 200);
+    s->inject = (uint32_t)PICK(p, 0, 0, 20);
+    s->misdirect = (uint32_t)PICK(p, 0, 0, 20);
+    s->value_max = (uint32_t)PICK(p, 8, 300, 3000, 20000);
+    s->heap_bytes = (size_t)24 << 20;
+    s->ops_max = OPS_MAX;
+    s->tight = false;
+    s->arena_bytes = (size_t)4 << 20;
+    s->timeout_ms_min = (uint32_t)PICK(p, 20, 200, 2000);
+    s->timeout_ms_max = s->timeout_ms_min * (uint32_t)PICK(p, 1, 4);
+}
+
+void swarm_draw(struct swarm *s, enum level level, uint64_t seed, uint32_t ops_n)
+{
+    struct prng prng = {.state = seed};
+    struct prng *p = &prng;
+
+    *s = (struct swarm){.ops_n = ops_n};
+    s->nodes_n = (uint8_t)PICK(p, 3, 3, 3, 3, 5, 5, 1, 2, 4, 7);
+    draw_network(s, p);
+    draw_faults(s, p);
+    draw_clients(s, p);
+    s->execute_again = prng_chance(p, 1, 2);
+    s->late_answers = prng_chance(p, 1, 2);
+    s->tight = prng_chance(p, 1, 10);
+    s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;
+    s->arena_bytes = s->tight ? (size_t)1 << 16 : (size_t)1 << 20;
+    if (level == LEVEL_REPLICA) {
+        draw_replica(s, p);
+    }
+}
