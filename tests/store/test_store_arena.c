@@ -190,6 +190,16 @@ static void a_value_may_take_the_whole_arena(void **state)
     close_arena(&f);
 }
 
+static void reuse(struct arena_fixture *f, struct place *p, uint32_t padded)
+{
+    uint32_t was = store_seal_block(p->padded);
+
+    assert_true(store_arena_reuse(&f->arena, p->at, was, store_seal_block(padded)));
+    mark(f, p->at, was, 1);
+    p->padded = padded;
+    mark(f, p->at, store_seal_block(padded), 0);
+}
+
 static void reuse_shrinks_in_place(void **state)
 {
     struct arena_fixture f;
@@ -203,12 +213,21 @@ static void reuse_shrinks_in_place(void **state)
     assert_int_equal(take(&f, big, &other), ERR_HOST_MEMORY);
     assert_false(store_arena_reuse(&f.arena, run.at, store_seal_block(big),
                                    store_seal_block(store_padded(big + STORE_PAGE))));
-    assert_true(store_arena_reuse(&f.arena, run.at, store_seal_block(big), store_seal_block(9216)));
-    mark(&f, run.at, store_seal_block(big), 1);
-    run.padded = 9216;
-    mark(&f, run.at, store_seal_block(9216), 0);
+    /* To runs of fewer pages, one and many, and to what would otherwise be a slot. */
+    reuse(&f, &run, 10240);
+    assert_int_equal(f.arena.pages_taken, 11);
+    reuse(&f, &run, 9216);
+    assert_int_equal(f.arena.pages_taken, 10);
+    reuse(&f, &run, 64);
+    assert_int_equal(f.arena.pages_taken, 1);
     assert_int_equal(take(&f, big, &other), OK); /* the tail came back */
     give(&f, other);
+    give(&f, run);
+    assert_int_equal(f.arena.pages_taken, 0);
+
+    /* A slot holds any smaller block; it is still one slot when it is given back. */
+    assert_int_equal(take(&f, 8192, &run), OK);
+    reuse(&f, &run, 16);
     give(&f, run);
     assert_int_equal(f.arena.pages_taken, 0);
     close_arena(&f);

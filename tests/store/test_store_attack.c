@@ -185,11 +185,13 @@ static void a_value_cannot_be_rolled_back(void **state)
     }
 }
 
-/* A value of another length of the same class under the same place. */
+/* A value of another length of the same class at the same place: of a former tag, and, from a store
+ * that holds another value under the very same key and tag, of none but another length. */
 static void a_value_cannot_change_its_length(void **state)
 {
     static uint8_t keep[ATTACK_VALUE_MAX];
     struct fixture f;
+    struct fixture g;
     struct sealed s1;
     struct sealed s2;
 
@@ -201,6 +203,12 @@ static void a_value_cannot_change_its_length(void **state)
     assert_int_equal(s1.n, s2.n); /* the host sees the class only */
     memcpy(s2.p, keep, s1.n);
     refused(&f, key_a, 61);
+
+    open_fixture(&g, 1, 2);
+    s2 = apply(&g, key_a, 1, (struct bytes){value_a, 61});
+    memcpy(s2.p, keep, s1.n);
+    refused(&g, key_a, 61);
+    assert_true(fixture_close(&g));
     assert_true(fixture_close(&f));
 }
 

@@ -142,6 +142,10 @@ static void a_full_heap_refuses_new_keys_only(void **state)
     assert_true(n > 10000);
     assert_true(model_equals(&m, f.store));
     assert_int_equal(store_find(f.store, key_of(n, key), &e), ERR_NOT_FOUND);
+    /* The arena has room for this one, the index has not: the place is given back. */
+    assert_int_equal(
+        apply(&f, &m, key_of(n, key), (struct tag){.ts = 1}, false, (struct bytes){value, 20000}),
+        ERR_ENCLAVE_MEMORY);
     for (unsigned k = 0; k < n; k++) {
         memset(value, (int)k + 1, 64);
         assert_int_equal(apply(&f, &m, key_of(k, key), (struct tag){.ts = 2}, k % 2 == 0,
