@@ -115,15 +115,20 @@ static enum avo_status open_system(struct avo_client *c, struct explain *why)
     return AVO_OK;
 }
 
-/* Every node was reached and every one of them said no: waiting does not help. */
-static bool all_refused(const struct avo_client *c)
+static bool is_refused(const struct link *l)
 {
+    return l->err == ERR_AUTH || l->err == ERR_POLICY;
+}
+
+/* How many nodes were reached and said no, or showed a certificate that is not theirs. */
+static uint32_t refusals(const struct avo_client *c)
+{
+    uint32_t n = 0;
+
     for (uint32_t i = 0; i < c->profile.members_n; i++) {
-        if (c->links[i].err != ERR_AUTH && c->links[i].err != ERR_POLICY) {
-            return false;
-        }
+        n += is_refused(&c->links[i]) ? 1 : 0;
     }
-    return true;
+    return n;
 }
 
 /* The failure to tell about: a refusal says more than a silence. */
@@ -134,7 +139,7 @@ static const char *first_why(const struct avo_client *c)
     for (uint32_t i = 0; i < c->profile.members_n; i++) {
         const struct link *l = &c->links[i];
 
-        if (l->err == ERR_AUTH || l->err == ERR_POLICY) {
+        if (is_refused(l)) {
             return l->why.text;
         }
         if (l->err != OK && why == NULL) {
@@ -155,7 +160,7 @@ static enum avo_status connect_first(struct avo_client *c, struct explain *why)
         if (c->core != NULL && core_sessions_up(c->core) > 0) {
             return AVO_OK;
         }
-        if (all_refused(c)) {
+        if (refusals(c) == c->profile.members_n || (refusals(c) > 0 && now_ns >= until_ns)) {
             explain(why, "%s; compare the identity in the client's files with the cluster",
                     first_why(c));
             return AVO_REFUSED;
@@ -229,6 +234,7 @@ AVO_API void avo_close(struct avo_client *c)
         client_transmit(c, client_now_ns());
     }
     for (uint32_t i = 0; i < NODES_MAX; i++) {
+        link_leave(&c->links[i], &c->env, OK, "the client closes");
         link_fini(&c->links[i]);
     }
     core_fini(c->core);

@@ -248,13 +248,21 @@ static void enter(struct core *c, struct op *o, uint32_t place, struct session *
     }
 }
 
+/* CLI-10: a write that is known to have done nothing so far is not gambled away in an attempt whose
+ * answer could hardly come in time. */
+static bool too_late(const struct core *c, const struct op *o)
+{
+    return o->op != CLIENT_GET && o->cause != OK &&
+           o->deadline_at_ns - c->now_ns < o->share_ns * CORE_CALLS_MAX / 16;
+}
+
 void core_dispatch(struct core *c, struct op *o)
 {
     uint32_t shard = shard_of(c, o);
     uint32_t place;
 
     CHECK(o->in == NULL && o->calls_n == 0);
-    if (c->now_ns >= o->deadline_at_ns) {
+    if (c->now_ns >= o->deadline_at_ns || too_late(c, o)) {
         expire(c, o);
         return;
     }

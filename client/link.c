@@ -72,11 +72,6 @@ static enum link_news fail(struct link *l, struct link_env *env, uint64_t now_ns
     return news;
 }
 
-void link_drop(struct link *l, struct link_env *env, uint64_t now_ns, enum err err, const char *why)
-{
-    (void)fail(l, env, now_ns, err, why);
-}
-
 static void watch(const struct link *l, const struct link_env *env, int op, bool out)
 {
     struct epoll_event e = {.events = EPOLLIN | (out ? EPOLLOUT : 0U), .data.u32 = l->place};
@@ -177,6 +172,20 @@ static bool push(struct link *l, const struct link_env *env)
         watch(l, env, EPOLL_CTL_MOD, l->wants_out);
     }
     return true;
+}
+
+void link_leave(struct link *l, const struct link_env *env, enum err err, const char *why)
+{
+    if (l->state == LINK_STANDING) {
+        dialer_bye(l->dialer, err, why);
+        (void)push(l, env); /* a word more than closing; it may be lost */
+    }
+}
+
+void link_drop(struct link *l, struct link_env *env, uint64_t now_ns, enum err err, const char *why)
+{
+    link_leave(l, env, err, why);
+    (void)fail(l, env, now_ns, err, why);
 }
 
 /* Takes what came. False: over; *ret_err and *why say how. */

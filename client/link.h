@@ -59,6 +59,8 @@ void link_fini(struct link *l);
 
 /* Does what is due. `ready`: epoll named it. */
 enum link_news link_step(struct link *l, struct link_env *env, uint64_t now_ns, bool ready);
+/* Says goodbye on a standing connection, which is of no use afterwards. */
+void link_leave(struct link *l, const struct link_env *env, enum err err, const char *why);
 /* Ends a standing connection that is of no more use, and dials again soon. */
 void link_drop(struct link *l, struct link_env *env, uint64_t now_ns, enum err err,
                const char *why);

@@ -228,7 +228,7 @@ void client_transmit(struct avo_client *c, uint64_t now_ns)
         }
         net_queue(c->net, &to, len);
     }
-    (void)net_flush(c->net);
+    c->clogged_at_ns = net_flush(c->net) ? 0 : now_ns;
     c->unsent = 0;
 }
 
@@ -257,8 +257,10 @@ uint64_t client_deadline(const struct avo_client *c)
 {
     uint64_t links = links_deadline(c);
     uint64_t core = c->core == NULL ? UINT64_MAX : core_deadline(c->core);
+    uint64_t net = c->clogged_at_ns == 0 ? UINT64_MAX : c->clogged_at_ns + CLOGGED_WAIT_MS * MS;
 
-    return links < core ? links : core;
+    core = links < core ? links : core;
+    return net < core ? net : core;
 }
 
 void client_wait(struct avo_client *c, uint64_t now_ns, uint64_t until_ns)
@@ -270,9 +272,6 @@ void client_wait(struct avo_client *c, uint64_t now_ns, uint64_t until_ns)
     int n;
 
     at = until_ns < at ? until_ns : at;
-    if (c->net->tx_n > 0 && at > now_ns + CLOGGED_WAIT_MS * MS) {
-        at = now_ns + CLOGGED_WAIT_MS * MS;
-    }
     left = at > now_ns ? at - now_ns : 0;
     left = left > 3600 * SECOND ? 3600 * SECOND : left;
     t = (struct timespec){.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};

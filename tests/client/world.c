@@ -94,6 +94,11 @@ static void on_request(struct world *w, struct world_node *n, const struct rpc_e
     n->gets += q.op == CLIENT_GET;
     n->writes += q.op != CLIENT_GET;
     switch (n->mode) {
+    case NODE_SAYS_LATE:
+        assert_true(n->late_n < WORLD_LATE);
+        n->late[n->late_n++] = (struct world_late){
+            .at_ns = w->now_ns + q.timeout_ms * MS_NS, .to = e->request, .says = n->says};
+        return;
     case NODE_SILENT:
         (void)execute(w, &q);
         n->held++;
@@ -113,6 +118,28 @@ static void on_request(struct world *w, struct world_node *n, const struct rpc_e
         m = execute(w, &q);
         answer(n, e->request, &m);
         return;
+    }
+}
+
+static uint64_t late_at(const struct world_node *n)
+{
+    uint64_t at = UINT64_MAX;
+
+    for (uint32_t i = 0; i < n->late_n; i++) {
+        at = n->late[i].at_ns < at ? n->late[i].at_ns : at;
+    }
+    return at;
+}
+
+static void say_late(struct world *w, struct world_node *n)
+{
+    for (uint32_t i = 0; i < n->late_n;) {
+        if (n->late[i].at_ns <= w->now_ns) {
+            answer(n, n->late[i].to, &(struct client_response){.status = n->late[i].says});
+            n->late[i] = n->late[--n->late_n];
+        } else {
+            i++;
+        }
     }
 }
 
@@ -196,6 +223,8 @@ static uint64_t next_at(const struct world *w)
         uint64_t d = rpc_deadline(w->nodes[i].rpc);
 
         at = d < at ? d : at;
+        d = late_at(&w->nodes[i]);
+        at = d < at ? d : at;
     }
     if (w->packets_n > 0) { /* the delay is constant: first in, first out */
         at = w->packets[0].at_ns < at ? w->packets[0].at_ns : at;
@@ -219,6 +248,7 @@ static void step(struct world *w)
         core_tick(w->core, w->now_ns);
     }
     for (uint32_t i = 0; i < WORLD_NODES; i++) {
+        say_late(w, &w->nodes[i]);
         if (rpc_deadline(w->nodes[i].rpc) <= w->now_ns) {
             rpc_tick(w->nodes[i].rpc, w->now_ns);
             drain_node(w, i);
@@ -298,6 +328,7 @@ static void forget(struct world *w, uint32_t place, bool say)
         rpc_session_close(n->rpc, node_index(shard, n->generation), say);
     }
     n->held = 0;
+    n->late_n = 0;
     drain_node(w, place);
 }
 

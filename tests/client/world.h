@@ -21,16 +21,17 @@ enum {
     WORLD_NODES = 3,
     WORLD_KEYS = 64,
     WORLD_PACKETS = 1 << 14,
-    WORLD_HELD = 4096,
+    WORLD_LATE = 16,
 };
 
 static const uint64_t MS_NS = UINT64_C(1000000);
 
 enum node_mode {
     NODE_SERVES = 0,
-    NODE_SAYS,    /* answers `says` to everything and does nothing */
-    NODE_SILENT,  /* does what it is asked and never answers */
-    NODE_BABBLES, /* answers bytes that are no response */
+    NODE_SAYS,      /* answers `says` to everything and does nothing */
+    NODE_SAYS_LATE, /* the same when the time it was given is over */
+    NODE_SILENT,    /* does what it is asked and never answers */
+    NODE_BABBLES,   /* answers bytes that are no response */
 };
 
 struct world_value {
@@ -42,6 +43,13 @@ struct world_value {
     uint64_t ts;
 };
 
+/* An answer that is due later. */
+struct world_late {
+    uint64_t at_ns;
+    struct rpc_request to;
+    enum err says;
+};
+
 struct world_node {
     struct rpc *rpc;
     struct heap *heap;
@@ -50,9 +58,11 @@ struct world_node {
     uint32_t generation;
     enum node_mode mode;
     enum err says;
-    uint32_t says_times;     /* then it serves; 0: for ever */
-    bool cut;                /* nothing arrives, nothing leaves */
-    uint32_t gets, writes;   /* requests that came, repeated ones not counted */
+    uint32_t says_times;   /* then it serves; 0: for ever */
+    bool cut;              /* nothing arrives, nothing leaves */
+    uint32_t gets, writes; /* requests that came, repeated ones not counted */
+    struct world_late late[WORLD_LATE];
+    uint32_t late_n;
     uint32_t held, held_max; /* requests without an answer now, at most */
 };
 
