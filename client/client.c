@@ -238,6 +238,7 @@ AVO_API void avo_close(struct avo_client *c)
         link_fini(&c->links[i]);
     }
     core_fini(c->core);
+    heap_fini(c->heap);
     if (c->region != NULL) {
         (void)munmap(c->region, c->region_bytes);
     }

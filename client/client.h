@@ -30,7 +30,8 @@ struct avo_client {
     struct avo_options options; /* with defaults filled in */
     struct identity *identity;
     struct aead *aead;
-    void *region; /* the core's memory */
+    struct heap *heap; /* within region */
+    void *region;      /* the core's memory */
     size_t region_bytes;
     struct core *core; /* NULL until the first WELCOME */
     uint64_t epoch;    /* of the newest WELCOME */

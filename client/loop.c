@@ -57,11 +57,14 @@ static enum err start_core(struct avo_client *c, const struct control_message *w
         return ERR_ENCLAVE_MEMORY;
     }
     (void)madvise(c->region, c->region_bytes, MADV_DONTDUMP);
-    err = heap_init(c->region, c->region_bytes, &k.heap);
+    err = heap_init(c->region, c->region_bytes, &c->heap);
     if (err == OK) {
+        k.heap = c->heap;
         err = core_init(&k, &c->core);
     }
     if (err != OK) {
+        heap_fini(c->heap);
+        c->heap = NULL;
         (void)munmap(c->region, c->region_bytes);
         c->region = NULL;
     }
