@@ -17,8 +17,8 @@ enum {
 };
 
 /* A quorum read waits this long for the peer it asked before it asks another. Well above a busy
- * neighbour's turn on the processor: hedging under load adds load. A peer that died is known sooner,
- * by its closed stream. */
+ * neighbour's turn on the processor: hedging under load adds load. A peer that died is known
+ * sooner, by its closed stream. */
 static const uint64_t HEDGE_NS = 5000000;
 
 void node_log(const char *level, const char *format, ...)
