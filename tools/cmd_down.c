@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+/* avocado down: stops the processes of a cluster on this machine, and only those. */
+#include "tools/cli.h"
+#include "tools/cluster_dir.h"
+#include "tools/node_process.h"
+
+#include <stdio.h>
+
+enum { GRACE_MS = 10000 };
+
+static int stop(const struct cli *c, struct cluster_dir *d)
+{
+    const struct cluster *cluster = &d->cluster;
+    struct node_process nodes[NODES_MAX];
+    uint32_t numbers[NODES_MAX];
+    unsigned alive = 0, dead = 0, killed;
+
+    for (uint32_t i = 0; i < cluster->members_n; i++) {
+        numbers[i] = cluster->members[i].node;
+        nodes[i] = node_process_find(d->fd, numbers[i]);
+        alive += nodes[i].state == NODE_ALIVE;
+        dead += nodes[i].state == NODE_DEAD;
+    }
+    killed = node_process_stop(d->fd, nodes, numbers, cluster->members_n,
+                               c->timeout_ms == 0 ? GRACE_MS : c->timeout_ms);
+    if (c->json) {
+        cli_json_print(json_pack("{s:s,s:i,s:i,s:i}", "status", "OK", "stopped", (int)alive,
+                                 "killed", (int)killed, "lost_before", (int)dead));
+    } else if (alive + dead == 0) {
+        (void)printf("the cluster in %s is not running\n", d->path);
+    } else {
+        (void)printf("stopped %u nodes", alive);
+        if (killed > 0) {
+            (void)printf(" (%u had to be killed)", killed);
+        }
+        if (dead > 0) {
+            (void)printf("; %u had ended before", dead);
+        }
+        (void)printf("; the data was in their memory and is gone\n");
+    }
+    return CLI_OK;
+}
+
+int cmd_down(struct cli *c, int argc, char **argv)
+{
+    const char *dir = cli_default_dir;
+    const struct option_spec specs[] = {
+        {"dir", "D", "folder of the cluster (default ./avocado-data)", OPTION_TEXT, &dir, 0, 0,
+         NULL},
+        {0},
+    };
+    struct explain why = {{0}};
+    struct cluster_dir d;
+    enum err err;
+    int rest, code;
+
+    if (!cli_parse(c, &(struct cli_line){"down", specs, 0, 0}, argc, argv, &rest, &code)) {
+        return code;
+    }
+    if (c->cluster != NULL) {
+        return cli_fail(c, CLI_USAGE, "USAGE", "down takes --dir, not --cluster");
+    }
+    if (cluster_dir_probe(dir) != CLUSTER_DIR_PRESENT) {
+        return cli_fail(c, CLI_USAGE, "USAGE", "no cluster in %s; give its folder with --dir", dir);
+    }
+    err = cluster_dir_open(dir, &d, &why);
+    if (err != OK) {
+        return cli_fail(c, err == ERR_AUTH ? CLI_REFUSED : CLI_UNAVAILABLE, err_name(err), "%s",
+                        why.text);
+    }
+    code = stop(c, &d);
+    cluster_dir_close(&d);
+    return code;
+}

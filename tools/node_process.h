@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TOOLS_NODE_PROCESS_H
+#define TOOLS_NODE_PROCESS_H
+
+/*
+ * The avocadod processes of a cluster on this machine. Each leaves run/node-N.pid in the cluster's
+ * folder, "PID START BOOT": its start time in clock ticks and the boot it belongs to, so that a
+ * number that the kernel has given to somebody else is never taken for ours.
+ */
+
+#include "common/bytes.h"
+#include "trusted/config/cluster.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum node_state {
+    NODE_NONE = 0, /* no record: never started, or stopped in order */
+    NODE_DEAD,     /* a record, but the process is gone: its memory is lost */
+    NODE_ALIVE,
+};
+
+struct node_process {
+    enum node_state state;
+    pid_t pid;
+    int pidfd; /* ALIVE: a handle on this very process; -1 otherwise */
+};
+
+/* The record of node `node` in the folder `dir`. node_process_close gives up the handle. */
+struct node_process node_process_find(int dir, uint32_t node);
+void node_process_close(struct node_process *p);
+
+struct node_start {
+    int dir;              /* the cluster's folder */
+    const char *dir_path; /* the same, absolute */
+    const char *program;  /* absolute path of avocadod */
+    uint32_t node;
+    const char *poll, *arena_dir; /* options of avocadod; NULL: its defaults */
+    struct bytes identity;        /* certificate and private key, PEM; passed through a pipe only */
+};
+
+/* Starts the node as a process of its own (session, log file, record) and hands it its identity.
+ * IO: *why says what failed. That the program could be executed shows in the process's life. */
+RESULT node_process_start(const struct node_start *s, struct node_process *ret,
+                          struct explain *why);
+
+/* Asks all to end, waits up to grace_ms together, then kills what still runs. Records of processes
+ * that ended go away. Returns how many had to be killed. */
+unsigned node_process_stop(int dir, struct node_process *processes, const uint32_t *nodes,
+                           unsigned n, uint64_t grace_ms);
+
+/* The last line of the node's log into `to`; empty if there is none. */
+void node_process_last_words(int dir, uint32_t node, char *to, size_t size);
+
+#endif

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tools/node_report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t number(const json_t *object, const char *name)
+{
+    json_int_t v = json_integer_value(json_object_get(object, name));
+
+    return v < 0 ? 0 : (uint64_t)v;
+}
+
+/* A counter of a shard: its parts (store, abd, rpc, ...) keep theirs in objects of their own. */
+static uint64_t counter(const json_t *shard, const char *part, const char *name)
+{
+    return number(shard, name) + number(json_object_get(shard, part), name);
+}
+
+static void text(const json_t *object, const char *name, char *to, size_t size)
+{
+    const char *s = json_string_value(json_object_get(object, name));
+
+    (void)snprintf(to, size, "%s", s == NULL ? "" : s);
+}
+
+bool node_report_parse(const char *json_text, struct node_report *ret)
+{
+    json_t *o = json_loads(json_text, JSON_REJECT_DUPLICATES, NULL);
+    struct node_report r = {.is_up = true, .json = o};
+    const json_t *shard;
+    size_t i;
+
+    if (!json_is_object(o)) {
+        json_decref(o);
+        return false;
+    }
+    text(o, "state", r.state, sizeof(r.state));
+    text(o, "tee", r.tee, sizeof(r.tee));
+    r.may_vote = strcmp(r.state, "voting") == 0;
+    r.is_protected = json_is_true(json_object_get(o, "protected"));
+    r.node = number(o, "node");
+    r.incarnation = number(o, "incarnation");
+    r.epoch = number(o, "epoch");
+    r.members = number(o, "members");
+    r.members_up = number(o, "members_up");
+    r.uptime_s = number(o, "uptime_s");
+    json_array_foreach(json_object_get(o, "shards"), i, shard)
+    {
+        r.keys += counter(shard, "store", "keys");
+        r.value_bytes += counter(shard, "store", "value_bytes");
+        r.enclave_used += number(shard, "enclave_used");
+        r.enclave_limit += number(shard, "enclave_limit");
+        r.host_used += counter(shard, "store", "host_used");
+        r.host_limit += counter(shard, "store", "host_limit");
+        r.ops += counter(shard, "abd", "gets") + counter(shard, "abd", "puts") +
+                 counter(shard, "abd", "deletes");
+    }
+    *ret = r;
+    return true;
+}
+
+void node_report_ask(struct avo_client *client, size_t place, int timeout_ms,
+                     struct node_report *ret)
+{
+    struct node_report r = {0};
+    char *json_text = NULL;
+    enum avo_status status =
+        avo_node_report(client, place, timeout_ms, &json_text, r.why, sizeof(r.why));
+
+    if (status != AVO_OK) {
+        if (r.why[0] == '\0') {
+            (void)snprintf(r.why, sizeof(r.why), "%s", avo_status_text(status));
+        }
+    } else if (!node_report_parse(json_text, &r)) {
+        (void)snprintf(r.why, sizeof(r.why), "its report is not JSON");
+    }
+    free(json_text);
+    *ret = r;
+}
+
+void node_report_free(struct node_report *r)
+{
+    json_decref(r->json);
+    r->json = NULL;
+}
