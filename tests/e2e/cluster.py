@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real clusters for the end-to-end tests: a folder of their own, free ports, loopback only."""
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+BUILD = Path(os.environ.get("AVOCADO_BUILD", "build")).resolve()
+ROOT = Path(__file__).resolve().parents[2]
+
+OK, NOT_FOUND, USAGE, UNAVAILABLE, INDETERMINATE, REFUSED, INTEGRITY = range(7)
+
+# Nothing may take longer, whatever is broken: every command has a deadline of its own.
+HANG_S = 60
+
+
+def run(*args, stdin=b"", env=None, timeout=HANG_S):
+    """A program of the build folder; output as bytes."""
+    words = [str(BUILD / args[0]), *[a if isinstance(a, bytes) else str(a) for a in args[1:]]]
+    environment = {k: v for k, v in os.environ.items() if k != "AVOCADO_CLUSTER"}
+    environment.update(env or {})
+    return subprocess.run(
+        words, input=stdin, capture_output=True, timeout=timeout, env=environment
+    )
+
+
+def total(report, name):
+    """The sum of a counter over everything in a report."""
+    if isinstance(report, list):
+        return sum(total(r, name) for r in report)
+    if isinstance(report, dict):
+        return sum(v if k == name and isinstance(v, int) else total(v, name)
+                   for k, v in report.items())
+    return 0
+
+
+class Cluster:
+    """`avocado up` in a folder that goes away again."""
+
+    def __init__(self, *options, nodes=3):
+        self.base = Path(tempfile.mkdtemp(prefix="avocado-e2e-"))
+        self.dir = self.base / "d"
+        self.options = ["--nodes", nodes, *options]
+        self.stopped = []
+
+    def __enter__(self):
+        done = self.up()
+        if done.returncode != OK:
+            self.close()
+            raise AssertionError(f"avocado up failed: {done.stderr.decode()}")
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def up(self, *more):
+        return run("avocado", "up", "--dir", self.dir, *self.options, *more)
+
+    def down(self):
+        return run("avocado", "down", "--dir", self.dir)
+
+    def close(self):
+        for pid in self.stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+        if self.dir.exists():
+            self.down()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    @property
+    def yaml(self):
+        return self.dir / "client.yaml"
+
+    def avocado(self, *args, **kw):
+        return run("avocado", "--cluster", self.yaml, *args, **kw)
+
+    def start(self, *args, stdin=b""):
+        """The same in the background; its standard input is written at once."""
+        source = tempfile.TemporaryFile()
+        source.write(stdin)
+        source.seek(0)
+        words = [str(BUILD / "avocado"), "--cluster", str(self.yaml), *map(str, args)]
+        with source:
+            return subprocess.Popen(words, stdin=source, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE)
+
+    def status(self):
+        done = run("avocado", "status", "--dir", self.dir, "--json")
+        return done.returncode, json.loads(done.stdout)
+
+    def shards(self, node):
+        """The counters of every shard of a node."""
+        for row in self.status()[1]["nodes"]:
+            if row["node"] == node:
+                return row["report"]["shards"]
+        raise AssertionError(f"no node {node}")
+
+    def pid(self, node):
+        return int((self.dir / f"run/node-{node}.pid").read_text().split()[0])
+
+    def kill(self, node):
+        """SIGKILL, and waits until the process is gone."""
+        pid = self.pid(node)
+        handle = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGKILL)
+        select.select([handle], [], [], HANG_S)
+        os.close(handle)
+
+    def pause(self, node):
+        self.stopped.append(self.pid(node))
+        os.kill(self.pid(node), signal.SIGSTOP)
+
+    def resume(self, node):
+        os.kill(self.pid(node), signal.SIGCONT)
+
+    def address(self, node):
+        """(host, UDP port of its first shard)."""
+        for row in self.status()[1]["nodes"]:
+            if row["node"] == node:
+                host, port = row["address"].rsplit(":", 1)
+                return host, int(port)
+        raise AssertionError(f"no node {node}")
+
+
+class Case(unittest.TestCase):
+    """Asserts on exit codes say what the program said."""
+
+    def expect(self, done, code, *words):
+        said = (done.stdout[-600:] + done.stderr[-600:]).decode(errors="replace")
+        self.assertEqual(done.returncode, code, said)
+        for word in words:
+            self.assertIn(word, said)
+        if code != OK:
+            lines = done.stderr.decode(errors="replace").splitlines()
+            if not done.stdout.startswith(b"{"):
+                self.assertEqual(len(lines), 1, f"an error is one line, not: {said}")
+        return done
+
+    def eventually(self, what, check, seconds=20):
+        """Polls until check() is true; a bound on progress, not a measurement."""
+        until = time.monotonic() + seconds
+        while not check():
+            if time.monotonic() > until:
+                self.fail(f"not within {seconds} s: {what}")
+            time.sleep(0.05)
+
+
+class ClusterCase(Case):
+    """One cluster for all tests of a class; they use keys of their own."""
+
+    options = ()
+
+    @classmethod
+    def setUpClass(cls):
+        cls.cluster = Cluster(*cls.options)
+        cls.cluster.__enter__()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.cluster.close()

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""avocado-bench: every workload, its JSON, and histories that hold."""
+
+import json
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+from cluster import BUILD, OK, UNAVAILABLE, USAGE, Cluster, ClusterCase, run
+
+
+class Bench(ClusterCase):
+    def bench(self, *args):
+        return run("avocado-bench", "--cluster", self.cluster.yaml, "--quiet", *args)
+
+    def test_every_workload(self):
+        for name in ("put", "get", "a", "b", "c", "d", "f", "mix"):
+            done = self.bench("--workload", name, "--records", 500, "--seconds", "0.3", "--warmup",
+                              0, "--clients", 3, "--depth", 4, "--json", "-")
+            out = json.loads(self.expect(done, OK).stdout)
+            for field in ("ops_per_s", "ops", "errors", "p50_us", "p99_us", "p999_us", "by_op",
+                          "config"):
+                self.assertIn(field, out)
+            self.assertGreater(out["ops"], 0, name)
+            self.assertEqual(out["errors"], 0, out["errors_by_status"])
+            self.assertEqual(out["config"]["workload"], name)
+            self.assertEqual(sum(o["ops"] for o in out["by_op"].values()), out["ops"])
+            self.assertLessEqual(out["p50_us"], out["p99_us"])
+            if name != "mix":
+                self.assertLess(out["not_found"], out["ops"] / 10 + 5)
+
+    def test_usage(self):
+        for args in (["--workload", "zz"], ["--clients", 0], ["--key-size", 3], ["--zipf", 1],
+                     ["--coordinator", 9], ["extra"]):
+            self.expect(self.bench(*args), USAGE)
+
+    def test_interrupt_prints_what_was_measured(self):
+        p = subprocess.Popen(
+            [BUILD / "avocado-bench", "--cluster", self.cluster.yaml, "--seconds", "60",
+             "--records", "100", "--warmup", "0", "--json", "-"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stderr.read(1)  # the first line of progress: it runs
+        p.send_signal(signal.SIGINT)
+        out, _ = p.communicate(timeout=60)
+        self.assertEqual(p.returncode, OK)
+        self.assertTrue(json.loads(out)["interrupted"])
+
+
+class History(ClusterCase):
+    def test_history_is_complete_and_in_order(self):
+        with tempfile.TemporaryDirectory() as d:
+            path = Path(d) / "h.jsonl"
+            done = run("avocado-bench", "--cluster", self.cluster.yaml, "--quiet", "--workload",
+                       "mix", "--records", 4, "--seconds", "0.5", "--warmup", 0, "--clients", 4,
+                       "--depth", 2, "--history", path, "--json", "-")
+            measured = json.loads(self.expect(done, OK).stdout)
+            ops = [json.loads(line) for line in path.read_text().splitlines()]
+        self.assertGreaterEqual(len(ops), measured["ops"] + 4)
+        values = [o["value"] for o in ops if o["op"] == "put"]
+        self.assertEqual(len(values), len(set(values)), "a value was written twice")
+        written = set(values) | {None}
+        busy_until = {}
+        for o in sorted(ops, key=lambda o: o["invoke_ns"]):
+            self.assertIn(o["op"], ("get", "put", "delete"))
+            self.assertTrue(o["ok"])
+            self.assertIn(o["result"], written)
+            self.assertLessEqual(o["invoke_ns"], o["return_ns"])
+            self.assertLessEqual(busy_until.get(o["client"], 0), o["invoke_ns"],
+                                 "a sequential client overlaps with itself")
+            busy_until[o["client"]] = o["return_ns"]
+
+
+class NoCluster(ClusterCase):
+    def test_unavailable(self):
+        with Cluster() as c:
+            self.expect(c.down(), OK)
+            done = run("avocado-bench", "--cluster", c.yaml, "--timeout", "500ms")
+            self.expect(done, UNAVAILABLE)

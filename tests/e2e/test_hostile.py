@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A hostile network and a hostile host: refused, counted, survived, repaired."""
+
+import json
+import subprocess
+import sys
+
+from cluster import OK, ROOT, ClusterCase, total
+
+
+def hostile(*args):
+    done = subprocess.run([sys.executable, ROOT / "scripts/hostile.py", *map(str, args)],
+                          capture_output=True, timeout=60, check=True)
+    return json.loads(done.stdout)
+
+
+class Network(ClusterCase):
+    def test_forged_and_replayed_datagrams_are_counted_and_harmless(self):
+        c = self.cluster
+        lines = "".join(f"forged/{i}\tvalue {i}\n" for i in range(5000)).encode()
+        self.expect(c.avocado("import", "-", stdin=lines), OK)
+        before = c.shards(1)
+        reader = c.start("check", "--coordinator", 1, "-", stdin=lines * 20)
+        sent = hostile("network", "%s:%d" % c.address(1))
+        out, err = reader.communicate(timeout=60)
+        self.assertEqual(reader.returncode, OK, (out + err).decode())
+
+        def grown(*names):
+            now = c.shards(1)
+            return sum(total(now, n) - total(before, n) for n in names)
+
+        self.assertGreater(grown("unknown_index"), 100)
+        self.assertGreater(grown("malformed"), 10)
+        if sent["replayed"] > 0:  # recording needs root
+            self.assertGreaterEqual(grown("auth_failed"), sent["changed"] // 2)
+            self.assertGreater(grown("replay_dup", "replay_old"), 0)
+        self.expect(c.avocado("put", "forged/0", "still"), OK)
+        self.assertEqual(self.expect(c.avocado("get", "forged/0"), OK).stdout, b"still")
+        self.assertEqual(c.status()[1]["voting"], 3)
+
+
+class Memory(ClusterCase):
+    def test_corrupted_values_are_never_returned_and_repaired(self):
+        c = self.cluster
+        lines = "".join(f"tamper/{i}\t{'value ' * 20}{i}\n" for i in range(200)).encode()
+        self.expect(c.avocado("import", "-", stdin=lines), OK)
+        self.assertGreater(hostile("memory", c.pid(1))["pages"], 0)
+        for n in (1, 2, 3):
+            self.expect(c.avocado("check", "--coordinator", n, "-", stdin=lines), OK)
+        self.assertGreater(total(c.shards(1), "integrity_failures"), 0)
+        self.expect(c.avocado("put", "tamper/0", "new"), OK)
+        self.assertEqual(self.expect(c.avocado("get", "tamper/0"), OK).stdout, b"new")

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""up, down, status: what starts, what is refused, what is gone, and who can read what."""
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from cluster import BUILD, NOT_FOUND, OK, REFUSED, UNAVAILABLE, USAGE, Case, Cluster, run
+
+
+def is_running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+class Lifecycle(Case):
+    def test_up_status_down(self):
+        with Cluster() as c:
+            code, status = c.status()
+            self.assertEqual(code, OK)
+            self.assertEqual([n["state"] for n in status["nodes"]], ["voting"] * 3)
+            self.assertFalse(status["protected"])
+            table = run("avocado", "status", "--dir", c.dir)
+            self.expect(table, OK, "SOFTWARE, NOT PROTECTED", "3 of 3 nodes")
+            pids = [c.pid(n) for n in (1, 2, 3)]
+            self.expect(c.down(), OK, "stopped 3 nodes", "gone")
+            for pid in pids:
+                self.assertFalse(is_running(pid), "still runs")
+            self.assertEqual(list((c.dir / "run").iterdir()), [])
+            self.expect(c.down(), OK, "not running")
+            code, status = c.status()
+            self.assertEqual(code, UNAVAILABLE)
+            self.assertEqual([n["state"] for n in status["nodes"]], ["stopped"] * 3)
+
+    def test_up_again_while_running(self):
+        with Cluster() as c:
+            pids = [c.pid(n) for n in (1, 2, 3)]
+            self.expect(c.up(), OK, "already running")
+            self.assertEqual([c.pid(n) for n in (1, 2, 3)], pids)
+
+    def test_up_after_down_is_empty_and_new(self):
+        with Cluster() as c:
+            self.expect(c.avocado("put", "k", "v"), OK)
+            first = json.loads(self.expect(c.up("--json"), OK).stdout)
+            self.expect(c.down(), OK)
+            self.expect(c.up(), OK, "what was stored before is gone", "epoch 2")
+            second = json.loads(self.expect(c.up("--json"), OK).stdout)
+            self.assertEqual(second["epoch"], first["epoch"] + 1)
+            old = {n["incarnation"] for n in first["nodes"]}
+            self.assertTrue(old.isdisjoint(n["incarnation"] for n in second["nodes"]))
+            self.expect(c.avocado("get", "k"), NOT_FOUND)
+            self.expect(c.avocado("put", "k", "w"), OK)
+
+    def test_all_lost_is_never_silently_refounded(self):
+        with Cluster() as c:
+            self.expect(c.avocado("put", "k", "v"), OK)
+            for node in (1, 2, 3):
+                c.kill(node)
+            self.expect(c.up(), REFUSED, "data at risk: all replicas lost their memory")
+            _, status = c.status()
+            self.assertEqual([n["state"] for n in status["nodes"]], ["lost"] * 3)
+            self.expect(c.up("--accept-data-loss"), OK)
+            self.expect(c.avocado("get", "k"), NOT_FOUND)
+
+    def test_one_lost_does_not_come_back(self):
+        with Cluster() as c:
+            c.kill(2)
+            self.expect(c.up(), UNAVAILABLE, "node 2", "memory is lost")
+            self.expect(c.up("--accept-data-loss"), UNAVAILABLE, "node 2")
+            self.expect(c.down(), OK, "stopped 2 nodes", "1 had ended before")
+            self.expect(c.up(), OK)
+
+    def test_reused_process_number_is_not_ours(self):
+        with Cluster() as c:
+            self.expect(c.down(), OK)
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            own = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()[19]
+            for start in ("1", own):  # a wrong start time, then a wrong program
+                (c.dir / "run/node-1.pid").write_text(f"{os.getpid()} {start} {boot}\n")
+                self.expect(c.down(), OK, "1 had ended before")
+
+    def test_nothing_secret_is_readable_by_others(self):
+        with Cluster() as c:
+            private = b"PRIVATE KEY"
+            for path in [c.dir, *c.dir.rglob("*")]:
+                mode = stat.S_IMODE(path.stat().st_mode)
+                if path.is_dir():
+                    self.assertEqual(mode, 0o700, path)
+                elif private in path.read_bytes():
+                    self.assertEqual(mode, 0o600, path)
+            keys = {p.name for p in c.dir.rglob("*") if p.is_file() and private in p.read_bytes()}
+            self.assertEqual(keys, {"ca.key", "client.key"}, "a replica's key is on disk")
+            for node in (1, 2, 3):
+                line = Path(f"/proc/{c.pid(node)}/cmdline").read_bytes()
+                self.assertNotIn(private, line)
+
+    def test_failed_up_leaves_nothing(self):
+        with tempfile.TemporaryDirectory() as base, socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = taken.getsockname()[1]
+            done = run("avocado", "up", "--dir", Path(base) / "d", "--base-port", port)
+            self.expect(done, UNAVAILABLE, str(port))
+            self.assertEqual(os.listdir(base), [])
+
+    def test_interrupted_up_leaves_nothing(self):
+        with tempfile.TemporaryDirectory() as base:
+            p = subprocess.Popen([BUILD / "avocado", "up", "--dir", Path(base) / "d"],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            self.eventually("records", lambda: (Path(base) / "d/run/node-3.pid").exists()
+                            or p.poll() is not None)
+            p.send_signal(signal.SIGINT)
+            p.wait(60)
+            p.stderr.close()
+            if p.returncode == OK:  # it was faster than we were
+                run("avocado", "down", "--dir", Path(base) / "d")
+            else:
+                self.assertEqual(os.listdir(base), [])
+
+    def test_folder_of_somebody_else(self):
+        with tempfile.TemporaryDirectory() as base:
+            (Path(base) / "precious").write_text("x")
+            self.expect(run("avocado", "up", "--dir", base), USAGE, "something else")
+            self.expect(run("avocado", "down", "--dir", base), USAGE)
+            self.expect(run("avocado", "status", "--dir", base), USAGE)
+            self.assertEqual(os.listdir(base), ["precious"])
+
+    def test_wishes_out_of_range(self):
+        with tempfile.TemporaryDirectory() as base:
+            for wish in (["--nodes", 2], ["--nodes", 9], ["--workers", 0], ["--rf", 1],
+                         ["--value-max", "17M"], ["--enclave-memory", "1k"], ["--io", "rfc1149"],
+                         ["--poll", "sometimes"]):
+                self.expect(run("avocado", "up", "--dir", Path(base) / "d", *wish), USAGE)
+            self.assertEqual(os.listdir(base), [])
+
+    def test_one_five_and_two_shards(self):
+        for nodes, workers in ((1, 1), (5, 1), (3, 2)):
+            with Cluster("--workers", workers, nodes=nodes) as c:
+                self.expect(c.avocado("put", "k", "v"), OK)
+                self.assertEqual(self.expect(c.avocado("get", "k"), OK).stdout, b"v")
+                self.assertEqual(len(c.shards(1)), workers)
+
+    def test_deadline_without_cluster(self):
+        with Cluster() as c:
+            self.expect(c.down(), OK)
+            began = time.monotonic()
+            self.expect(c.avocado("--timeout", "500ms", "get", "k"), UNAVAILABLE)
+            self.assertLess(time.monotonic() - began, 10)
