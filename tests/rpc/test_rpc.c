@@ -411,7 +411,7 @@ static void a_silent_peer_is_down_until_heard(void **state)
 
     (void)state;
     pair_start(&p, &(struct pair_options){0});
-    p.now_ns += 3600 * 1000 * MS; /* an idle hour is not silence */
+    p.now_ns += 3600000 * MS; /* an idle hour is not silence */
     (void)pair_ask(&p, &p.a, 1);
     asked_ns = p.now_ns;
     sent += lose(&p, &p.a);
@@ -495,11 +495,11 @@ static void keys_change_with_time(void **state)
     (void)state;
     pair_start(&p, &(struct pair_options){0});
     one_round_trip(&p, 1);
-    p.now_ns += 119 * 1000 * MS;
+    p.now_ns += 119000 * MS;
     one_round_trip(&p, 2);
     one_round_trip(&p, 3);
     assert_int_equal(rpc_counters(p.a.rpc)->key_updates, 0);
-    p.now_ns += 2 * 1000 * MS;
+    p.now_ns += 2000 * MS;
     one_round_trip(&p, 4);
     one_round_trip(&p, 5);
     assert_int_equal(rpc_counters(p.a.rpc)->key_updates, 1);

@@ -91,8 +91,7 @@ static const uint64_t *expected(const struct rpc_counters *c, size_t at, uint8_t
         return &c->malformed;
     }
     if (at == 1) {
-        /* phase 1 is the next one and is tried, by a follower; 2 and 3 never were */
-        return damaged == 1 ? NULL : &c->old_phase;
+        return &c->old_phase;
     }
     return at < 8 ? &c->unknown_index : &c->auth_failed;
 }
@@ -109,18 +108,16 @@ static void every_flipped_byte_is_refused(void **state)
     scene_note(&s);
     for (size_t at = 0; at < sent[0].n; at++) {
         for (int bit = 0; bit < 8; bit++) {
-            const uint64_t *counter;
-
             sent[0].p[at] ^= (uint8_t)(1 << bit);
-            counter = expected(c, at, sent[0].p[at]);
-            if (counter == NULL) {
+            if (at == 1 && sent[0].p[at] == 1) {
+                /* the next phase: tried by the end that follows, refused by the one that leads */
                 uint64_t old = c->old_phase;
                 uint64_t auth = c->auth_failed;
 
                 assert_int_not_equal(pair_give(&s.pair, &s.pair.b, sent[0].p, sent[0].n), OK);
                 assert_int_equal(c->old_phase + c->auth_failed, old + auth + 1);
             } else {
-                assert_refused(&s, sent[0].p, sent[0].n, counter);
+                assert_refused(&s, sent[0].p, sent[0].n, expected(c, at, sent[0].p[at]));
             }
             sent[0].p[at] ^= (uint8_t)(1 << bit);
         }

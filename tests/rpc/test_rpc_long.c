@@ -80,8 +80,13 @@ static int settle(struct pair *p, size_t answer_n, struct rpc_event *ret_last)
 
 static void every_length_around_the_edges_arrives(void **state)
 {
-    static const size_t edges[] = {
-        1, BODY - RPC_MESSAGE_FRAME_LEN, FRAG, 2 * FRAG, 64 * FRAG, 65 * FRAG, 1 << 19};
+    static const size_t edges[] = {1,
+                                   BODY - RPC_MESSAGE_FRAME_LEN,
+                                   FRAG,
+                                   (size_t)2 * FRAG,
+                                   (size_t)64 * FRAG,
+                                   (size_t)65 * FRAG,
+                                   (size_t)1 << 19};
     struct rpc_event last = {0};
     struct pair p;
 
@@ -346,7 +351,7 @@ static void a_long_request_is_not_sent_twice_for_a_lost_answer(void **state)
     assert_int_equal(pair_give(&p, &p.a, datagram, n), OK);
     (void)pair_expect(&p.a, RPC_EVENT_RESPONSE);
     assert_int_equal(rpc_counters(p.b.rpc)->requests_in, 1);
-    assert_true(rpc_counters(p.a.rpc)->tx_bytes - sent <= 40 * DATAGRAM_DEFAULT);
+    assert_true(rpc_counters(p.a.rpc)->tx_bytes - sent <= (uint64_t)40 * DATAGRAM_DEFAULT);
     pair_stop(&p);
 }
 
