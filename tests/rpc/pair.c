@@ -6,6 +6,8 @@
 
 #include <stdlib.h>
 
+static uint8_t moved[DATAGRAM_MAX]; /* what the helpers below carry */
+
 static void end_start(struct pair *p, struct end *e, const struct pair_options *o, uint16_t port)
 {
     size_t bytes = o->heap_bytes == 0 ? 32U << 20 : o->heap_bytes;
@@ -169,4 +171,64 @@ void pair_answer(struct end *e, struct rpc_request q, size_t n, uint8_t fill)
     assert_true(to.n >= n);
     memset(to.p, fill, n);
     rpc_reply_send(e->rpc, q, n);
+}
+
+/* Carries everything from `from` to `to`, which must have no event; returns the datagrams. */
+int pair_carry_quiet(struct pair *p, struct end *from, struct end *to)
+{
+    int packets = 0;
+    size_t n;
+
+    while (pair_take(p, from, moved, &n)) {
+        assert_int_equal(pair_give(p, to, moved, n), OK);
+        pair_quiet(to);
+        packets++;
+    }
+    return packets;
+}
+
+/* Exactly one moved, which brings an event of this kind first. */
+struct rpc_event pair_carry_event(struct pair *p, struct end *from, struct end *to,
+                                  enum rpc_event_kind kind)
+{
+    size_t n;
+
+    assert_true(pair_take(p, from, moved, &n));
+    assert_int_equal(pair_give(p, to, moved, n), OK);
+    return pair_expect(to, kind);
+}
+
+/* What is ready is lost. */
+int pair_lose(struct pair *p, struct end *from)
+{
+    int packets = 0;
+    size_t n;
+
+    while (pair_take(p, from, moved, &n)) {
+        packets++;
+    }
+    return packets;
+}
+
+void pair_tick_when_due(struct pair *p, struct end *e)
+{
+    uint64_t at = rpc_deadline(e->rpc);
+
+    assert_true(at != UINT64_MAX);
+    p->now_ns = at > p->now_ns ? at : p->now_ns;
+    rpc_tick(e->rpc, p->now_ns);
+}
+
+void pair_one_round_trip(struct pair *p, uint64_t cookie)
+{
+    struct rpc_event event;
+
+    (void)pair_ask(p, &p->a, cookie);
+    event = pair_carry_event(p, &p->a, &p->b, RPC_EVENT_REQUEST);
+    pair_answer(&p->b, event.request, 5, 'x');
+    event = pair_carry_event(p, &p->b, &p->a, RPC_EVENT_RESPONSE);
+    assert_true(event.cookie == cookie);
+    assert_int_equal(event.body.n, 5);
+    assert_memory_equal(event.body.p, "xxxxx", 5);
+    pair_quiet(&p->a);
 }

@@ -67,4 +67,14 @@ void pair_quiet(struct end *e); /* there must be no event */
 /* Answers `n` bytes, all of them `fill`. */
 void pair_answer(struct end *e, struct rpc_request q, size_t n, uint8_t fill);
 
+/* Carries everything from `from` to `to`, which must have no event; returns the datagrams. */
+int pair_carry_quiet(struct pair *p, struct end *from, struct end *to);
+/* Exactly one datagram, which brings an event of this kind first. */
+struct rpc_event pair_carry_event(struct pair *p, struct end *from, struct end *to,
+                                  enum rpc_event_kind kind);
+/* What is ready is lost. */
+int pair_lose(struct pair *p, struct end *from);
+void pair_tick_when_due(struct pair *p, struct end *e);
+void pair_one_round_trip(struct pair *p, uint64_t cookie);
+
 #endif

@@ -364,6 +364,21 @@ static void fragments_that_contradict_are_ignored(void **state)
     assert_ignored(&s, piece(7, 10000, 0, 2000), &c->frames_refused);
     assert_ignored(&s, piece(7, 10000, 0, 3000), &c->frames_refused);
     assert_ignored(&s, piece(7, 10000, 9999, 1), &c->frames_refused);
+    /* a first fragment that lies nowhere fixes nothing: the message still arrives */
+    f = piece(8, 2000, 500, 1000);
+    assert_int_equal(inject(&s, &f), OK);
+    pair_quiet(&s.pair.b);
+    f = piece(8, 2000, 0, 400);
+    assert_int_equal(inject(&s, &f), OK);
+    pair_quiet(&s.pair.b);
+    for (uint32_t offset = 400; offset < 2000; offset += 400) {
+        f = piece(8, 2000, offset, 400);
+        assert_int_equal(inject(&s, &f), OK);
+        if (offset < 1600) {
+            pair_quiet(&s.pair.b);
+        }
+    }
+    assert_int_equal(pair_expect(&s.pair.b, RPC_EVENT_REQUEST).body.n, 2000);
     pair_stop(&s.pair);
 }
 
