@@ -127,6 +127,7 @@ static void test_client(void **state)
     net_close(n);
 }
 
+/* CTL-9 */
 static void test_report(void **state)
 {
     struct net *n = mesh(0);

@@ -203,6 +203,18 @@ static void test_values(void **state)
     refused(5, 5, ERR_N, ERR_MALFORMED); /* err */
 }
 
+static void test_port_zero(void **state)
+{
+    uint8_t bytes[128];
+    struct control_message m;
+
+    (void)state;
+    memcpy(bytes, golden[2].bytes, sizeof(bytes));
+    bytes[55] = bytes[56] = 0;
+    assert_int_equal(control_message_decode((struct bytes){bytes + 4, golden[2].n - 4}, &m),
+                     ERR_MALFORMED);
+}
+
 static void test_bounds(void **state)
 {
     static uint8_t big[CONTROL_MESSAGE_MAX + 16];
@@ -239,9 +251,10 @@ static void test_bounds(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),  cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_lengths), cmocka_unit_test(test_no_room),
-        cmocka_unit_test(test_values),  cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_golden),    cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_lengths),   cmocka_unit_test(test_no_room),
+        cmocka_unit_test(test_values),    cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_port_zero),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

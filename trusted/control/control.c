@@ -11,7 +11,10 @@
 enum {
     CHUNK = 4096,
     SLOT_MASK = CONTROL_STREAMS_MAX - 1,
+    FROM_DIALER_MAX = 2 + CONTROL_BYE_TEXT_MAX, /* the longest message that a dialer may send */
 };
+_Static_assert((int)FROM_DIALER_MAX + 4 >= (int)CONTROL_HELLO_MAX,
+               "a HELLO is no longer than a BYE");
 static const uint64_t NS_PER_S = UINT64_C(1000000000);
 
 /* ---- streams ---- */
@@ -321,7 +324,7 @@ static void on_message(struct control *c, struct stream *s, const struct control
     if (s->phase == STREAM_OPENING && m->kind == CONTROL_HELLO) {
         control_admit(c, s, m);
     } else if (s->phase == STREAM_LIVE && m->kind == CONTROL_STATUS) {
-        if (!s->owes_report) { /* one at a time */
+        if (!s->owes_report) { /* CTL-9: one at a time */
             s->owes_report = true;
             control_queue_add(c, CONTROL_ACT_REPORT)->stream = s->id;
         }
@@ -342,7 +345,7 @@ static void read_messages(struct control *c, struct stream *s)
 
     while (have && s->phase != STREAM_CLOSING) {
         struct control_message m = {0};
-        enum err err = frames_take(&s->frames, s->tls, CONTROL_WELCOME_MAX, &m, &have);
+        enum err err = frames_take(&s->frames, s->tls, FROM_DIALER_MAX, &m, &have);
 
         if (err == ERR_MISMATCH) {
             control_refuse(c, s, err,
