@@ -165,7 +165,8 @@ bool model_equals(struct model *m, struct store *s)
             !bytes_equal((struct bytes){key, key_len}, want) || !same_meta(e, &found)) {
             return false;
         }
-        if (store_find(s, want, &found) != OK || !same_meta(e, &found)) {
+        if (store_find(s, want, &found) != OK || !same_meta(e, &found) ||
+            found.damaged != e->damaged) {
             return false;
         }
         if (store_read(s, want, (struct mbytes){value, e->value_len}, &found) !=

@@ -72,6 +72,10 @@ static void refused(struct fixture *f, struct bytes key, size_t value_len)
     assert_int_equal(store_read(f->store, key, (struct mbytes){got, sizeof(got)}, &e),
                      ERR_INTEGRITY);
     assert_int_equal(e.value_len, value_len);
+    assert_true(e.damaged);
+    e.damaged = false;
+    assert_int_equal(store_find(f->store, key, &e), OK);
+    assert_true(e.damaged);
     for (size_t i = 0; i < value_len; i++) {
         assert_int_equal(got[i], 0);
     }
@@ -83,6 +87,7 @@ static void intact(struct fixture *f, struct bytes key, struct bytes value)
 
     assert_int_equal(store_read(f->store, key, (struct mbytes){got, sizeof(got)}, &e), OK);
     assert_int_equal(e.value_len, value.n);
+    assert_false(e.damaged);
     assert_memory_equal(got, value.p, value.n);
 }
 

@@ -97,7 +97,8 @@ RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret)
 }
 
 /* STORE-10: what failed once stays refused, whatever the host puts there later. */
-static RESULT refuse(struct store *s, uint8_t *payload, struct store_record *r)
+static RESULT refuse(struct store *s, uint8_t *payload, struct store_record *r,
+                     struct store_entry *ret)
 {
     if ((r->value & STORE_DAMAGED) == 0) {
         r->value |= STORE_DAMAGED;
@@ -105,6 +106,7 @@ static RESULT refuse(struct store *s, uint8_t *payload, struct store_record *r)
         s->damaged++;
         s->integrity_failures++;
     }
+    ret->damaged = true;
     return ERR_INTEGRITY;
 }
 
@@ -127,13 +129,13 @@ RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct st
     }
     if ((r.value & STORE_DAMAGED) != 0) {
         memset(to.p, 0, len);
-        return refuse(s, payload, &r);
+        return refuse(s, payload, &r, ret);
     }
     struct store_binding binding = binding_of(&r, key);
 
     if (store_seal_get(&s->sealer, &binding, store_padded(len), store_arena_at(&s->arena, r.place),
                        to) != OK) {
-        return refuse(s, payload, &r);
+        return refuse(s, payload, &r, ret);
     }
     return OK;
 }
