@@ -33,8 +33,9 @@ struct avo_client {
     struct heap *heap; /* within region */
     void *region;      /* the core's memory */
     size_t region_bytes;
-    struct core *core; /* NULL until the first WELCOME */
-    uint64_t epoch;    /* of the newest WELCOME */
+    struct core *core;       /* NULL until the first WELCOME */
+    uint32_t datagram_bytes; /* what the core sends */
+    uint64_t epoch;          /* of the newest WELCOME */
     struct net *net;
     struct link_env env;
     struct link links[NODES_MAX];

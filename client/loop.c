@@ -61,6 +61,7 @@ static enum err start_core(struct avo_client *c, const struct control_message *w
     if (err == OK) {
         k.heap = c->heap;
         err = core_init(&k, &c->core);
+        c->datagram_bytes = k.datagram_bytes;
     }
     if (err != OK) {
         heap_fini(c->heap);
@@ -81,6 +82,9 @@ static const char *misfit(const struct avo_client *c, const struct control_messa
     }
     if (welcome->epoch < c->epoch) {
         return "it serves an older configuration epoch than another node";
+    }
+    if (c->core != NULL && welcome->datagram_bytes < c->datagram_bytes) {
+        return "it takes smaller datagrams than this client was opened with; open it anew";
     }
     if (c->core == NULL || welcome->shards_n == core_shards(c->core)) {
         return NULL;
