@@ -117,7 +117,7 @@ RESULT rpc_session_open(struct rpc *r, uint64_t now_ns, const struct rpc_session
 void rpc_session_close(struct rpc *r, uint32_t index, bool say);
 
 /* Takes one datagram (private memory, already copied in). The result is for tests and counters
- * only: whatever it is, carry on. Drain rpc_next before the next call. */
+ * only: whatever it is, carry on. Drain rpc_next before the next call (CHECKed). */
 RESULT rpc_receive(struct rpc *r, uint64_t now_ns, struct bytes datagram, struct abi_addr from);
 /* False when there is nothing more. */
 bool rpc_next(struct rpc *r, struct rpc_event *ret);
@@ -126,7 +126,8 @@ bool rpc_next(struct rpc *r, struct rpc_event *ret);
  * it lies in the receive buffer, copy it. */
 bool rpc_take_body(struct rpc *r, void **ret_block, size_t *ret_block_n);
 
-/* FULL: no free slot. CLOSED: no such session. TOO_BIG: more than message_max. */
+/* FULL: no free slot. CLOSED: no such session. TOO_BIG: more than message_max. ENCLAVE_MEMORY: for
+ * slot records, or for a request that needs fragments. */
 RESULT rpc_call(struct rpc *r, uint64_t now_ns, uint32_t session, const struct rpc_question *q,
                 struct rpc_call *ret);
 /* Ends a call without an event. A call that has ended is left alone. */
