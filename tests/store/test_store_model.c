@@ -18,6 +18,7 @@ struct run {
     struct fixture f;
     struct model m;
     struct prng p;
+    bool hostile; /* the arena changes behind the store's back */
     uint8_t key[KEY_MAX];
     size_t key_len;
 };
@@ -55,7 +56,7 @@ static void do_apply(struct run *r)
 
 static void do_read(struct run *r)
 {
-    const struct model_entry *e = model_find(&r->m, run_key(r));
+    struct model_entry *e = model_find(&r->m, run_key(r));
     struct store_entry found = {.value_len = 12345};
     size_t room = prng_chance(&r->p, 1, 2) ? sizeof(read_buffer) : prng_below(&r->p, 600);
     enum err err = store_read(r->f.store, run_key(r), (struct mbytes){read_buffer, room}, &found);
@@ -65,7 +66,10 @@ static void do_read(struct run *r)
         assert_int_equal(found.value_len, 12345);
         return;
     }
-    assert_int_equal(err, e->value_len > room ? ERR_TOO_BIG : OK);
+    if (r->hostile && err == ERR_INTEGRITY && e->value_len > 0) {
+        e->damaged = true;
+    }
+    assert_int_equal(err, e->value_len > room ? ERR_TOO_BIG : e->damaged ? ERR_INTEGRITY : OK);
     assert_int_equal(tag_compare(found.tag, e->tag), 0);
     assert_int_equal(found.tombstone, e->tombstone);
     assert_int_equal(found.value_len, e->value_len);
@@ -98,9 +102,57 @@ static void do_next(struct run *r)
     assert_int_equal(found.tombstone, e->tombstone);
 }
 
-static void run_seed(uint64_t seed, unsigned ops)
+/* Repair with what the model holds: right for a key that exists, refused for one that does not. */
+static void do_repair(struct run *r)
 {
-    struct run r = {.p = {seed}};
+    struct model_entry *e = model_find(&r->m, run_key(r));
+    struct tag tag = {.ts = 1};
+    struct bytes value = {0};
+
+    if (e != NULL) {
+        tag = e->tag;
+        value = (struct bytes){e->value, e->value_len};
+        tag.ts ^= 1;
+        assert_int_equal(store_repair(r->f.store, run_key(r), tag, value), ERR_MISMATCH);
+        tag.ts ^= 1;
+        e->damaged = false;
+    }
+    assert_int_equal(store_repair(r->f.store, run_key(r), tag, value),
+                     e != NULL ? OK : ERR_MISMATCH);
+}
+
+/* The host overwrites a piece of its memory, or copies one piece over another. */
+static void do_attack(struct run *r)
+{
+    uint8_t *to = r->f.arena + prng_below(&r->p, r->f.arena_bytes - 65536);
+    const uint8_t *from = r->f.arena + prng_below(&r->p, r->f.arena_bytes - 65536);
+    size_t n = 1 + prng_below(&r->p, 65536);
+
+    if (prng_chance(&r->p, 1, 2)) {
+        memmove(to, from, n);
+    } else {
+        memset(to, (int)prng_below(&r->p, 256), n);
+    }
+}
+
+/* Reads everything, so that the model knows what the host destroyed. */
+static void find_damage(struct run *r)
+{
+    struct store_entry e;
+
+    for (size_t i = 0; i < r->m.n; i++) {
+        struct model_entry *m = &r->m.entries[i];
+
+        if (store_read(r->f.store, (struct bytes){m->key, m->key_len},
+                       (struct mbytes){read_buffer, sizeof(read_buffer)}, &e) == ERR_INTEGRITY) {
+            m->damaged = true;
+        }
+    }
+}
+
+static void run_seed(uint64_t seed, unsigned ops, bool hostile)
+{
+    struct run r = {.p = {seed}, .hostile = hostile};
 
     fixture_open(&r.f, &(struct fixture_options){HEAP_BYTES, ARENA_BYTES, 3, 7});
     for (unsigned i = 0; i < ops; i++) {
@@ -111,20 +163,38 @@ static void run_seed(uint64_t seed, unsigned ops)
             r.key_len = e->key_len;
             memcpy(r.key, e->key, e->key_len);
         }
-        switch (prng_below(&r.p, 4)) {
+        if (hostile && prng_chance(&r.p, 1, 20)) {
+            do_attack(&r);
+        }
+        switch (prng_below(&r.p, 9)) {
         case 0:
+        case 1:
             do_read(&r);
             break;
-        case 1:
+        case 2:
+        case 3:
             do_next(&r);
+            break;
+        case 4:
+            do_repair(&r);
             break;
         default:
             do_apply(&r);
             break;
         }
         if (i % (ops / 4) == 0) {
+            if (hostile) {
+                find_damage(&r);
+            }
             assert_true(model_equals(&r.m, r.f.store));
         }
+    }
+    if (hostile) {
+        struct store_stats stats;
+
+        find_damage(&r);
+        store_stats(r.f.store, &stats);
+        assert_true(stats.damaged > 0 && stats.repairs > 0);
     }
     assert_true(model_equals(&r.m, r.f.store));
     model_fini(&r.m);
@@ -135,7 +205,16 @@ static void random_operations_agree_with_a_sorted_array(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 4; seed++) {
-        run_seed(seed, 12000);
+        run_seed(seed, 12000, false);
+    }
+}
+
+/* The same over memory that changes at any time: never a wrong byte, and repair brings all back. */
+static void under_attack_values_are_right_or_refused(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 5; seed <= 7; seed++) {
+        run_seed(seed, 12000, true);
     }
 }
 
@@ -315,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_operations_agree_with_a_sorted_array),
+        cmocka_unit_test(under_attack_values_are_right_or_refused),
         cmocka_unit_test(values_of_every_class_come_back),
         cmocka_unit_test(trees_of_any_history_list_their_keys_in_order),
         cmocka_unit_test(a_losing_apply_changes_nothing),
