@@ -47,6 +47,10 @@ struct server {
     uint32_t reports_missing;    /* shards that have not answered this round */
 };
 
+enum {
+    UNSENT_MAX = 4 * CONTROL_MESSAGE_MAX, /* bytes that wait for one stream's socket */
+};
+
 static const uint64_t HANDSHAKE_TIMEOUT_NS = UINT64_C(5000000000);
 static const uint64_t REDIAL_NS = UINT64_C(200000000);
 
@@ -224,7 +228,7 @@ static void finish_reports(struct server *s)
         struct report_wait *w = s->waiting;
 
         s->waiting = w->next;
-        if (json != NULL) {
+        if (json != NULL && strlen(json) <= CONTROL_REPORT_MAX) {
             control_report(s->control, w->stream,
                            (struct bytes){(const uint8_t *)json, strlen(json)});
         }
@@ -267,6 +271,18 @@ static void want_report(struct server *s, uint32_t stream)
 
 /* ---- actions of the control machine ---- */
 
+/* A peer that asks and never reads must not grow our memory: it loses its stream. */
+static void stream_write(struct server *s, struct stream *t, struct bytes b)
+{
+    if (evbuffer_get_length(bufferevent_get_output(t->bev)) + b.n > UNSENT_MAX ||
+        bufferevent_write(t->bev, b.p, b.n) != 0) {
+        uint32_t id = t->id;
+
+        stream_free(t);
+        control_closed(s->control, clock_now_ns(), id);
+    }
+}
+
 static void open_session(struct server *s, struct control_action *a)
 {
     struct shard_command c = {.kind = SHARD_SESSION_OPEN,
@@ -289,7 +305,7 @@ static void act(struct server *s, struct control_action *a)
     case CONTROL_ACT_WRITE:
         t = stream_by_id(s, a->stream);
         if (t != NULL) {
-            (void)bufferevent_write(t->bev, a->bytes.p, a->bytes.n);
+            stream_write(s, t, a->bytes);
         }
         break;
     case CONTROL_ACT_CLOSE:
