@@ -18,7 +18,8 @@ enum {
     PATIENCE_MS = 5000, /* to connect and shake hands */
     PAUSE_MIN_MS = 50,
     PAUSE_DOUBLINGS = 6, /* up to 3.2 s */
-    SILENCE_MS = 10000,  /* of a standing connection whose bytes nobody acknowledges */
+    PULL_ROUNDS = 16,
+    SILENCE_MS = 10000, /* of a standing connection whose bytes nobody acknowledges */
 };
 
 void link_init(struct link *l, uint32_t place)
@@ -188,38 +189,40 @@ void link_drop(struct link *l, struct link_env *env, uint64_t now_ns, enum err e
     (void)fail(l, env, now_ns, err, why);
 }
 
-/* Takes what came. False: over; *ret_err and *why say how. */
+static const char *end_text(const struct link *l, ssize_t got)
+{
+    if (got < 0) {
+        return strerror(errno);
+    }
+    return l->state == LINK_STANDING
+               ? "the node closed the connection"
+               : "the node closed the connection during the handshake; its log says why";
+}
+
+/* Takes what came; what is more than a few rounds waits for the next step, so that nobody can keep
+ * us here. False: over; *ret_err and *why say how. */
 static bool pull(struct link *l, const struct link_env *env, enum err *ret_err, struct explain *why)
 {
     uint8_t in[16384];
 
-    for (;;) {
+    for (int round = 0; round < PULL_ROUNDS; round++) {
         ssize_t got = recv(l->fd, in, sizeof(in), MSG_DONTWAIT);
 
         if (got > 0) {
-            enum err err = dialer_input(l->dialer, (struct bytes){.p = in, .n = (size_t)got}, why);
-
-            if (err != OK) {
+            *ret_err = dialer_input(l->dialer, (struct bytes){.p = in, .n = (size_t)got}, why);
+            if (*ret_err != OK) {
                 (void)push(l, env); /* an alert, so that the node's log can say why */
-                *ret_err = err;
                 return false;
             }
-            continue;
-        }
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0 && errno == EAGAIN) {
+        } else if (got < 0 && errno == EAGAIN) {
             return true;
+        } else if (got == 0 || errno != EINTR) {
+            *ret_err = got == 0 ? ERR_CLOSED : ERR_IO;
+            explain(why, "%s", end_text(l, got));
+            return false;
         }
-        *ret_err = got == 0 ? ERR_CLOSED : ERR_IO;
-        explain(why, "%s",
-                got == 0 ? (l->state == LINK_STANDING ? "the node closed the connection"
-                                                      : "the node closed the connection during "
-                                                        "the handshake; its log says why")
-                         : strerror(errno));
-        return false;
     }
+    return true;
 }
 
 static enum link_news exchange(struct link *l, struct link_env *env, uint64_t now_ns)
