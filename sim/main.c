@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
+#include "sim/history_file.h"
 #include "sim/plants.h"
 #include "sim/run.h"
 
@@ -157,6 +158,7 @@ static void usage(FILE *to)
     (void)fputs(
         "usage: avocado-sim --seed S [--seeds N] [--ops M] [--level protocol]\n"
         "                   [--plant BUG] [-v] [--json]\n"
+        "       avocado-sim --check-history FILE\n"
         "\n"
         "  --seed S    first seed (default 1)\n"
         "  --seeds N   how many seeds (default 1)\n"
@@ -165,6 +167,7 @@ static void usage(FILE *to)
         "              Default: even seeds protocol, odd seeds replica\n"
         "  --plant B   switch a bug on; 'help' lists them. Exit 1: found\n"
         "  -v          print the transcript\n"
+        "  --check-history FILE  judge what avocado-bench --history recorded\n"
         "  --json      one JSON object instead of text\n"
         "\n"
         "exit: 0 every seed held, 1 not linearizable, 2 not live, 3 internal check,\n"
@@ -199,6 +202,23 @@ static void list_plants(void)
     }
 }
 
+/* The exit code. */
+static int check_history(const char *path)
+{
+    struct history_file h;
+
+    if (history_file_check(path, &h) != 0) {
+        (void)fprintf(stderr, "avocado-sim: %s: %s\n", path, h.why);
+        return EXIT_USAGE;
+    }
+    if (h.verdict == LINEAR_YES) {
+        (void)printf("linearizable: %zu operations on %zu keys\n", h.ops_n, h.keys_n);
+        return VERDICT_HELD;
+    }
+    (void)printf("%s: %s\n", h.verdict == LINEAR_NO ? "NOT LINEARIZABLE" : "undecided", h.why);
+    return h.verdict == LINEAR_NO ? VERDICT_WRONG : VERDICT_CHECK;
+}
+
 /* 0: go on; otherwise the exit code + 1. */
 static int set_plant(struct options *o, const char *name)
 {
@@ -226,15 +246,12 @@ static bool set_level(struct options *o, const char *name)
 
 static int parse(int argc, char **argv, struct options *o)
 {
-    static const struct option longs[] = {{"seed", required_argument, NULL, 's'},
-                                          {"seeds", required_argument, NULL, 'n'},
-                                          {"ops", required_argument, NULL, 'o'},
-                                          {"level", required_argument, NULL, 'l'},
-                                          {"plant", required_argument, NULL, 'p'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"seed", required_argument, NULL, 's'},  {"seeds", required_argument, NULL, 'n'},
+        {"ops", required_argument, NULL, 'o'},   {"level", required_argument, NULL, 'l'},
+        {"plant", required_argument, NULL, 'p'}, {"check-history", required_argument, NULL, 'c'},
+        {"json", no_argument, NULL, 'j'},        {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0}};
     uint64_t v = 0;
     bool ok = true;
     int c, done;
@@ -260,6 +277,8 @@ static int parse(int argc, char **argv, struct options *o)
                 return done;
             }
             break;
+        case 'c':
+            return check_history(optarg) + 1;
         case 'j':
             o->json = true;
             break;

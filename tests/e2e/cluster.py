@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import unittest
@@ -30,6 +31,13 @@ def run(*args, stdin=b"", env=None, timeout=HANG_S):
     return subprocess.run(
         words, input=stdin, capture_output=True, timeout=timeout, env=environment
     )
+
+
+def hostile(*args):
+    """scripts/hostile.py, which plays network and host; what it did."""
+    done = subprocess.run([sys.executable, ROOT / "scripts/hostile.py", *map(str, args)],
+                          capture_output=True, timeout=HANG_S, check=True)
+    return json.loads(done.stdout)
 
 
 def total(report, name):

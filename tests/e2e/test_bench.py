@@ -5,9 +5,10 @@ import json
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
-from cluster import BUILD, OK, UNAVAILABLE, USAGE, Cluster, ClusterCase, run
+from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, ClusterCase, hostile, run
 
 
 class Bench(ClusterCase):
@@ -71,7 +72,46 @@ class History(ClusterCase):
             busy_until[o["client"]] = o["return_ns"]
 
 
-class NoCluster(ClusterCase):
+class HistoryUnderFaults(Case):
+    """Real clients, real faults, and a checker that knows nothing of the protocol."""
+
+    def test_linearizable_while_replicas_die_and_hosts_attack(self):
+        with Cluster(nodes=5) as c, tempfile.TemporaryDirectory() as d:
+            path = Path(d) / "h.jsonl"
+            bench = subprocess.Popen(
+                [BUILD / "avocado-bench", "--cluster", c.yaml, "--workload", "mix", "--records",
+                 "8", "--seconds", "6", "--warmup", "0", "--clients", "5", "--depth", "2",
+                 "--timeout", "1", "--history", path, "--json", "-"],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            bench.stderr.read(1)  # progress: it runs
+            for act in (lambda: hostile("memory", c.pid(1)),
+                        lambda: c.pause(2),
+                        lambda: hostile("network", "%s:%d" % c.address(1)),
+                        lambda: c.resume(2),
+                        lambda: c.kill(3),
+                        lambda: hostile("memory", c.pid(4))):
+                act()
+                time.sleep(0.3)
+            out, err = bench.communicate(timeout=60)
+            self.assertEqual(bench.returncode, OK, err.decode())
+            self.assertGreater(json.loads(out)["ops"], 1000)
+            verdict = run("avocado-sim", "--check-history", path)
+            self.expect(verdict, OK, "linearizable")
+
+    def test_checker_finds_a_stale_read(self):
+        lines = [("put", "a", None, 1, 2), ("put", "b", None, 3, 4), ("get", None, "a", 5, 6)]
+        with tempfile.NamedTemporaryFile("w") as f:
+            for op, value, result, invoke, end in lines:
+                f.write(json.dumps({"client": 0, "op": op, "key": "k", "value": value,
+                                    "expect": None, "ok": True, "result": result,
+                                    "invoke_ns": invoke, "return_ns": end}) + "\n")
+            f.flush()
+            done = run("avocado-sim", "--check-history", f.name)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"NOT LINEARIZABLE: key k", done.stdout)
+
+
+class NoCluster(Case):
     def test_unavailable(self):
         with Cluster() as c:
             self.expect(c.down(), OK)

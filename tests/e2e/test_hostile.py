@@ -1,17 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hostile network and a hostile host: refused, counted, survived, repaired."""
 
-import json
-import subprocess
-import sys
-
-from cluster import OK, ROOT, ClusterCase, total
-
-
-def hostile(*args):
-    done = subprocess.run([sys.executable, ROOT / "scripts/hostile.py", *map(str, args)],
-                          capture_output=True, timeout=60, check=True)
-    return json.loads(done.stdout)
+from cluster import OK, ClusterCase, hostile, total
 
 
 class Network(ClusterCase):
