@@ -78,8 +78,7 @@ static void run_twice(const struct options *o, uint64_t seed, struct run_result 
 
 static const char *verdict_name(enum verdict v)
 {
-    static const char *const names[] = {"held", "NOT LINEARIZABLE", "NOT LIVE", "CHECK",
-                                        "NONDETERMINISTIC"};
+    static const char *const names[] = {"held", "WRONG", "NOT LIVE", "CHECK", "NONDETERMINISTIC"};
 
     return names[v];
 }
@@ -156,7 +155,7 @@ static int run_all(const struct options *o)
 static void usage(FILE *to)
 {
     (void)fputs(
-        "usage: avocado-sim --seed S [--seeds N] [--ops M] [--level protocol]\n"
+        "usage: avocado-sim --seed S [--seeds N] [--ops M] [--level protocol|replica]\n"
         "                   [--plant BUG] [-v] [--json]\n"
         "       avocado-sim --check-history FILE\n"
         "\n"
@@ -237,8 +236,9 @@ static int set_plant(struct options *o, const char *name)
 static bool set_level(struct options *o, const char *name)
 {
     o->any_level = false;
+    o->level = strcmp(name, "replica") == 0 ? LEVEL_REPLICA : LEVEL_PROTOCOL;
     if (strcmp(name, level_name(o->level)) != 0) {
-        (void)fprintf(stderr, "avocado-sim: no level '%s'\n", name);
+        (void)fprintf(stderr, "avocado-sim: level is protocol or replica, not '%s'\n", name);
         return false;
     }
     return true;
@@ -302,7 +302,7 @@ static int parse(int argc, char **argv, struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.seed = 1, .seeds = 1, .ops = 150, .level = LEVEL_PROTOCOL};
+    struct options o = {.seed = 1, .seeds = 1, .ops = 150, .any_level = true};
     int done = parse(argc, argv, &o);
 
     if (done != 0) {

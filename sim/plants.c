@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/plants.h"
 
-#include "trusted/abd/abd.h"
+#include "trusted/replica/replica.h"
 
 const struct plant plants[] = {
     {"early-reply", "answer a get before its write-back is acknowledged", ABD_PLANT_EARLY_REPLY,
@@ -15,6 +15,10 @@ const struct plant plants[] = {
      false},
     {"wrong-agreement", "answer a get when a majority agrees on any tag", ABD_PLANT_WRONG_AGREEMENT,
      true, true},
+    {"replay-off", "a datagram is accepted as often as it arrives", REPLICA_PLANT_REPLAY_OFF, false,
+     true},
+    {"store-trusting", "a value from the host is taken though it does not authenticate",
+     REPLICA_PLANT_STORE_TRUSTING, true, true},
 };
 
 const size_t plants_n = sizeof(plants) / sizeof(plants[0]);

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
 #include "sim/run.h"
-#include "trusted/abd/abd.h"
+#include "sim/tamper.h"
 #include "trusted/crypto/kdf.h"
+#include "trusted/replica/replica.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 /*
  * Level protocol: the ABD machine on the real store. The transport between the machines is this
@@ -45,7 +45,7 @@ struct call {
 
 struct node {
     void *region;
-    uint8_t *arena, *old_arena; /* old: for rolling back */
+    struct tamper_arena arena;
     struct heap *heap;
     struct store *store;
     struct abd *abd;
@@ -64,14 +64,6 @@ struct protocol {
 
 /* ---- nodes ---- */
 
-static void *pages(size_t n)
-{
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-    CHECK(p != MAP_FAILED);
-    return p;
-}
-
 static void open_node(struct run *r, struct protocol *c, uint8_t i)
 {
     const struct swarm *s = &r->swarm;
@@ -87,9 +79,9 @@ static void open_node(struct run *r, struct protocol *c, uint8_t i)
     const uint64_t seed[2] = {r->seed, i};
     struct bytes part = {.p = (const uint8_t *)seed, .n = sizeof(seed)};
 
-    n->region = pages(s->heap_bytes);
-    n->arena = store.arena = pages(s->arena_bytes);
-    n->old_arena = pages(s->arena_bytes);
+    n->region = pages_take(s->heap_bytes);
+    tamper_arena_open(&n->arena, s->arena_bytes);
+    store.arena = n->arena.now;
     n->timer_at_ns = UINT64_MAX;
     CHECK(heap_init(n->region, s->heap_bytes, &n->heap) == OK);
     n->heap_used = heap_used(n->heap);
@@ -99,6 +91,8 @@ static void open_node(struct run *r, struct protocol *c, uint8_t i)
     abd.store = n->store;
     CHECK(abd_init(&abd, &n->abd) == OK);
     abd_plant(n->abd, r->plants & 0xffff);
+    store_plant(n->store,
+                (r->plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
 }
 
 static void close_node(struct run *r, struct node *n)
@@ -113,9 +107,8 @@ static void close_node(struct run *r, struct node *n)
     store_fini(n->store);
     CHECK(heap_used(n->heap) == n->heap_used); /* nothing was lost */
     heap_fini(n->heap);
-    (void)munmap(n->region, r->swarm.heap_bytes);
-    (void)munmap(n->arena, r->swarm.arena_bytes);
-    (void)munmap(n->old_arena, r->swarm.arena_bytes);
+    pages_give(n->region, r->swarm.heap_bytes);
+    tamper_arena_close(&n->arena);
 }
 
 /* ---- calls ---- */
@@ -497,32 +490,11 @@ static void sessions_reset(struct run *r, uint8_t a, uint8_t b)
     }
 }
 
-/* Flips bits, swaps blocks, or puts back what stood there earlier. */
 static void tamper(struct run *r, uint8_t node)
 {
     struct protocol *c = r->cluster;
-    struct node *n = &c->nodes[node];
-    size_t bytes = r->swarm.arena_bytes;
-    size_t span = (size_t)64 << prng_below(&r->faults, 9);
-    size_t at = (size_t)prng_below(&r->faults, (bytes - span) / 4);
-    size_t other = (size_t)prng_below(&r->faults, (bytes - span) / 4);
 
-    switch (prng_below(&r->faults, 4)) {
-    case 0:
-        for (size_t i = 0; i < span; i++) {
-            n->arena[at + i] ^= (uint8_t)prng_u64(&r->faults);
-        }
-        break;
-    case 1:
-        memmove(n->arena + at / 64 * 64, n->arena + other / 64 * 64, span);
-        break;
-    case 2:
-        memcpy(n->arena, n->old_arena, bytes);
-        break;
-    default:
-        memcpy(n->old_arena, n->arena, bytes);
-        break;
-    }
+    tamper_arena(&r->faults, &c->nodes[node].arena);
 }
 
 static void healed(struct run *r)

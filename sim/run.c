@@ -41,11 +41,14 @@ bool run_awake(const struct run *r, uint8_t node, uint64_t *ret_ns)
     return !r->crashed[node];
 }
 
-static uint64_t delay(struct run *r)
+static uint64_t delay(struct run *r, uint8_t from, uint8_t to)
 {
     const struct swarm *s = &r->swarm;
     uint64_t d = s->delay_min_ns + prng_below(&r->net, s->delay_max_ns - s->delay_min_ns + 1);
 
+    if (from != RUN_CLIENT && to != RUN_CLIENT) {
+        d *= r->lag[from][to];
+    }
     if (!r->healed && prng_chance(&r->net, s->slow, 1000)) {
         d *= 10 + prng_below(&r->net, 20);
     }
@@ -66,9 +69,20 @@ uint32_t run_send(struct run *r, uint8_t from, uint8_t to, uint64_t ret_at_ns[RU
         n += prng_chance(&r->net, r->swarm.duplicate, 1000);
     }
     for (uint32_t i = 0; i < n; i++) {
-        ret_at_ns[i] = r->world.now_ns + delay(r);
+        ret_at_ns[i] = r->world.now_ns + delay(r, from, to);
     }
     return n;
+}
+
+static void draw_lags(struct run *r)
+{
+    for (uint32_t i = 0; i < NODES_MAX; i++) {
+        for (uint32_t j = 0; j < NODES_MAX; j++) {
+            r->lag[i][j] = prng_chance(&r->net, r->swarm.skew, 1000)
+                               ? 2 + (uint32_t)prng_below(&r->net, 30)
+                               : 1;
+        }
+    }
 }
 
 /* ---- faults ---- */
@@ -437,11 +451,12 @@ void run_seed(uint64_t seed, enum level level, uint32_t ops_n, unsigned plants, 
     r->seed = seed;
     r->level = level;
     r->plants = plants;
-    r->ops = &protocol_level;
+    r->ops = level == LEVEL_PROTOCOL ? &protocol_level : &replica_level;
     swarm_draw(&r->swarm, level, seed, ops_n);
     r->net.state = seed ^ 0x6e6574;
     r->work.state = seed ^ 0x776f726b;
     r->faults.state = seed ^ 0x6661756c74;
+    draw_lags(r);
     world_init(&r->world);
     trace_init(&r->trace, verbose);
     history_init(&r->history);

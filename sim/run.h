@@ -32,12 +32,6 @@ enum verdict {
     VERDICT_UNEQUAL = 4, /* two runs of one seed differ */
 };
 
-/* What the simulator can break on purpose besides enum abd_plant, which has the low bits. */
-enum {
-    PLANT_REPLAY_OFF = 1 << 16,     /* rpc accepts a datagram more than once */
-    PLANT_STORE_TRUSTING = 1 << 17, /* the store returns what the host has, whatever the tag */
-};
-
 /* Options of a run, drawn from the seed. Chances are in 1/1000. */
 struct swarm {
     uint64_t think_ns, hedge_ns;
@@ -53,6 +47,7 @@ struct swarm {
     uint32_t loss, duplicate, slow;                  /* slow: ten times the delay and more */
     uint32_t partition, pause, crash, reset, tamper; /* weights of the faults */
     uint32_t crashes_max, tampered_n;
+    uint32_t skew; /* chance of a link, one way, to be slower than others for the whole run */
     /* level replica */
     uint32_t datagram_bytes;
     uint32_t flip, truncate, replay, inject, misdirect;
@@ -92,7 +87,7 @@ enum {
 struct run {
     uint64_t seed;
     enum level level;
-    unsigned plants;
+    unsigned plants; /* enum abd_plant, enum replica_plant */
     struct swarm swarm;
     struct world world;
     struct trace trace;
@@ -104,6 +99,7 @@ struct run {
     /* faults */
     bool healed;
     bool blocked[NODES_MAX][NODES_MAX];
+    uint32_t lag[NODES_MAX][NODES_MAX]; /* factor on the delay of a link */
     bool crashed[NODES_MAX];
     uint64_t paused_until_ns[NODES_MAX];
     uint32_t crashes_n;

@@ -18,6 +18,7 @@ static void draw_network(struct swarm *s, struct prng *p)
     s->loss = (uint32_t)PICK(p, 0, 0, 10, 50, 200);
     s->duplicate = (uint32_t)PICK(p, 0, 20, 100, 400);
     s->slow = (uint32_t)PICK(p, 0, 10, 50, 200);
+    s->skew = (uint32_t)PICK(p, 0, 0, 300, 600);
     s->rto_ns = 2 * s->delay_max_ns + PICK(p, 1, 5, 20) * ms;
 }
 

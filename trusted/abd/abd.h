@@ -114,7 +114,8 @@ enum abd_plant {
     ABD_PLANT_QUORUM_OF_ONE = 1 << 2,    /* one vote is a majority */
     ABD_PLANT_NO_WRITE_BACK = 1 << 3,    /* answer a get after R1 whatever the votes */
     ABD_PLANT_COUNT_DUPLICATES = 1 << 4, /* a peer may vote twice in a phase */
-    ABD_PLANT_WRONG_AGREEMENT = 1 << 5,  /* fast read when a majority agrees on any tag */
+    ABD_PLANT_WRONG_AGREEMENT =
+        1 << 5, /* fast read when a majority, self unseen, has any one tag */
 };
 
 RESULT abd_init(const struct abd_config *c, struct abd **ret); /* ENCLAVE_MEMORY */

@@ -86,22 +86,14 @@ static bool agreed(const struct abd *a, const struct abd_op *op)
     if (op->holders_n >= a->majority || abd_has_plant(a, ABD_PLANT_NO_WRITE_BACK)) {
         return true;
     }
-    return abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT) &&
-           op->agree_n > (a->config.members_n - 1) / 2;
-}
-
-/* With the plant a get waits for the peers that are up, as it needs their agreement. */
-static bool enough_votes(const struct abd *a, const struct abd_op *op)
-{
-    return op->votes_n >= a->majority && (!abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT) ||
-                                          (a->up & ~(unsigned)(op->voted | op->failed)) == 0);
+    return abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT) && op->agree_n + 1 >= a->majority;
 }
 
 static void check_read(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     enum err err = OK;
 
-    if (!enough_votes(a, op)) {
+    if (op->votes_n < a->majority) {
         return;
     }
     if (!op->readable) {
@@ -211,9 +203,6 @@ static void on_no_vote(struct abd *a, struct abd_op *op, uint8_t bit, struct abd
         abd_list_enter(a, op, ABD_LIST_RETRY, ABD_RETRY_NS);
     }
     abd_pursue(a, op, out);
-    if (abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT) && op->phase == ABD_PHASE_READ) {
-        check_read(a, op, out);
-    }
 }
 
 static void on_tag(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,

@@ -97,7 +97,7 @@ void abd_round_choose(struct abd *a, struct abd_op *op)
         peer = (uint8_t)(peer + 1 < a->config.members_n ? peer + 1 : 0);
         a->rotor = first ? peer : a->rotor;
     }
-    if (need > 0 || a->config.hedge_ns == 0 || abd_has_plant(a, ABD_PLANT_WRONG_AGREEMENT)) {
+    if (need > 0 || a->config.hedge_ns == 0) {
         op->wide = true;
     } else if (op->chosen != 0) {
         abd_list_enter(a, op, ABD_LIST_HEDGE, a->config.hedge_ns);

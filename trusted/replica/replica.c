@@ -391,7 +391,9 @@ void replica_report(const struct replica *r, struct replica_report *ret)
 
 void replica_plant(struct replica *r, unsigned plants)
 {
-    abd_plant(r->abd, plants);
+    abd_plant(r->abd, plants & 0xffff);
+    rpc_plant(r->rpc, (plants & REPLICA_PLANT_REPLAY_OFF) != 0 ? RPC_PLANT_REPLAY_OFF : 0);
+    store_plant(r->store, (plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
 }
 
 /* ---- life ---- */

@@ -47,7 +47,12 @@ struct replica_report {
 
 RESULT replica_init(const struct replica_config *c, struct replica **ret); /* ENCLAVE_MEMORY */
 void replica_fini(struct replica *r);
-void replica_plant(struct replica *r, unsigned plants); /* simulator only: enum abd_plant */
+/* Simulator only: enum abd_plant and these. */
+enum replica_plant {
+    REPLICA_PLANT_REPLAY_OFF = 1 << 16,     /* RPC_PLANT_REPLAY_OFF */
+    REPLICA_PLANT_STORE_TRUSTING = 1 << 17, /* STORE_PLANT_TRUSTING */
+};
+void replica_plant(struct replica *r, unsigned plants);
 
 /* `params.user` is overwritten. member: place of a MEMBER. An older session with the same member is
  * closed first. */

@@ -159,6 +159,11 @@ bool rpc_take_body(struct rpc *r, void **ret_block, size_t *ret_block_n)
     return true;
 }
 
+void rpc_plant(struct rpc *r, unsigned plants)
+{
+    r->plants = plants;
+}
+
 const struct rpc_counters *rpc_counters(const struct rpc *r)
 {
     return &r->counters;

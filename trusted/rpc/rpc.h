@@ -152,6 +152,12 @@ void rpc_tick(struct rpc *r, uint64_t now_ns);
 uint64_t rpc_deadline(const struct rpc *r);
 
 const struct rpc_counters *rpc_counters(const struct rpc *r);
+
+/* How the simulator proves that it finds bugs; only it and tests call this. 0 in production. */
+enum rpc_plant {
+    RPC_PLANT_REPLAY_OFF = 1 << 0, /* a datagram is accepted as often as it arrives */
+};
+void rpc_plant(struct rpc *r, unsigned plants);
 /* Smoothed round-trip time of a session, 0 when unknown. */
 uint64_t rpc_session_srtt_ns(const struct rpc *r, uint32_t index);
 

@@ -252,6 +252,7 @@ struct rpc {
     uint32_t frag;      /* bytes of a fragment we send */
     struct rpc_link dirty, active, notices, closing;
     struct rpc_counters counters;
+    unsigned plants;
 
     /* The datagram that rpc_next takes apart, and the body of the event it returned last. */
     struct rpc_session *rx_session;

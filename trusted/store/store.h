@@ -88,4 +88,10 @@ RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes 
 
 void store_stats(const struct store *s, struct store_stats *ret);
 
+/* How the simulator proves that it finds bugs; only it and tests call this. 0 in production. */
+enum store_plant {
+    STORE_PLANT_TRUSTING = 1 << 0, /* a value that does not authenticate is taken for good */
+};
+void store_plant(struct store *s, unsigned plants);
+
 #endif
