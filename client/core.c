@@ -298,6 +298,7 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
         .generation = o->generation + 1,
         .deadline_at_ns = c->now_ns + timeout_ns,
         .share_ns = timeout_ns / CORE_CALLS_MAX,
+        .no_memory_before = rpc_counters(c->rpc)->no_memory,
         .user = q->user,
         .block = block,
         .key_len = (uint32_t)q->key.n,

@@ -193,6 +193,11 @@ static void expire(struct core *c, struct op *o)
             return;
         }
     }
+    if (o->op == CLIENT_GET && rpc_counters(c->rpc)->no_memory != o->no_memory_before) {
+        core_finish(c, o, ERR_FULL,
+                    cause); /* there were answers, but no room to put them together */
+        return;
+    }
     core_finish(c, o, o->cause == ERR_INTEGRITY ? ERR_INTEGRITY : ERR_UNAVAILABLE, cause);
 }
 

@@ -49,6 +49,7 @@ struct op {
     uint32_t alarm;     /* place in the alarm heap + 1; 0: none */
     uint32_t generation;
     uint64_t wake_at_ns, deadline_at_ns, share_ns;
+    uint64_t no_memory_before; /* rpc's counter when it was submitted */
     uint64_t user;
     uint8_t *block; /* key, then value */
     uint32_t key_len, value_len;
