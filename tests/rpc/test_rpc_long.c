@@ -319,6 +319,55 @@ static void a_long_answer_is_given_back_when_it_arrived(void **state)
     pair_stop(&p);
 }
 
+/* RPC-24: a peer that asks for much and acknowledges nothing holds a bounded amount. */
+static void kept_answers_are_bounded(void **state)
+{
+    struct rpc_request asked[20];
+    struct rpc_event last = {0};
+    struct mbytes to;
+    struct pair p;
+    int kept_answers = 0;
+    int done = 0;
+    size_t n;
+
+    (void)state;
+    pair_start(&p, &(struct pair_options){.message_max = 100000});
+    for (int i = 0; i < 20; i++) {
+        (void)ask_long(&p, 10);
+        asked[i] = pair_carry_event(&p, &p.a, &p.b, RPC_EVENT_REQUEST).request;
+        pair_quiet(&p.b);
+    }
+    for (int i = 0; i < 20; i++) {
+        if (rpc_reply_begin(p.b.rpc, asked[i], 100000, &to) == OK) {
+            answer_long(&p.b, asked[i], 100000);
+            kept_answers++;
+        } else {
+            answer_long(&p.b, asked[i], 20); /* small ones go on */
+        }
+    }
+    assert_int_equal(kept_answers, 16);
+    while (pair_take(&p, &p.b, datagram, &n) || pair_take(&p, &p.a, datagram, &n)) {
+        struct rpc_header h;
+        struct bytes clear;
+        struct bytes sealed;
+
+        assert_int_equal(rpc_header_decode((struct bytes){datagram, n}, &h, &clear, &sealed), OK);
+        if (h.index == p.a.index) {
+            assert_int_equal(pair_give(&p, &p.a, datagram, n), OK);
+            for (; rpc_next(p.a.rpc, &last); done++) {
+            }
+        } else {
+            assert_int_equal(pair_give(&p, &p.b, datagram, n), OK);
+            pair_quiet(&p.b);
+        }
+    }
+    assert_int_equal(done, 20);
+    (void)ask_long(&p, 10); /* acknowledged: there is room again */
+    (void)settle(&p, 100000, &last);
+    assert_int_equal(last.kind, RPC_EVENT_RESPONSE);
+    pair_stop(&p);
+}
+
 /* RPC-24: the answering end must not send for ever what nobody waits for. */
 static void a_cancelled_long_answer_stops(void **state)
 {
@@ -508,6 +557,7 @@ int main(void)
         cmocka_unit_test(everything_lost_is_sent_again_in_time),
         cmocka_unit_test(fragments_in_any_order_make_the_message),
         cmocka_unit_test(a_long_answer_is_given_back_when_it_arrived),
+        cmocka_unit_test(kept_answers_are_bounded),
         cmocka_unit_test(a_cancelled_long_answer_stops),
         cmocka_unit_test(an_abandoned_slot_is_used_first),
         cmocka_unit_test(a_long_request_is_not_sent_twice_for_a_lost_answer),

@@ -31,6 +31,7 @@ enum {
     RPC_FRAG_WINDOW_MIN = 4,
     RPC_FRAG_WINDOW_MAX = 64,
     RPC_FRAG_REORDER = 3,      /* so many later fragments arrived: this one is lost */
+    RPC_KEPT_FACTOR = 16,      /* times message_max: bytes of long answers kept */
     RPC_REASSEMBLY_FACTOR = 4, /* times message_max: bytes of requests in reassembly */
 };
 
@@ -225,6 +226,7 @@ struct rpc_session {
     uint32_t flight, window, grown;
     uint64_t halved_ns;
     uint64_t reassembly; /* bytes of requests in reassembly */
+    uint64_t kept;       /* bytes of long answers, until they are acknowledged */
 
     uint64_t srtt_ns, rttvar_ns, rto_ns, jitter_ns, backed_off_ns;
     uint32_t backoff;

@@ -62,6 +62,7 @@ static void drop_out(struct rpc *r, struct rpc_session *s, struct rpc_answer *a)
         }
         rpc_out_close(r, s, a->u.block.out);
         a->u.block.out = NULL;
+        s->kept -= a->u.block.n;
     }
 }
 
@@ -282,11 +283,17 @@ static struct rpc_answer *find(const struct rpc *r, struct rpc_request q,
     return a;
 }
 
-static RESULT begin_block(struct rpc *r, struct rpc_answer *a, struct rpc_request q, size_t n)
+static RESULT begin_block(struct rpc *r, struct rpc_session *s, struct rpc_answer *a,
+                          struct rpc_request q, size_t n)
 {
-    uint8_t *p = heap_alloc(r->heap, n);
     struct rpc_out *out = NULL;
+    uint8_t *p;
 
+    /* RPC-24: a peer that acknowledges nothing must not take the memory of all others. */
+    if (n > r->small_max && s->kept + n > (uint64_t)RPC_KEPT_FACTOR * r->config.message_max) {
+        return ERR_ENCLAVE_MEMORY;
+    }
+    p = heap_alloc(r->heap, n);
     if (p != NULL && n > r->small_max) {
         out = rpc_out_open(r, RPC_FRAME_RSP_FRAG, q.slot, q.seq);
     }
@@ -298,6 +305,7 @@ static RESULT begin_block(struct rpc *r, struct rpc_answer *a, struct rpc_reques
     a->u.block.p = p;
     a->u.block.n = n;
     a->u.block.out = out;
+    s->kept += out != NULL ? n : 0;
     a->flags |= RPC_ANSWER_BLOCK;
     return OK;
 }
@@ -330,7 +338,7 @@ RESULT rpc_reply_begin(struct rpc *r, struct rpc_request q, size_t n, struct mby
         *ret = (struct mbytes){.p = a->u.small, .n = n};
         return OK;
     }
-    TRY(begin_block(r, a, q, n));
+    TRY(begin_block(r, s, a, q, n));
     *ret = (struct mbytes){.p = a->u.block.p, .n = n};
     return OK;
 }
