@@ -55,6 +55,9 @@ static uint8_t meddle(struct run *r, const struct datagrams *s, struct datagram 
         d->n = (size_t)prng_below(p, d->n);
         d->changed = true;
     }
+    if (prng_chance(p, o->spoof, 1000)) {
+        d->from = (uint8_t)prng_below(p, s->ends_n); /* the address, outside the seal */
+    }
     if (prng_chance(p, o->misdirect, 1000)) {
         return (uint8_t)prng_below(p, s->ends_n);
     }
@@ -124,7 +127,8 @@ void datagrams_send(struct run *r, struct datagrams *s, uint8_t from, uint8_t to
 
 void datagrams_accepted(struct run *r, struct datagrams *s, const struct datagram *d, uint8_t end)
 {
-    if (d->changed || d->to != end) {
+    /* A sender that was lied to about an address sends to the wrong one itself. */
+    if (d->changed || (d->to != end && r->swarm.spoof == 0)) {
         run_fault(r, VERDICT_WRONG, "endpoint %u accepted a datagram that was %s", end,
                   d->changed ? "changed" : "sealed for another");
     } else if (s->accepted[d->id] != 0) {

@@ -231,7 +231,7 @@ static size_t step(struct run *r, uint8_t node, struct abd_in *in, uint8_t **ret
     size_t answer_len = 0;
     uint64_t deadline;
 
-    in->now_ns = r->world.now_ns;
+    in->now_ns = run_clock(r, node);
     abd_step(n->abd, in, &c->out);
     if (c->out.have_answer && ret != NULL) {
         size_t cap = peer_answer_len(&c->out.answer);
@@ -243,11 +243,10 @@ static size_t step(struct run *r, uint8_t node, struct abd_in *in, uint8_t **ret
     }
     carry_out(r, c, node);
     while (c->out.again) {
-        abd_step(n->abd, &(struct abd_in){.kind = ABD_IN_TIMER, .now_ns = r->world.now_ns},
-                 &c->out);
+        abd_step(n->abd, &(struct abd_in){.kind = ABD_IN_TIMER, .now_ns = in->now_ns}, &c->out);
         carry_out(r, c, node);
     }
-    deadline = abd_deadline(n->abd);
+    deadline = run_due(r, node, abd_deadline(n->abd));
     if (deadline < n->timer_at_ns) {
         n->timer_at_ns = deadline;
         world_push(&r->world, deadline, EVENT_TIMER, node, 0, NULL);

@@ -68,13 +68,18 @@ static bool is_node(const struct replicas *c, uint8_t end)
 
 /* ---- endpoints ---- */
 
-static bool transmit(struct run *r, struct replicas *c, struct end *e, struct abi_addr *ret_addr,
+static uint64_t clock_of(const struct run *r, const struct replicas *c, uint8_t end)
+{
+    return is_node(c, end) ? run_clock(r, end) : r->world.now_ns;
+}
+
+static bool transmit(struct replicas *c, struct end *e, uint64_t now_ns, struct abi_addr *ret_addr,
                      size_t *ret_len)
 {
     struct mbytes to = {.p = c->buffer, .n = sizeof(c->buffer)};
 
-    return e->replica != NULL ? replica_transmit(e->replica, r->world.now_ns, to, ret_addr, ret_len)
-                              : core_transmit(e->core, r->world.now_ns, to, ret_addr, ret_len);
+    return e->replica != NULL ? replica_transmit(e->replica, now_ns, to, ret_addr, ret_len)
+                              : core_transmit(e->core, now_ns, to, ret_addr, ret_len);
 }
 
 static void reconnect_lost(struct run *r, struct replicas *c, uint8_t end)
@@ -97,7 +102,7 @@ static void pump(struct run *r, struct replicas *c, uint8_t end)
     uint64_t deadline;
     size_t n;
 
-    while (transmit(r, c, e, &addr, &n)) {
+    while (transmit(c, e, clock_of(r, c, end), &addr, &n)) {
         datagrams_send(r, &c->datagrams, end, (uint8_t)addr.port,
                        (struct bytes){.p = c->buffer, .n = n});
     }
@@ -108,7 +113,8 @@ static void pump(struct run *r, struct replicas *c, uint8_t end)
         core_release(e->core);
         reconnect_lost(r, c, end);
     }
-    deadline = e->replica != NULL ? replica_deadline(e->replica) : core_deadline(e->core);
+    deadline =
+        e->replica != NULL ? run_due(r, end, replica_deadline(e->replica)) : core_deadline(e->core);
     if (deadline < e->timer_at_ns) {
         e->timer_at_ns = deadline;
         world_push(&r->world, deadline, EVENT_TICK, end, 0, NULL);
@@ -136,7 +142,7 @@ static void receive(struct run *r, struct replicas *c, uint8_t end, const struct
     trace_event(&r->trace, r->world.now_ns, "datagram", d->id, end, d->n);
     trace_bytes(&r->trace, view);
     if (e->replica != NULL) {
-        replica_receive(e->replica, r->world.now_ns, view, from);
+        replica_receive(e->replica, run_clock(r, end), view, from);
     } else {
         core_receive(e->core, r->world.now_ns, view, from);
     }
@@ -201,7 +207,7 @@ static void close_end(struct run *r, struct replicas *c, uint8_t end, uint8_t pe
         return;
     }
     if (is_node(c, end)) {
-        replica_session_close(c->ends[end].replica, r->world.now_ns,
+        replica_session_close(c->ends[end].replica, run_clock(r, end),
                               index_of(c, end, peer, bond->generation));
     } else {
         core_node_down(c->ends[end].core, r->world.now_ns, peer, true);
@@ -225,7 +231,7 @@ static void open_end(struct run *r, struct replicas *c, uint8_t end, uint8_t pee
 
     if (is_node(c, end)) {
         if (!r->crashed[end]) {
-            CHECK(replica_session_open(c->ends[end].replica, r->world.now_ns,
+            CHECK(replica_session_open(c->ends[end].replica, run_clock(r, end),
                                        members ? REPLICA_PEER_MEMBER : REPLICA_PEER_CLIENT,
                                        members ? peer : 0, &p) == OK);
         }
@@ -320,7 +326,7 @@ static void event(struct run *r, struct event *e)
         if (e->at_ns >= end->timer_at_ns && awake(r, c, (uint8_t)e->a, e)) {
             end->timer_at_ns = UINT64_MAX;
             if (end->replica != NULL) {
-                replica_tick(end->replica, r->world.now_ns);
+                replica_tick(end->replica, run_clock(r, (uint8_t)e->a));
             } else {
                 core_tick(end->core, r->world.now_ns);
             }

@@ -18,6 +18,7 @@ enum {
     FINAL_TIMEOUT_MS = 3000,
     CLIENT_GRACE_MS = 20,
     EVENTS_MAX = 20000000,
+    FAULTS_N = 6,
 };
 
 void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
@@ -39,6 +40,19 @@ bool run_awake(const struct run *r, uint8_t node, uint64_t *ret_ns)
 {
     *ret_ns = r->paused_until_ns[node];
     return !r->crashed[node];
+}
+
+uint64_t run_clock(const struct run *r, uint8_t node)
+{
+    return r->world.now_ns + r->clock_ns[node];
+}
+
+uint64_t run_due(const struct run *r, uint8_t node, uint64_t deadline_ns)
+{
+    if (deadline_ns == UINT64_MAX) {
+        return deadline_ns;
+    }
+    return deadline_ns > r->clock_ns[node] ? deadline_ns - r->clock_ns[node] : 0;
 }
 
 static uint64_t delay(struct run *r, uint8_t from, uint8_t to)
@@ -162,21 +176,31 @@ static void tamper(struct run *r)
     }
 }
 
+/* The host's clock runs ahead: everything that waits has waited long enough. */
+static void jump(struct run *r)
+{
+    uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
+    uint64_t most = prng_chance(&r->faults, 1, 4) ? UINT64_C(3600000) * ms : 2000 * ms;
+
+    r->clock_ns[node] += prng_below(&r->faults, most);
+    trace_event(&r->trace, r->world.now_ns, "jump", node, r->clock_ns[node], 0);
+}
+
 static void fault(struct run *r)
 {
     const struct swarm *s = &r->swarm;
-    void (*const kinds[])(struct run *) = {partition, pause_node, crash, reset, tamper};
-    const uint32_t weights[] = {s->partition, s->pause, s->crash, s->reset, s->tamper};
+    void (*const kinds[])(struct run *) = {partition, pause_node, crash, reset, tamper, jump};
+    const uint32_t weights[] = {s->partition, s->pause, s->crash, s->reset, s->tamper, s->jump};
     uint64_t sum = 0, at;
 
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < FAULTS_N; i++) {
         sum += weights[i];
     }
     if (r->healed || sum == 0) {
         return;
     }
     at = prng_below(&r->faults, sum);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < FAULTS_N; i++) {
         if (at < weights[i]) {
             kinds[i](r);
             break;
@@ -213,8 +237,10 @@ static void start(struct run *r, const struct history_op *template, uint32_t tim
     r->pending_n++;
     trace_event(&r->trace, r->world.now_ns, "call", number + 1, op.op, op.key);
     r->ops->submit(r, number);
-    world_push(&r->world, r->world.now_ns + (timeout_ms + CLIENT_GRACE_MS) * ms, EVENT_GIVE_UP,
-               (uint32_t)number, 0, NULL);
+    /* The answer that the deadline forces has to travel, too. */
+    world_push(&r->world,
+               r->world.now_ns + (timeout_ms + CLIENT_GRACE_MS) * ms + 2 * r->swarm.delay_max_ns,
+               EVENT_GIVE_UP, (uint32_t)number, 0, NULL);
 }
 
 static uint32_t value_len(struct run *r)

@@ -44,13 +44,13 @@ struct swarm {
     uint32_t get_chance, delete_chance, sticky_chance;
     uint32_t timeout_ms_min, timeout_ms_max;
     uint32_t value_max, ops_max;
-    uint32_t loss, duplicate, slow;                  /* slow: ten times the delay and more */
-    uint32_t partition, pause, crash, reset, tamper; /* weights of the faults */
+    uint32_t loss, duplicate, slow;                        /* slow: ten times the delay and more */
+    uint32_t partition, pause, crash, reset, tamper, jump; /* weights of the faults */
     uint32_t crashes_max, tampered_n;
     uint32_t skew; /* chance of a link, one way, to be slower than others for the whole run */
     /* level replica */
     uint32_t datagram_bytes;
-    uint32_t flip, truncate, replay, inject, misdirect;
+    uint32_t flip, truncate, replay, inject, misdirect, spoof;
     uint8_t nodes_n;
     bool tight; /* memory may run out */
     /* level protocol: a repeated question is executed again, not answered from memory */
@@ -102,6 +102,7 @@ struct run {
     uint32_t lag[NODES_MAX][NODES_MAX]; /* factor on the delay of a link */
     bool crashed[NODES_MAX];
     uint64_t paused_until_ns[NODES_MAX];
+    uint64_t clock_ns[NODES_MAX]; /* how far the clock of a node is ahead */
     uint32_t crashes_n;
 
     /* clients */
@@ -134,6 +135,10 @@ void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
 void run_answer(struct run *r, size_t op, enum err status, struct bytes value);
 /* True while a node runs; false when it has crashed. A paused node: *ret_ns says until when. */
 bool run_awake(const struct run *r, uint8_t node, uint64_t *ret_ns);
+/* What the host tells a node of the time. */
+uint64_t run_clock(const struct run *r, uint8_t node);
+/* When a deadline on the clock of a node is due, in virtual time. */
+uint64_t run_due(const struct run *r, uint8_t node, uint64_t deadline_ns);
 /* When copies of a message arrive; 0: lost. At most 2. `from` and `to` are nodes, or RUN_CLIENT. */
 enum { RUN_COPIES_MAX = 2, RUN_CLIENT = 0xff };
 uint32_t run_send(struct run *r, uint8_t from, uint8_t to, uint64_t ret_at_ns[RUN_COPIES_MAX]);

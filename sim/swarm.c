@@ -32,6 +32,7 @@ static void draw_faults(struct swarm *s, struct prng *p)
     s->reset = (uint32_t)PICK(p, 0, 1);
     s->crash = (uint32_t)PICK(p, 0, 0, 1);
     s->tamper = (uint32_t)PICK(p, 0, 0, 1, 4);
+    s->jump = (uint32_t)PICK(p, 0, 0, 1);
     s->crashes_max = s->crash != 0 ? minority : 0;
     s->tampered_n = s->tamper != 0 ? minority - s->crashes_max : 0;
     if (s->tamper != 0 && prng_chance(p, 1, 2)) {
@@ -66,6 +67,7 @@ static void draw_replica(struct swarm *s, struct prng *p)
     s->replay = (uint32_t)PICK(p, 0, 50, 200);
     s->inject = (uint32_t)PICK(p, 0, 0, 20);
     s->misdirect = (uint32_t)PICK(p, 0, 0, 20);
+    s->spoof = (uint32_t)PICK(p, 0, 0, 50);
     s->value_max = (uint32_t)PICK(p, 8, 300, 3000, 20000);
     s->heap_bytes = (size_t)24 << 20;
     s->ops_max = OPS_MAX;

@@ -411,6 +411,41 @@ static void a_ping_is_answered(void **state)
     pair_stop(&p);
 }
 
+/* RPC-11, found by the simulator: a forged source address must not outlast its forger. */
+static void a_forged_address_is_left_when_the_peer_is_silent(void **state)
+{
+    const struct abi_addr forged = {.family = 4, .port = 99, .ip = {10, 0, 0, 9}};
+    struct abi_addr addr = {0};
+    struct rpc_event event;
+    struct pair p;
+    size_t n;
+
+    (void)state;
+    pair_start(&p, &(struct pair_options){0});
+    (void)pair_ask(&p, &p.b, 1);
+    assert_true(pair_take(&p, &p.b, datagram, &n));
+    assert_int_equal(rpc_receive(p.a.rpc, p.now_ns, (struct bytes){.p = datagram, .n = n}, forged),
+                     OK);
+    (void)pair_expect(&p.a, RPC_EVENT_REQUEST);
+    (void)pair_ask(&p, &p.a, 2);
+    while (rpc_counters(p.a.rpc)->sessions_down == 0) {
+        while (rpc_transmit(p.a.rpc, p.now_ns, (struct mbytes){datagram, sizeof(datagram)}, &addr,
+                            &n)) {
+            assert_memory_equal(&addr, &forged, sizeof(addr)); /* nobody there */
+        }
+        pair_tick_when_due(&p, &p.a);
+    }
+    (void)pair_expect(&p.a, RPC_EVENT_DOWN);
+    while (!rpc_next(p.b.rpc, &event)) {
+        while (pair_take(&p, &p.a, datagram, &n)) { /* checks the address */
+            assert_int_equal(pair_give(&p, &p.b, datagram, n), OK);
+        }
+        pair_tick_when_due(&p, &p.a);
+    }
+    assert_int_equal(event.kind, RPC_EVENT_REQUEST);
+    pair_stop(&p);
+}
+
 /* RPC-11 */
 static void the_newest_datagram_tells_the_address(void **state)
 {
@@ -463,6 +498,7 @@ int main(void)
         cmocka_unit_test(a_silent_peer_is_down_until_heard),
         cmocka_unit_test(a_ping_is_answered),
         cmocka_unit_test(the_newest_datagram_tells_the_address),
+        cmocka_unit_test(a_forged_address_is_left_when_the_peer_is_silent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

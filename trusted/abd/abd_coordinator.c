@@ -148,22 +148,22 @@ static void vote_read(struct abd *a, struct abd_op *op, uint8_t bit, struct tag 
     }
 }
 
-/* Reads what stands here into the operation. */
+/* Reads what stands here into the operation: one search of the index unless the value is large. */
 static RESULT read_own(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
-    struct store_entry e = abd_find(a, abd_key(op));
+    struct store_entry e = {0};
     enum err err;
 
+    TRY(abd_op_reserve(a, op, ABD_READ_ROOM, out));
+    err = store_read(a->store, abd_key(op), (struct mbytes){op->value, op->value_cap}, &e);
+    if (err == ERR_TOO_BIG) {
+        TRY(abd_op_reserve(a, op, e.value_len, out));
+        err = store_read(a->store, abd_key(op), (struct mbytes){op->value, op->value_cap}, &e);
+    }
+    CHECK(err == OK || err == ERR_NOT_FOUND || err == ERR_INTEGRITY);
     op->own = op->tag = e.tag;
     op->tombstone = e.tombstone;
-    op->damaged = e.damaged;
-    if (e.tombstone || e.damaged || tag_is_zero(e.tag)) {
-        return OK;
-    }
-    TRY(abd_op_reserve(a, op, e.value_len, out));
     op->value_len = e.value_len;
-    err = store_read(a->store, abd_key(op), (struct mbytes){op->value, op->value_len}, &e);
-    CHECK(err == OK || err == ERR_INTEGRITY);
     op->damaged = err == ERR_INTEGRITY;
     return OK;
 }

@@ -40,6 +40,7 @@ enum abd_list_id {
 enum {
     ABD_NONE = 0xffff, /* no operation */
     ABD_KEY_INLINE = 64,
+    ABD_READ_ROOM = 512, /* taken for a get before the length is known */
     ABD_REPAIRS_MAX = 4,
     ABD_SWEEP_STEP = 64, /* places looked at in one step after a peer changed */
     ABD_ROUND_SHIFT = 12,

@@ -211,7 +211,8 @@ struct rpc_session {
     struct rpc_keys *keys;
     void *keys_block;
     struct rpc_replay replay;
-    struct abi_addr addr;
+    struct abi_addr addr; /* where we send */
+    struct abi_addr home; /* as given at opening; family 0: none */
     uint64_t auth_failures;
 
     struct rpc_ask **asks; /* chunks */

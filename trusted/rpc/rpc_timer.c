@@ -88,6 +88,9 @@ static void tick_peer(struct rpc *r, struct rpc_session *s)
     }
     if (!s->down && r->now_ns >= silent_since(s) + RPC_DEAD_NS) {
         s->down = true;
+        if (s->home.family != 0) {
+            s->addr = s->home; /* RPC-11: a forged source address does not outlast the forger */
+        }
         r->counters.sessions_down++;
         rpc_session_notice(r, s, RPC_NOTICE_DOWN);
     }
