@@ -48,6 +48,7 @@ socklen_t addr_to_sockaddr(const struct abi_addr *a, struct sockaddr_storage *re
     if (a->family == 4) {
         struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
 
+        memset(v4, 0, sizeof(*v4));
         v4->sin_family = AF_INET;
         v4->sin_port = htons(a->port);
         memcpy(&v4->sin_addr, a->ip, 4);

@@ -173,11 +173,13 @@ static inline void cluster_close(struct test_cluster *c)
 
         replica_fini(n->replica);
         aead_close_impl(n->aead);
+        heap_fini(n->heap);
         (void)munmap(n->memory, n->memory_bytes);
         (void)munmap(n->arena, n->arena_bytes);
     }
     rpc_fini(c->client);
     aead_close_impl(c->client_aead);
+    heap_fini(c->client_heap);
     (void)munmap(c->client_memory, 64 << 20);
     (void)munmap(c->queue, CLUSTER_QUEUE * sizeof(*c->queue));
 }

@@ -241,18 +241,17 @@ RESULT shard_open(const struct shard_config *c, struct shard **ret)
     /* Blocks are 16-byte aligned and a shard wants 64: round up inside a larger block. */
     uint8_t *block = heap_zalloc(heap, sizeof(*s) + 64);
     if (block == NULL) {
+        heap_fini(heap);
         return ERR_ENCLAVE_MEMORY;
     }
     s = (struct shard *)(void *)(block + (64 - (uintptr_t)block % 64) % 64);
     s->heap = heap;
     s->regions = c->regions;
     s->aead = aead_open_impl(aead_best());
-    if (s->aead == NULL) {
-        return ERR_ENCLAVE_MEMORY;
-    }
-    err = init_replica(s, c);
+    err = s->aead == NULL ? ERR_ENCLAVE_MEMORY : init_replica(s, c);
     if (err != OK) {
         aead_close_impl(s->aead);
+        heap_fini(heap);
         return err;
     }
     *ret = s;
@@ -261,9 +260,13 @@ RESULT shard_open(const struct shard_config *c, struct shard **ret)
 
 void shard_close(struct shard *s)
 {
+    struct heap *heap;
+
     if (s != NULL) {
+        heap = s->heap;
         replica_fini(s->replica);
         aead_close_impl(s->aead);
         wipe(s, sizeof(*s));
+        heap_fini(heap);
     }
 }
