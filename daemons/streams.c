@@ -213,8 +213,8 @@ static void start_reports(struct server *s)
     if (s->reports_missing > 0 || s->asked == NULL) {
         return;
     }
-    s->waiting = s->asked; /* empty since the last round ended. NOLINT */
-    s->asked = NULL;
+    s->waiting = s->asked;
+    s->asked = NULL; /* `waiting` was empty: that round had ended. NOLINT */
     s->reports_missing = s->node->shards_n;
     for (uint32_t i = 0; i < s->node->shards_n; i++) {
         node_post(s->node, i, &c);

@@ -172,6 +172,7 @@ static void judge(struct reader *r, struct history_file *ret)
     {
         struct register_history *h = &r->registers[json_integer_value(place)];
 
+        CHECK(r->registers != NULL);
         order(h);
         ret->verdict = linear_check(h->ops, h->n, STATES_MAX, &worst);
         if (ret->verdict == LINEAR_NO) {
