@@ -152,6 +152,32 @@ static void test_agreement_is_about_the_maximum(void **state)
     world_close(w);
 }
 
+/* ABD-7: the write-back goes to those who do not hold the maximum, and to nobody else. */
+static void test_write_back_spares_the_holders(void **state)
+{
+    struct world *w = open_n(5);
+    uint32_t user;
+
+    (void)state;
+    everywhere(w, "k", "old");
+    world_plant(w, 0, "k", newer, "new");
+    world_plant(w, 1, "k", newer, "new");
+    world_up(w, 0, 3, false);
+    world_up(w, 0, 4, false);
+    user = world_get(w, 0, "k", 1000);
+    assert_true(world_exchange(w, 0, 1)); /* SAME */
+    assert_true(world_exchange(w, 0, 2)); /* OLDER */
+    assert_null(world_call(w, 0, 1));
+    assert_int_equal(world_live_calls(w), 1);
+    world_up(w, 0, 3, true);
+    assert_null(world_call(w, 0, 1));
+    assert_int_equal(world_live_calls(w), 2);
+    assert_true(world_exchange(w, 0, 2));
+    assert_true(world_is(w, user, OK, "new"));
+    world_settle(w);
+    world_close(w);
+}
+
 /* Being behind costs no second round among three: the peer's copy and our own make two. */
 static void test_get_from_behind_applies_here(void **state)
 {
@@ -437,6 +463,7 @@ int main(void)
         cmocka_unit_test(test_quorum_rounds_ask_few_and_rotate),
         cmocka_unit_test(test_get_answers_after_its_write_back),
         cmocka_unit_test(test_agreement_is_about_the_maximum),
+        cmocka_unit_test(test_write_back_spares_the_holders),
         cmocka_unit_test(test_get_from_behind_applies_here),
         cmocka_unit_test(test_tombstone_is_written_back),
         cmocka_unit_test(test_concurrent_puts_never_share_a_tag),

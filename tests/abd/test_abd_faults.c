@@ -316,6 +316,24 @@ static void test_own_damaged_value_is_repaired(void **state)
     world_close(w);
 }
 
+/* ABD-11: something newer came here while a peer was asked for the damaged value: as good. */
+static void test_newer_value_makes_repair_needless(void **state)
+{
+    struct world *w = open_n(3);
+    uint32_t user;
+
+    (void)state;
+    put_settled(w, "k", "value");
+    world_damage(w, 0);
+    user = world_get(w, 0, "k", 1000);
+    world_plant(w, 0, "k", (struct tag){.ts = 9, .writer = 9}, "newer");
+    assert_true(world_exchange(w, 0, 1));
+    assert_true(world_is(w, user, OK, "value"));
+    assert_true(world_holds(w, 0, "k", "newer"));
+    assert_int_equal(world_counters(w, 0)->repairs, 0);
+    world_close(w);
+}
+
 /* ABD-11: damaged here and absent there must not become "not found". */
 static void test_damaged_value_is_never_forgotten(void **state)
 {
@@ -549,6 +567,7 @@ int main(void)
         cmocka_unit_test(test_refused_writes),
         cmocka_unit_test(test_tag_that_jumps_is_refused),
         cmocka_unit_test(test_own_damaged_value_is_repaired),
+        cmocka_unit_test(test_newer_value_makes_repair_needless),
         cmocka_unit_test(test_damaged_value_is_never_forgotten),
         cmocka_unit_test(test_peers_damaged_value),
         cmocka_unit_test(test_nobody_can_open_it),
