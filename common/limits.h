@@ -19,9 +19,10 @@ enum {
     SLOTS_N = 1024,  /* hash slots that map to shards */
 
     /* Datagrams: UDP payload, clear header and AEAD tag included. */
-    DATAGRAM_MAX = 8960,     /* fits a jumbo frame with IPv6 and UDP headers */
-    DATAGRAM_MIN = 1200,     /* smallest `datagram_bytes` that a configuration may name */
-    DATAGRAM_DEFAULT = 1400, /* safe on Ethernet inside a tunnel */
+    DATAGRAM_MAX = 8960,      /* fits a jumbo frame with IPv6 and UDP headers */
+    DATAGRAM_MIN = 1200,      /* smallest `datagram_bytes` that a configuration may name */
+    DATAGRAM_DEFAULT = 1400,  /* safe on Ethernet inside a tunnel */
+    DATAGRAM_LOOPBACK = 8192, /* what `avocado up` configures: loopback carries 64 KiB frames */
     RPC_HEADER_LEN = 16,
     AEAD_KEY_LEN = 32,
     AEAD_IV_LEN = 12,

@@ -92,7 +92,7 @@ static enum err describe(const struct found_wishes *w, const struct cluster *pre
     c->replication_factor = c->members_n;
     c->shards =
         (uint32_t)or_else(w->workers, previous == NULL ? DEFAULT_WORKERS : previous->shards);
-    c->datagram_bytes = previous == NULL ? DATAGRAM_DEFAULT : previous->datagram_bytes;
+    c->datagram_bytes = previous == NULL ? DATAGRAM_LOOPBACK : previous->datagram_bytes;
     c->value_max =
         (uint32_t)or_else(w->value_max, previous == NULL ? VALUE_MAX_DEFAULT : previous->value_max);
     c->enclave_memory = or_else(w->enclave_memory, previous == NULL ? ENCLAVE_MEMORY_DEFAULT
