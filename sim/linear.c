@@ -37,6 +37,9 @@ struct search {
         uint64_t value;
     } * stack;
     size_t depth;
+    size_t must_left;    /* operations that have returned and are not done */
+    size_t *twin_before; /* of an unknown delete: the one called before it, or its own number */
+    bool *done;
 };
 
 static int by_time(const void *a, const void *b)
@@ -184,6 +187,48 @@ static void build(struct search *s)
     free(call_of);
 }
 
+static bool is_unknown_delete(const struct linear_op *op)
+{
+    return op->kind == LINEAR_WRITE && op->ret == LINEAR_NEVER && op->value == LINEAR_ABSENT;
+}
+
+/*
+ * Unknown deletes are the writes that cannot be pruned, and each could double the states. They are
+ * alike, so it is enough to try them in the order of their calls, and only where they change
+ * anything.
+ */
+static bool is_worth_trying(const struct search *s, size_t op, uint64_t value)
+{
+    return !is_unknown_delete(&s->ops[op]) ||
+           (value != LINEAR_ABSENT && (s->twin_before[op] == op || s->done[s->twin_before[op]]));
+}
+
+static void prepare(struct search *s)
+{
+    size_t before = s->n;
+
+    for (size_t i = 1; i <= 2 * s->n; i++) {
+        const struct entry *e = &s->entries[i];
+
+        if (e->match == NULL) {
+            continue;
+        }
+        s->must_left += s->ops[e->op].ret != LINEAR_NEVER;
+        if (is_unknown_delete(&s->ops[e->op])) {
+            s->twin_before[e->op] = before == s->n ? e->op : before;
+            before = e->op;
+        }
+    }
+}
+
+static void mark_done(struct search *s, size_t op, bool done)
+{
+    s->done[op] = done;
+    if (s->ops[op].ret != LINEAR_NEVER) {
+        s->must_left += done ? (size_t)-1 : 1;
+    }
+}
+
 static enum linear_verdict search(struct search *s, size_t *ret_worst)
 {
     struct entry *e = s->entries[0].next;
@@ -191,7 +236,7 @@ static enum linear_verdict search(struct search *s, size_t *ret_worst)
     uint64_t value = LINEAR_ABSENT;
     size_t deepest = 0;
 
-    while (s->entries[0].next != NULL) {
+    while (s->must_left > 0) {
         const struct linear_op *op;
 
         CHECK(e != NULL); /* the last entry of a list is a return: it goes back, not on */
@@ -201,7 +246,9 @@ static enum linear_verdict search(struct search *s, size_t *ret_worst)
             struct state then = {.hi = done.hi ^ s->mark[e->op].hi,
                                  .lo = done.lo ^ s->mark[e->op].lo};
 
-            if (after == op->value && visit(s, mixed(then, after))) {
+            if (after == op->value && is_worth_trying(s, e->op, value) &&
+                visit(s, mixed(then, after))) {
+                mark_done(s, e->op, true);
                 s->stack[s->depth].call = e;
                 s->stack[s->depth++].value = value;
                 value = after;
@@ -223,6 +270,7 @@ static enum linear_verdict search(struct search *s, size_t *ret_worst)
             value = s->stack[s->depth].value;
             done.hi ^= s->mark[e->op].hi;
             done.lo ^= s->mark[e->op].lo;
+            mark_done(s, e->op, false);
             unlift(e);
             e = e->next;
         }
@@ -246,7 +294,11 @@ enum linear_verdict linear_check(struct linear_op *ops, size_t n, size_t states_
     s.stack = calloc(s.n + 1, sizeof(*s.stack));
     s.seen = calloc(s.seen_cap, sizeof(*s.seen));
     CHECK(s.entries != NULL && s.mark != NULL && s.stack != NULL && s.seen != NULL);
+    s.twin_before = calloc(s.n + 1, sizeof(*s.twin_before));
+    s.done = calloc(s.n + 1, sizeof(*s.done));
+    CHECK(s.twin_before != NULL && s.done != NULL);
     build(&s);
+    prepare(&s);
     verdict = search(&s, &worst);
     if (verdict == LINEAR_NO && ret_worst != NULL) {
         *ret_worst = ops[worst];
@@ -255,5 +307,7 @@ enum linear_verdict linear_check(struct linear_op *ops, size_t n, size_t states_
     free(s.mark);
     free(s.stack);
     free(s.seen);
+    free(s.twin_before);
+    free(s.done);
     return verdict;
 }
