@@ -29,6 +29,9 @@ const struct cli_command cli_commands[] = {
     {"check", "[--coordinator N] FILE",
      "Reads every key of such a FILE and compares; exit code 1 if one is missing or differs.",
      cmd_check},
+    {"attest", "show FILE | verify --kind KIND --evidence FILE --collateral DIR [OPTION...]",
+     "Explains evidence of a TEE, or verifies it offline; exit code 5 if a rule fails.",
+     cmd_attest},
     {NULL, NULL, NULL, NULL},
 };
 

@@ -94,5 +94,6 @@ int cmd_check(struct cli *c, int argc, char **argv);
 int cmd_up(struct cli *c, int argc, char **argv);
 int cmd_down(struct cli *c, int argc, char **argv);
 int cmd_status(struct cli *c, int argc, char **argv);
+int cmd_attest(struct cli *c, int argc, char **argv);
 
 #endif

@@ -99,6 +99,7 @@ struct attest_verdict {
     bool signature_verifies; /* made by a genuine TEE under a pinned root: ATT-5 */
     bool verifies;           /* ... and complete, valid collateral vouches for it */
     bool accepted;           /* ... and the policy wants it, if there is one */
+    bool has_policy;
     bool debug;
     enum attest_tcb tcb_status; /* Intel's kinds and software */
     char tcb_date[32];          /* RFC 3339, or empty */
@@ -129,6 +130,10 @@ void attest_roots_vendor(enum attest_kind kind, struct attest_roots *ret);
 /* Adds the root certificate in a file (PEM or DER). MALFORMED; FULL. */
 RESULT attest_roots_add(struct attest_roots *roots, struct bytes file);
 
+/* Seconds since 1970 of "2024-09-13T14:30:00Z". MALFORMED */
+RESULT attest_time_parse(const char *text, uint64_t *ret);
+/* The reverse; room for 21 bytes. */
+const char *attest_time_format(uint64_t s, char to[static 32]);
 /* "sgx", "tdx", "snp", "software"; NULL for anything else. */
 const char *attest_kind_name(enum attest_kind kind);
 /* False for anything else. */

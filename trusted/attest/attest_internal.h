@@ -24,10 +24,6 @@ void attest_issued(struct attest_verdict *v, uint64_t issued_s);
 /* The register of this name; n == 0 when there is none. */
 struct bytes attest_field_get(const struct attest_verdict *v, const char *name);
 
-/* Seconds since 1970 of "2024-09-13T14:30:00Z". MALFORMED */
-RESULT attest_time_parse(const char *text, uint64_t *ret);
-/* The reverse; room for 21 bytes. */
-const char *attest_time_format(uint64_t s, char to[static 32]);
 /* Lower-case hex, cut off with ".." where `to` ends. */
 const char *attest_hex(struct bytes b, char *to, size_t room);
 /* Exactly `to.n` bytes of hex, any case. MALFORMED */

@@ -12,8 +12,9 @@ enum {
     ATTEST_DIGEST_MAX = 64,
     ATTEST_ALLOWED_MAX = 16, /* values of one register */
     ATTEST_REGISTERS_MAX = 16,
-    ATTEST_MINIMUMS_MAX = 12,
+    ATTEST_MINIMUMS_MAX = 8,
     ATTEST_REGISTER_LEN = 31,
+    ATTEST_SECTIONS_N = 5,
 };
 
 /* A register and the values it may have: at least one. */
@@ -53,7 +54,7 @@ struct attest_section {
 };
 
 struct attest_policy {
-    struct attest_section section[5]; /* by enum attest_kind */
+    struct attest_section section[ATTEST_SECTIONS_N]; /* by enum attest_kind */
 };
 
 /* Reads the YAML text of a policy: strict schema, ATT-31. MALFORMED; *why names line, key, found

@@ -21,6 +21,7 @@ void attest_fail(struct attest_verdict *v, enum attest_rule rule, const char *wa
 {
     struct attest_failure *f = NULL;
     va_list args;
+    bool is_known = false;
 
     if (attest_rule_is_signature(rule)) {
         v->signature_verifies = false;
@@ -32,7 +33,7 @@ void attest_fail(struct attest_verdict *v, enum attest_rule rule, const char *wa
     if (v->failures_n == ATTEST_FAILURES_MAX) {
         return; /* the three answers above are right all the same */
     }
-    f = &v->failure[v->failures_n++];
+    f = &v->failure[v->failures_n];
     f->rule = rule;
     (void)snprintf(f->wanted, sizeof(f->wanted), "%s", wanted);
     va_start(args, found);
@@ -42,6 +43,11 @@ void attest_fail(struct attest_verdict *v, enum attest_rule rule, const char *wa
     va_end(args);
     keep_printable(f->wanted);
     keep_printable(f->found);
+    /* Some collateral is looked at twice, for two certificates. */
+    for (uint32_t i = 0; i < v->failures_n; i++) {
+        is_known |= v->failure[i].rule == rule && strcmp(v->failure[i].found, f->found) == 0;
+    }
+    v->failures_n += is_known ? 0 : 1;
 }
 
 void attest_dates(struct attest_verdict *v, const char *what, uint64_t now_s, uint64_t from_s,
