@@ -27,6 +27,7 @@ struct options {
     uint32_t node;
     int identity_fd;
     enum shard_loop_polling polling;
+    enum port_memory_choice memory;
 };
 
 static const char help[] =
@@ -42,6 +43,9 @@ static const char help[] =
     "                       end; the key is never on disk, so that an incarnation dies with its\n"
     "                       process\n"
     "  --poll adaptive|busy how to wait for packets (default adaptive)\n"
+    "  --memory auto|secret|huge  what enclave memory is made of: the best kind to be had "
+    "(default),\n"
+    "                       memfd_secret or nothing, or ordinary memory with huge pages\n"
     "  --arena-dir DIR      put the host memory arena in a file there (hugetlbfs, tmpfs);\n"
     "                       default: anonymous memory\n"
     "  --help, --version\n"
@@ -62,6 +66,21 @@ static bool parse_number(const char *text, unsigned long max, unsigned long *ret
     errno = 0;
     *ret = strtoul(text, &end, 10);
     return errno == 0 && *end == 0 && end != text && text[0] != '-' && *ret <= max;
+}
+
+static bool set_memory(struct options *o, const char *name)
+{
+    static const char *const names[] = {[PORT_MEMORY_AUTO] = "auto",
+                                        [PORT_MEMORY_MUST_HIDE] = "secret",
+                                        [PORT_MEMORY_HUGE] = "huge"};
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(name, names[i]) == 0) {
+            o->memory = (enum port_memory_choice)i;
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool set_option(int which, struct options *o)
@@ -93,6 +112,8 @@ static bool set_option(int which, struct options *o)
     case 'p':
         o->polling = strcmp(optarg, "busy") == 0 ? SHARD_LOOP_BUSY : SHARD_LOOP_ADAPTIVE;
         return strcmp(optarg, "busy") == 0 || strcmp(optarg, "adaptive") == 0;
+    case 'm':
+        return set_memory(o, optarg);
     default:
         return false;
     }
@@ -101,15 +122,12 @@ static bool set_option(int which, struct options *o)
 /* 0: go on; otherwise the process ends with ret_code. */
 static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
 {
-    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
-                                          {"ca", required_argument, NULL, 'a'},
-                                          {"node", required_argument, NULL, 'n'},
-                                          {"identity-fd", required_argument, NULL, 'i'},
-                                          {"poll", required_argument, NULL, 'p'},
-                                          {"arena-dir", required_argument, NULL, 'd'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"config", required_argument, NULL, 'c'},    {"ca", required_argument, NULL, 'a'},
+        {"node", required_argument, NULL, 'n'},      {"identity-fd", required_argument, NULL, 'i'},
+        {"poll", required_argument, NULL, 'p'},      {"memory", required_argument, NULL, 'm'},
+        {"arena-dir", required_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -226,6 +244,23 @@ static bool find_self(const struct cluster *c, const struct identity *id, uint32
     return false;
 }
 
+static void log_memory(void)
+{
+    const char *why = port_memory_why();
+
+    if (!port_is_protected()) {
+        node_log("warning", "SOFTWARE, NOT PROTECTED: whoever administers this machine can read "
+                            "the data");
+    }
+    if (why == NULL) {
+        node_log("info", "enclave memory: secret (memfd_secret: hidden from other processes, never "
+                         "swapped, never dumped)");
+    } else {
+        node_log("warning", "enclave memory: %s, readable by root through /proc: %s",
+                 port_memory_name(), why);
+    }
+}
+
 static int run(const struct node_options *o)
 {
     const struct cluster *c = o->cluster;
@@ -242,10 +277,7 @@ static int run(const struct node_options *o)
         "%s",
         AVOCADO_VERSION, c->name, (unsigned long long)c->epoch, c->members[o->self].node,
         c->members[o->self].incarnation, c->shards, shard_aead_name(node->shards[0].shard));
-    if (!port_is_protected()) {
-        node_log("warning", "SOFTWARE, NOT PROTECTED: whoever administers this machine can read "
-                            "the data");
-    }
+    log_memory();
     err = node_serve(node, &why);
     node_stop(node);
     return err == OK ? 0 : fail(EXIT_UNAVAILABLE, why.text);
@@ -264,6 +296,12 @@ int main(int argc, char **argv)
         return code;
     }
     port_harden();
+    if (!port_memory_choose(o.memory)) {
+        (void)snprintf(why.text, sizeof(why.text), "no enclave memory to be had: %s%s%s",
+                       strerror(errno), port_memory_why() == NULL ? "" : "; ",
+                       port_memory_why() == NULL ? "" : port_memory_why());
+        return fail(EXIT_UNAVAILABLE, why.text);
+    }
     (void)signal(SIGPIPE, SIG_IGN);
     if (cluster_load(o.config, o.ca, &cluster, &why) != OK) {
         return fail(EXIT_USAGE, why.text);

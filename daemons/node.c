@@ -14,6 +14,7 @@
 
 enum {
     POST_RETRY_US = 50,
+    STACK_BYTES = 1 << 20, /* of a shard's thread; the pure rooms use a few KiB of it */
 };
 
 /* A quorum read waits this long for the peer it asked before it asks another. Well above a busy
@@ -60,10 +61,12 @@ static RESULT open_memory(struct node_shard *s, const struct node_options *o, st
 
     s->memory_bytes = (size_t)(c->enclave_memory / c->shards) & ~(size_t)4095;
     s->memory = port_memory_map(s->memory_bytes);
-    if (s->memory == NULL) {
+    s->stack = port_stack_map(STACK_BYTES);
+    if (s->memory == NULL || s->stack == NULL) {
         (void)snprintf(why->text, sizeof(why->text),
-                       "cannot map %zu bytes of enclave memory: %s; lower `enclave_memory`",
-                       s->memory_bytes, strerror(errno));
+                       "cannot map %zu bytes of enclave memory: %s; lower `enclave_memory`%s%s",
+                       s->memory_bytes, strerror(errno), port_memory_why() == NULL ? "" : "; ",
+                       port_memory_why() == NULL ? "" : port_memory_why());
         return ERR_ENCLAVE_MEMORY;
     }
     return OK;
@@ -130,7 +133,9 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
                                   .poll = poll_shard,
                                   .io = s->io,
                                   .polling = n->options.polling,
-                                  .notify_fd = n->notify_fd};
+                                  .notify_fd = n->notify_fd,
+                                  .stack = s->stack,
+                                  .stack_bytes = STACK_BYTES};
     if (shard_loop_start(&s->loop) != OK) {
         (void)snprintf(why->text, sizeof(why->text), "cannot start the thread of shard %u: %s", i,
                        strerror(errno));
@@ -154,6 +159,9 @@ static void close_shard(struct node_shard *s)
     }
     if (s->memory != NULL) {
         port_memory_unmap(s->memory, s->memory_bytes);
+    }
+    if (s->stack != NULL) {
+        port_stack_unmap(s->stack, STACK_BYTES);
     }
 }
 

@@ -29,7 +29,7 @@ struct node_shard {
     struct shard_loop loop;
     struct arena arena;
     struct pktio *io;
-    void *memory;
+    void *memory, *stack;
     size_t memory_bytes;
     bool running;
     struct replica_report report;

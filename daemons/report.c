@@ -123,6 +123,8 @@ char *node_report_json(const struct node *n, const struct control *control)
                               json_string(up_n > c->members_n / 2 ? "voting" : "no_majority"));
     (void)json_object_set_new(o, "tee", json_string(port_tee()));
     (void)json_object_set_new(o, "protected", json_boolean(port_is_protected()));
+    (void)json_object_set_new(o, "memory", json_string(port_memory_name()));
+    (void)json_object_set_new(o, "memory_spilled", json_integer((json_int_t)port_memory_spilled()));
     (void)json_object_set_new(o, "shards", shards);
     (void)json_object_set_new(o, "control", control_json(control_counters(control)));
     text = json_dumps(o, JSON_COMPACT);

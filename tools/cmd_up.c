@@ -37,7 +37,7 @@ struct up {
     const char *dir;
     struct found_wishes wishes;
     uint64_t rf;
-    const char *io, *poll, *arena_dir;
+    const char *io, *poll, *arena_dir, *memory;
     bool accept_data_loss;
     char program[PATH_MAX];
     struct cluster_dir folder;
@@ -117,6 +117,7 @@ static RESULT start_nodes(struct up *u, const struct foundation *f, struct expla
                                                       .node = f->cluster.members[i].node,
                                                       .poll = u->poll,
                                                       .arena_dir = u->arena_dir,
+                                                      .memory = u->memory,
                                                       .identity = {identity, cert_n + key_n}},
                                  &u->nodes[i], why);
         explicit_bzero(identity, cert_n + key_n);
@@ -391,6 +392,11 @@ static int check_wishes(struct up *u)
     if (u->poll != NULL && strcmp(u->poll, "adaptive") != 0 && strcmp(u->poll, "busy") != 0) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--poll %s: must be adaptive or busy", u->poll);
     }
+    if (u->memory != NULL && strcmp(u->memory, "auto") != 0 && strcmp(u->memory, "secret") != 0 &&
+        strcmp(u->memory, "huge") != 0) {
+        return cli_fail(u->cli, CLI_USAGE, "USAGE", "--memory %s: must be auto, secret or huge",
+                        u->memory);
+    }
     if (!find_daemon(u->program)) {
         return cli_fail(u->cli, CLI_UNAVAILABLE, "NO_PROGRAM",
                         "avocadod is neither beside this program nor in PATH; install or build it");
@@ -453,6 +459,8 @@ int cmd_up(struct cli *c, int argc, char **argv)
          &u->poll, 0, 0, NULL},
         {"arena-dir", "DIR", "keep host memory in files there, e.g. on hugetlbfs", OPTION_TEXT,
          &u->arena_dir, 0, 0, NULL},
+        {"memory", "KIND", "enclave memory: auto (default), secret or none at all, or huge pages",
+         OPTION_TEXT, &u->memory, 0, 0, NULL},
         {"base-port", "P", "first of the ports to use (default: free ones)", OPTION_NUMBER,
          &w->base_port, 1024, UINT16_MAX, NULL},
         {"value-max", "BYTES", "largest value, e.g. 64k (default 1M)", OPTION_BYTES, &w->value_max,

@@ -191,7 +191,7 @@ static bool record_write(int dir, uint32_t node)
 __attribute__((noreturn)) static void become_daemon(const struct node_start *s, int identity)
 {
     char config[SMALL_FILE_MAX], ca[SMALL_FILE_MAX], node[16], path[32];
-    const char *argv[16] = {daemon_name, "--config", config,          "--ca", ca,
+    const char *argv[18] = {daemon_name, "--config", config,          "--ca", ca,
                             "--node",    node,       "--identity-fd", "3"};
     int argc = 9, log, null;
 
@@ -206,6 +206,10 @@ __attribute__((noreturn)) static void become_daemon(const struct node_start *s, 
     if (s->arena_dir != NULL) {
         argv[argc++] = "--arena-dir";
         argv[argc++] = s->arena_dir;
+    }
+    if (s->memory != NULL) {
+        argv[argc++] = "--memory";
+        argv[argc++] = s->memory;
     }
     (void)setsid();
     (void)signal(SIGPIPE, SIG_DFL);

@@ -36,8 +36,8 @@ struct node_start {
     const char *dir_path; /* the same, absolute */
     const char *program;  /* absolute path of avocadod */
     uint32_t node;
-    const char *poll, *arena_dir; /* options of avocadod; NULL: its defaults */
-    struct bytes identity;        /* certificate and private key, PEM; passed through a pipe only */
+    const char *poll, *arena_dir, *memory; /* options of avocadod; NULL: its defaults */
+    struct bytes identity; /* certificate and private key, PEM; passed through a pipe only */
 };
 
 /* Starts the node as a process of its own (session, log file, record) and hands it its identity.

@@ -115,6 +115,21 @@ static RESULT watch(struct shard_loop *l, int fd)
     return epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, fd, &e) == 0 ? OK : ERR_IO;
 }
 
+static int start_thread(struct shard_loop *l)
+{
+    pthread_attr_t attr;
+    int err = pthread_attr_init(&attr);
+
+    if (err == 0 && l->stack != NULL) {
+        err = pthread_attr_setstack(&attr, l->stack, l->stack_bytes);
+    }
+    if (err == 0) {
+        err = pthread_create(&l->thread, &attr, run, l);
+    }
+    (void)pthread_attr_destroy(&attr);
+    return err;
+}
+
 RESULT shard_loop_start(struct shard_loop *l)
 {
     l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -125,7 +140,7 @@ RESULT shard_loop_start(struct shard_loop *l)
     }
     TRY(watch(l, l->wake_fd));
     TRY(watch(l, l->io->ops->fd(l->io)));
-    errno = pthread_create(&l->thread, NULL, run, l);
+    errno = start_thread(l);
     return errno == 0 ? OK : ERR_IO;
 }
 

@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 enum shard_loop_polling {
     SHARD_LOOP_ADAPTIVE, /* spin while spinning pays, then sleep in epoll */
@@ -26,6 +27,8 @@ struct shard_loop {
     struct pktio *io;
     enum shard_loop_polling polling;
     int notify_fd; /* eventfd written when abi_poll.notify is set; -1: none */
+    void *stack;   /* the thread's, for trusted code runs on it; NULL: an ordinary one */
+    size_t stack_bytes;
 
     /* the loop's own */
     pthread_t thread;

@@ -4,6 +4,7 @@
 import contextlib
 import json
 import os
+import pwd
 import select
 import shutil
 import signal
@@ -23,13 +24,21 @@ OK, NOT_FOUND, USAGE, UNAVAILABLE, INDETERMINATE, REFUSED, INTEGRITY = range(7)
 HANG_S = 60
 
 
-def run(*args, stdin=b"", env=None, timeout=HANG_S):
-    """A program of the build folder; output as bytes."""
+def run(*args, stdin=b"", env=None, timeout=HANG_S, user=None, keep=None):
+    """A program of the build folder; output as bytes. Root can run it as another user, who keeps one
+    capability if need be."""
     words = [str(BUILD / args[0]), *[a if isinstance(a, bytes) else str(a) for a in args[1:]]]
     environment = {k: v for k, v in os.environ.items() if k != "AVOCADO_CLUSTER"}
     environment.update(env or {})
+    other = {}
+    if user is not None and keep is not None:
+        words = ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}",
+                 "--clear-groups", f"--inh-caps=+{keep}", f"--ambient-caps=+{keep}", *words]
+    elif user is not None:
+        who = pwd.getpwnam(user)
+        other = {"user": who.pw_uid, "group": who.pw_gid, "extra_groups": []}
     return subprocess.run(
-        words, input=stdin, capture_output=True, timeout=timeout, env=environment
+        words, input=stdin, capture_output=True, timeout=timeout, env=environment, **other
     )
 
 
@@ -53,8 +62,11 @@ def total(report, name):
 class Cluster:
     """`avocado up` in a folder that goes away again."""
 
-    def __init__(self, *options, nodes=3):
+    def __init__(self, *options, nodes=3, user=None, keep=None):
         self.base = Path(tempfile.mkdtemp(prefix="avocado-e2e-"))
+        self.user, self.keep = user, keep
+        if user is not None:
+            shutil.chown(self.base, user)
         self.dir = self.base / "d"
         self.options = ["--nodes", nodes, *options]
         self.stopped = []
@@ -70,10 +82,11 @@ class Cluster:
         self.close()
 
     def up(self, *more):
-        return run("avocado", "up", "--dir", self.dir, *self.options, *more)
+        return run("avocado", "up", "--dir", self.dir, *self.options, *more, user=self.user,
+                   keep=self.keep)
 
     def down(self):
-        return run("avocado", "down", "--dir", self.dir)
+        return run("avocado", "down", "--dir", self.dir, user=self.user)
 
     def close(self):
         for pid in self.stopped:
@@ -88,7 +101,7 @@ class Cluster:
         return self.dir / "client.yaml"
 
     def avocado(self, *args, **kw):
-        return run("avocado", "--cluster", self.yaml, *args, **kw)
+        return run("avocado", "--cluster", self.yaml, *args, user=self.user, **kw)
 
     def start(self, *args, stdin=b""):
         """The same in the background; its standard input is written at once."""
@@ -101,7 +114,7 @@ class Cluster:
                                     stderr=subprocess.PIPE)
 
     def status(self):
-        done = run("avocado", "status", "--dir", self.dir, "--json")
+        done = run("avocado", "status", "--dir", self.dir, "--json", user=self.user)
         return done.returncode, json.loads(done.stdout)
 
     def shards(self, node):

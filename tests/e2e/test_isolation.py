@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Software mode: enclave memory is hidden from other processes, root included, and from dumps."""
+
+import contextlib
+import os
+import pwd
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, run
+from memory_scan import Scan, dump
+
+KEY = "planted-key/" + "7f3a91c0d4e8" * 2
+VALUE = b"planted-value/" + b"0b6e55a1c9f2" * 4
+PUBLIC = b"--identity-fd"  # a word of its command line, on the stack of its first thread
+SMALL = ("--enclave-memory", "24M", "--host-memory", "32M")
+
+
+def has_memfd_secret():
+    """The kernel's word, not that of the program under test."""
+    code = ("import ctypes,os; l=ctypes.CDLL(None); fd=l.syscall(447,0);"
+            "os.ftruncate(fd,4096) if fd>=0 else exit(1);"
+            "import mmap; mmap.mmap(fd,4096); exit(0)")
+    return subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def privileged():
+    return os.geteuid() == 0
+
+
+def others_may_run_it():
+    """Whether an ordinary user reaches the programs under test."""
+    return privileged() and all(p.stat().st_mode & 1 for p in [BUILD, *BUILD.parents])
+
+
+def may_lock(n):
+    """Whether an ordinary user started from here may lock so many bytes."""
+    hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)[1]
+    return hard == resource.RLIM_INFINITY or hard >= n
+
+
+class Planted(Case):
+    """A cluster with one key; the value is put and read, so that it went every way there is."""
+
+    def plant(self, c):
+        self.expect(c.avocado("put", KEY, VALUE), OK)
+        for _ in range(3):
+            self.assertEqual(self.expect(c.avocado("get", KEY), OK).stdout, VALUE)
+
+    def memory(self, c):
+        return {n["report"]["memory"] for n in c.status()[1]["nodes"]}
+
+    def needles(self):
+        return {"key": KEY.encode(), "value": VALUE, "public": PUBLIC}
+
+    def hidden(self, pid, by_syscall=False):
+        s = Scan(pid, self.needles(), by_syscall)
+        self.assertNotEqual(s.found["public"], [], "the scan finds nothing at all")
+        self.assertEqual(s.found["key"], [])
+        self.assertEqual(s.found["value"], [])
+        self.assertGreater(s.refused, 16 << 20, "enclave memory was not looked at")
+        self.assertGreater(s.read, 1 << 20)
+        files = [f for f in Path(f"/proc/{pid}/map_files").iterdir()
+                 if "secretmem" in os.readlink(f)]
+        self.assertNotEqual(files, [])
+        for f in [*files, *Path(f"/proc/{pid}/fd").iterdir()]:
+            if "secretmem" in os.readlink(f):
+                with self.assertRaises(OSError, msg=f"root maps {f}"):
+                    os.close(os.open(f, os.O_RDWR))
+
+
+@unittest.skipUnless(privileged(), "looking into another process takes root")
+@unittest.skipUnless(has_memfd_secret(), "this kernel has no memfd_secret")
+class Secret(Planted):
+    def test_root_finds_no_secret_through_proc(self):
+        with Cluster(*SMALL) as c:
+            self.plant(c)
+            self.assertEqual(self.memory(c), {"secret"})
+            for node in (1, 2, 3):
+                self.hidden(c.pid(node))
+            self.hidden(c.pid(1), by_syscall=True)
+            spilled = [n["report"]["memory_spilled"] for n in c.status()[1]["nodes"]]
+            self.assertEqual(spilled, [0, 0, 0])
+
+    @unittest.skipUnless(shutil.which("gcore"), "forcing a core dump takes gdb")
+    def test_a_forced_core_dump_has_no_secret(self):
+        with Cluster(*SMALL) as c:
+            self.plant(c)
+            self.assertEqual(dump(c.pid(1), self.needles()), {"public"})
+
+    def test_memory_that_must_hide_or_not_be(self):
+        with Cluster(*SMALL, "--memory", "secret") as c:
+            self.plant(c)
+            self.assertEqual(self.memory(c), {"secret"})
+
+    def test_the_private_key_is_hidden(self):
+        """A replica under a key that the test knows."""
+        with Cluster(*SMALL) as c, tempfile.TemporaryDirectory() as d:
+            c.kill(3)
+            identity, scalar = self.identity(c, Path(d), 3)
+            needles = {"public": PUBLIC, "scalar": scalar, "limbs": scalar[::-1],
+                       "pem": re.findall(rb"PRIVATE KEY-----\n(.{40})", identity)[0]}
+            for kind, found in (("secret", False), ("huge", True)):
+                with Daemon(c, 3, identity, "--memory", kind) as pid:
+                    s = Scan(pid, needles)
+                self.assertNotEqual(s.found["public"], [])
+                self.assertEqual(s.found["scalar"] + s.found["limbs"] != [], found, kind)
+                self.assertEqual(s.found["pem"], [], "the PEM was wiped, whatever the memory")
+
+    def identity(self, c, work, node):
+        """A certificate by the owner's own CA, and the number that must stay secret."""
+        row = next(n for n in c.status()[1]["nodes"] if n["node"] == 1)["report"]
+        cluster = (c.dir / "client.yaml").read_text().split('"')[1]
+        incarnation = re.findall(r"incarnation: (\d+)", (c.dir / "cluster.yaml").read_text())
+        uri = f"URI:avocado:{cluster}:replica:{node}:{incarnation[node - 1]}:{row['epoch']}"
+        (work / "x.cnf").write_text(
+            f"basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\n"
+            f"extendedKeyUsage=serverAuth,clientAuth\nsubjectAltName={uri}\n")
+        for command in (
+            f"openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out {work}/x.key",
+            f"openssl req -new -key {work}/x.key -subj /CN=x -out {work}/x.csr",
+            f"openssl x509 -req -in {work}/x.csr -CA {c.dir}/ca/ca.crt -CAkey {c.dir}/ca/ca.key "
+            f"-days 2 -extfile {work}/x.cnf -out {work}/x.crt",
+        ):
+            subprocess.run(command.split(), check=True, capture_output=True)
+        text = subprocess.run(["openssl", "pkey", "-in", work / "x.key", "-noout", "-text"],
+                              check=True, capture_output=True).stdout.decode()
+        digits = "".join(re.findall(r"priv:\s*([0-9a-f:\s]+?)pub", text)).replace(":", "").split()
+        scalar = bytes.fromhex("".join(digits).rjust(64, "0")[-64:])
+        return (work / "x.crt").read_bytes() + (work / "x.key").read_bytes(), scalar
+
+
+class Daemon:
+    """One avocadod, started by hand; the pid when it serves."""
+
+    def __init__(self, c, node, identity, *options, **popen):
+        self.read_end, write_end = os.pipe()
+        os.write(write_end, identity)
+        os.close(write_end)
+        self.words = [BUILD / "avocadod", "--config", c.dir / "cluster.yaml", "--ca",
+                      c.dir / "ca/ca.crt", "--node", str(node), "--identity-fd",
+                      str(self.read_end), *options]
+        self.popen = popen
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.words, pass_fds=[self.read_end], stderr=subprocess.PIPE,
+                                        **self.popen)
+        os.close(self.read_end)
+        for line in self.process.stderr:
+            if b" ready: " in line:
+                return self.process.pid
+        raise AssertionError("avocadod does not start")
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
+
+
+@unittest.skipUnless(privileged(), "looking into another process takes root")
+class Ordinary(Planted):
+    """The control: the same look finds the same key where memory is ordinary."""
+
+    def test_the_scan_finds_the_key_in_ordinary_memory(self):
+        with Cluster(*SMALL, "--memory", "huge") as c:
+            self.plant(c)
+            self.assertEqual(self.memory(c), {"locked"})
+            self.assertNotEqual(Scan(c.pid(2), self.needles()).found["key"], [])
+            self.assertNotEqual(Scan(c.pid(2), self.needles(), True).found["key"], [])
+            if shutil.which("gcore"):
+                self.assertIn("key", dump(c.pid(2), self.needles()))
+
+    @unittest.skipUnless(others_may_run_it(), "running as another user takes an open folder")
+    @unittest.skipIf(may_lock(64 << 20), "here the right is everybody's")
+    def test_without_the_right_to_lock_it_says_plain_and_why(self):
+        with Cluster(*SMALL, user="nobody") as c:
+            self.plant(c)
+            self.assertEqual(self.memory(c), {"plain"})
+            (log,) = [p.read_text() for p in c.dir.rglob("*1.log")]
+            self.assertRegex(log, "warning enclave memory: plain.*LimitMEMLOCK")
+
+
+class Dumps(Planted):
+    """Whatever the kernel offers: a process that dies leaves no core."""
+
+    def test_a_crash_leaves_no_core(self):
+        for sig in (signal.SIGSEGV, signal.SIGABRT):
+            with Cluster(*SMALL) as c:
+                self.plant(c)
+                pid = c.pid(1)
+                if privileged():  # it forbade itself; root asks for one all the same
+                    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+                    with contextlib.suppress(PermissionError):
+                        resource.prlimit(pid, resource.RLIMIT_CORE, unlimited)
+                before = set(Path("/").glob("core*")) | set(Path.cwd().glob("core*"))
+                handle = os.pidfd_open(pid)
+                os.kill(pid, sig)
+                self.eventually("it ends", lambda: not Path(f"/proc/{pid}/stat").exists()
+                                or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+                os.close(handle)
+                time.sleep(0.1)
+                after = set(Path("/").glob("core*")) | set(Path.cwd().glob("core*"))
+                self.assertEqual(after - before, set())
+                self.assertEqual(c.avocado("get", KEY).stdout, VALUE)
+
+    def test_stopping_is_in_order(self):
+        with Cluster(*SMALL) as c:
+            self.plant(c)
+            self.expect(c.down(), OK)
+
+
+@unittest.skipUnless(others_may_run_it(), "running as another user takes root and an open folder")
+@unittest.skipUnless(has_memfd_secret(), "this kernel has no memfd_secret")
+class NotRoot(Planted):
+    @unittest.skipUnless(shutil.which("setpriv"), "keeping a capability takes setpriv")
+    def test_an_ordinary_user_with_the_right_to_lock_hides_it_too(self):
+        with Cluster(*SMALL, user="nobody", keep="ipc_lock") as c:
+            self.plant(c)
+            self.assertEqual(self.memory(c), {"secret"})
+            self.hidden(c.pid(1))
+            nobody = pwd.getpwnam("nobody")
+            look = subprocess.run(["cat", f"/proc/{c.pid(1)}/mem"], capture_output=True,
+                                  user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+            self.assertIn(b"Permission denied", look.stderr)
+
+    @unittest.skipIf(may_lock(64 << 20), "whoever may lock enough is not refused")
+    def test_must_hide_is_refused_where_it_cannot_be(self):
+        with tempfile.TemporaryDirectory() as d:
+            os.chmod(d, 0o777)
+            nobody = pwd.getpwnam("nobody")
+            done = subprocess.run(
+                [BUILD / "avocado", "up", "--dir", f"{d}/c", "--memory", "secret", *SMALL],
+                user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[], capture_output=True,
+                timeout=60)
+            self.assertEqual(done.returncode, UNAVAILABLE, done.stderr)
+
+    def test_usage(self):
+        with tempfile.TemporaryDirectory() as d:
+            self.expect(run("avocado", "up", "--dir", f"{d}/c", "--memory", "soft"), USAGE)
