@@ -194,6 +194,7 @@ static void do_scan(struct store *s)
     uint8_t key[KEY_MAX];
     size_t key_len = 0;
     struct store_entry found;
+    struct store_walk walk;
 
     for (uint32_t i = 0; i < entries_n; i++) {
         const struct entry *e = &entries[order[i]];
@@ -204,6 +205,12 @@ static void do_scan(struct store *s)
     }
     CHECK(store_next(s, (struct bytes){key, key_len}, entries_n > 0,
                      (struct mbytes){key, sizeof(key)}, &key_len, &found) == ERR_NOT_FOUND);
+    store_walk_begin((struct bytes){0}, (struct bytes){0}, true, &walk);
+    for (uint32_t i = entries_n; i-- > 0;) {
+        CHECK(store_walk_next(s, &walk) == OK && bytes_equal(walk.key, key_of(&entries[order[i]])));
+        CHECK(same(&entries[order[i]], &walk.entry));
+    }
+    CHECK(store_walk_next(s, &walk) == ERR_NOT_FOUND);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

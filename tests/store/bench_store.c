@@ -46,6 +46,7 @@ static void bench(uint64_t keys, uint32_t value_len)
     uint8_t next[KEY_MAX];
     size_t next_len = 0;
     struct store_entry e;
+    struct store_walk walk;
     struct store_stats stats;
     struct prng p = {99};
     uint64_t ops = keys > BENCH_OPS_MIN ? keys : BENCH_OPS_MIN;
@@ -89,6 +90,12 @@ static void bench(uint64_t keys, uint32_t value_len)
                          (struct mbytes){next, sizeof(next)}, &next_len, &e) == OK);
     }
     report("next", keys, now_s() - start);
+    start = now_s();
+    store_walk_begin((struct bytes){0}, (struct bytes){0}, false, &walk);
+    for (uint64_t i = 0; i < keys; i++) {
+        CHECK(store_walk_next(f.store, &walk) == OK);
+    }
+    report("walk", keys, now_s() - start);
     store_stats(f.store, &stats);
     printf("  enclave bytes per key beyond the key: %.1f (index %.1f, rest %.2f); host bytes per "
            "value: %.1f\n",

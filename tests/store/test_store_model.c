@@ -18,7 +18,8 @@ struct run {
     struct fixture f;
     struct model m;
     struct prng p;
-    bool hostile; /* the arena changes behind the store's back */
+    struct prng walks; /* of its own: what a walk draws moves nothing else */
+    bool hostile;      /* the arena changes behind the store's back */
     uint8_t key[KEY_MAX];
     size_t key_len;
 };
@@ -102,6 +103,60 @@ static void do_next(struct run *r)
     assert_int_equal(found.tombstone, e->tombstone);
 }
 
+static struct bytes draw_bound(struct run *r, uint8_t to[static KEY_MAX + 1])
+{
+    size_t n;
+
+    if (prng_chance(&r->walks, 1, 4)) {
+        return (struct bytes){0};
+    }
+    n = draw_key(&r->walks, to);
+    if (prng_chance(&r->walks, 1, 2)) {
+        to[n++] = 0; /* just above the key: one byte longer than a key can be */
+    }
+    return (struct bytes){to, n};
+}
+
+/* STORE-13: a walk shows what the model holds in the range, in order, either way. */
+static void do_walk(struct run *r)
+{
+    uint8_t low_bytes[KEY_MAX + 1];
+    uint8_t high_bytes[KEY_MAX + 1];
+    struct bytes low = draw_bound(r, low_bytes);
+    struct bytes high = draw_bound(r, high_bytes);
+    bool down = prng_chance(&r->walks, 1, 2);
+    struct store_walk w;
+
+    store_walk_begin(low, high, down, &w);
+    for (size_t i = 0; i < r->m.n; i++) {
+        struct model_entry *e = &r->m.entries[down ? r->m.n - 1 - i : i];
+        struct bytes key = {e->key, e->key_len};
+        enum err err;
+
+        if (bytes_compare(key, low) < 0 || (high.n > 0 && bytes_compare(key, high) >= 0)) {
+            continue;
+        }
+        assert_int_equal(store_walk_next(r->f.store, &w), OK);
+        assert_true(bytes_equal(w.key, key));
+        assert_int_equal(tag_compare(w.entry.tag, e->tag), 0);
+        assert_int_equal(w.entry.tombstone, e->tombstone);
+        assert_int_equal(w.entry.value_len, e->value_len);
+        if (!prng_chance(&r->walks, 1, 8)) {
+            continue;
+        }
+        err = store_walk_read(r->f.store, &w, (struct mbytes){read_buffer, sizeof(read_buffer)});
+        if (r->hostile && err == ERR_INTEGRITY && e->value_len > 0) {
+            e->damaged = true;
+        }
+        assert_int_equal(err, e->damaged ? ERR_INTEGRITY : OK);
+        assert_int_equal(w.entry.damaged, e->damaged);
+        if (err == OK) {
+            assert_memory_equal(read_buffer, e->value, e->value_len);
+        }
+    }
+    assert_int_equal(store_walk_next(r->f.store, &w), ERR_NOT_FOUND);
+}
+
 /* Repair with what the model holds: right for a key that exists, refused for one that does not. */
 static void do_repair(struct run *r)
 {
@@ -173,7 +228,11 @@ static void run_seed(uint64_t seed, unsigned ops, bool hostile)
             break;
         case 2:
         case 3:
-            do_next(&r);
+            if (prng_chance(&r.walks, 1, 30)) {
+                do_walk(&r);
+            } else {
+                do_next(&r);
+            }
             break;
         case 4:
             do_repair(&r);

@@ -111,13 +111,9 @@ static RESULT refuse(struct store *s, uint8_t *payload, struct store_record *r,
     return ERR_INTEGRITY;
 }
 
-RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct store_entry *ret)
+static RESULT read_at(struct store *s, uint8_t *payload, struct bytes key, struct mbytes to,
+                      struct store_entry *ret)
 {
-    uint8_t *payload = store_index_find(&s->index, key);
-
-    if (payload == NULL) {
-        return ERR_NOT_FOUND;
-    }
     struct store_record r = store_record_load(payload);
     uint32_t len = value_len(&r);
 
@@ -140,6 +136,13 @@ RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct st
         return refuse(s, payload, &r, ret);
     }
     return OK;
+}
+
+RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct store_entry *ret)
+{
+    uint8_t *payload = store_index_find(&s->index, key);
+
+    return payload == NULL ? ERR_NOT_FOUND : read_at(s, payload, key, to, ret);
 }
 
 /* Finds room for the new value before anything changes (STORE-11). `was` is what the key is held
@@ -277,19 +280,57 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
     return OK;
 }
 
-RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
-                  size_t *ret_key_len, struct store_entry *ret)
+void store_walk_begin(struct bytes low, struct bytes high, bool down, struct store_walk *ret)
+{
+    ret->low = low;
+    ret->high = high;
+    ret->down = down;
+    ret->begun = false;
+}
+
+RESULT store_walk_next(struct store *s, struct store_walk *w)
 {
     const uint8_t *payload;
 
-    CHECK(key_to.n >= KEY_MAX);
-    payload = store_index_next(&s->index, from, after, key_to.p, ret_key_len);
+    if (w->begun) {
+        payload = store_index_step(&s->index, w->down);
+    } else {
+        payload = store_index_walk(&s->index, w->down ? w->high : w->low, w->down);
+        w->begun = true;
+    }
     if (payload == NULL) {
         return ERR_NOT_FOUND;
     }
     struct store_record r = store_record_load(payload);
 
-    *ret = entry_of(&r);
+    w->key = (struct bytes){w->buffer, store_index_key(&s->index, w->buffer)};
+    w->entry = entry_of(&r);
+    if (w->down ? bytes_compare(w->key, w->low) < 0
+                : w->high.n > 0 && bytes_compare(w->key, w->high) >= 0) {
+        return ERR_NOT_FOUND;
+    }
+    return OK;
+}
+
+RESULT store_walk_read(struct store *s, struct store_walk *w, struct mbytes to)
+{
+    return read_at(s, store_index_here(&s->index), w->key, to, &w->entry);
+}
+
+RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
+                  size_t *ret_key_len, struct store_entry *ret)
+{
+    struct store_walk w;
+
+    CHECK(key_to.n >= KEY_MAX);
+    store_walk_begin(from, (struct bytes){0}, false, &w);
+    TRY(store_walk_next(s, &w));
+    if (after && bytes_equal(w.key, from)) {
+        TRY(store_walk_next(s, &w));
+    }
+    memcpy(key_to.p, w.key.p, w.key.n);
+    *ret_key_len = w.key.n;
+    *ret = w.entry;
     return OK;
 }
 

@@ -19,6 +19,7 @@
  */
 
 #include "common/bytes.h"
+#include "common/limits.h"
 #include "common/result.h"
 #include "trusted/crypto/aead.h"
 #include "trusted/mem/heap.h"
@@ -80,9 +81,31 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
  * tag (nothing to repair) or the value has another length than the one that was written. */
 RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct bytes value);
 
-/* The first key >= `from` (or > `from` when `after`), in bytewise order, tombstones included.
- * Writes the key to `key_to` (KEY_MAX bytes of room). NOT_FOUND at the end. STORE-13: every call
- * starts afresh and is right across any change in between. */
+/*
+ * A walk over the keys of [low, high), tombstones included, bytewise upwards or downwards. An empty
+ * `high` is above all keys, an empty `low` below all; bounds may be longer than a key. STORE-13: a
+ * walk costs one search; it lasts until the next call on the store that is not part of it, and then
+ * begins anew at a key.
+ *
+ *     store_walk_begin(s, low, high, down, &w);
+ *     while (store_walk_next(s, &w) == OK) { ... w.key, w.entry, store_walk_read(s, &w, to) ... }
+ */
+struct store_walk {
+    struct bytes low, high; /* borrowed from the caller */
+    bool down, begun;
+    struct bytes key; /* in `buffer`, until the next step */
+    struct store_entry entry;
+    uint8_t buffer[KEY_MAX];
+};
+
+void store_walk_begin(struct bytes low, struct bytes high, bool down, struct store_walk *ret);
+/* The next key and what it is held with; NOT_FOUND at the end. */
+RESULT store_walk_next(struct store *s, struct store_walk *w);
+/* As store_read, for the key that the walk stands at, without another search. */
+RESULT store_walk_read(struct store *s, struct store_walk *w, struct mbytes to);
+
+/* One step of a walk that is begun afresh each time: the first key >= `from` (or > `from` when
+ * `after`). Writes the key to `key_to` (KEY_MAX bytes of room). NOT_FOUND at the end. */
 RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
                   size_t *ret_key_len, struct store_entry *ret);
 

@@ -485,36 +485,84 @@ void store_index_fini(struct store_index *x)
     *x = (struct store_index){0};
 }
 
-const uint8_t *store_index_next(struct store_index *x, struct bytes from, bool after, uint8_t *to,
-                                size_t *ret_key_len)
+/* ---- walks ---- */
+
+/* Goes down to the first (or last) entry below `ref`, whose path ends above `level`. */
+static void descend(struct store_index *x, uint32_t ref, uint32_t level, bool last)
 {
-    bool found = store_index_seek(x, from) != NULL;
-    const struct store_path *path = &x->path;
-    struct store_node *node = path->level[x->depth].node;
-    unsigned at = path->level[x->depth].at + (found && after ? 1 : 0);
+    struct store_node *node = enter(x, ref);
+
+    for (; level < x->depth; level++) {
+        x->path.level[level].node = node;
+        x->path.level[level].at = last ? node->n : 0;
+        node = enter(x, child(node, x->path.level[level].at));
+    }
+    x->path.level[level].node = node;
+    x->path.level[level].at = last && node->n > 0 ? node->n - 1U : 0;
+}
+
+/* From the edge of a leaf into its neighbour: up to where there is a way, and down again. False:
+ * this was the outermost leaf. */
+static bool cross(struct store_index *x, bool backwards)
+{
+    struct store_path *path = &x->path;
     uint32_t level = x->depth;
 
-    if (at == node->n) {
-        /* The next key is the first one of the next leaf: up to where there is a way right. */
-        do {
-            if (level == 0) {
-                return NULL;
-            }
-            level--;
-        } while (path->level[level].at == path->level[level].node->n);
-        node = enter(x, child(path->level[level].node, path->level[level].at + 1));
-        for (level++; level < x->depth; level++) {
-            node = enter(x, node->first);
+    do {
+        if (level == 0) {
+            return false;
         }
-        at = 0;
+        level--;
+    } while (path->level[level].at == (backwards ? 0U : path->level[level].node->n));
+    path->level[level].at += backwards ? UINT32_MAX : 1U;
+    descend(x, child(path->level[level].node, path->level[level].at), level + 1, backwards);
+    return true;
+}
+
+uint8_t *store_index_here(const struct store_index *x)
+{
+    return store_node_payload(x->path.level[x->depth].node, x->path.level[x->depth].at);
+}
+
+uint8_t *store_index_walk(struct store_index *x, struct bytes from, bool backwards)
+{
+    struct store_node *leaf;
+    uint32_t at;
+
+    if (backwards && from.n == 0) {
+        descend(x, x->root, 0, true);
+        return x->path.level[x->depth].node->n == 0 ? NULL : store_index_here(x);
     }
-    struct store_cell c = store_node_cell(node, at, STORE_RECORD_LEN);
-    struct bytes prefix = store_node_prefix(node);
+    (void)store_index_seek(x, from);
+    leaf = x->path.level[x->depth].node;
+    at = x->path.level[x->depth].at;
+    if (backwards) {
+        return store_index_step(x, true);
+    }
+    return at < leaf->n || cross(x, false) ? store_index_here(x) : NULL;
+}
+
+uint8_t *store_index_step(struct store_index *x, bool backwards)
+{
+    const struct store_node *leaf = x->path.level[x->depth].node;
+    uint32_t *at = &x->path.level[x->depth].at;
+
+    if (backwards ? *at > 0 : *at + 1 < leaf->n) {
+        *at += backwards ? UINT32_MAX : 1U;
+        return store_index_here(x);
+    }
+    return cross(x, backwards) ? store_index_here(x) : NULL;
+}
+
+size_t store_index_key(struct store_index *x, uint8_t *to)
+{
+    struct store_node *leaf = x->path.level[x->depth].node;
+    struct store_cell c = store_node_cell(leaf, x->path.level[x->depth].at, STORE_RECORD_LEN);
+    struct bytes prefix = store_node_prefix(leaf);
 
     if (prefix.n > 0) {
         memcpy(to, prefix.p, prefix.n);
     }
     store_node_write_suffix(&c, to + prefix.n);
-    *ret_key_len = prefix.n + c.suffix_len;
-    return c.payload;
+    return prefix.n + c.suffix_len;
 }

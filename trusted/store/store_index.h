@@ -67,10 +67,17 @@ uint8_t *store_index_seek(struct store_index *x, struct bytes key);
  * changed. */
 RESULT store_index_insert(struct store_index *x, struct bytes key,
                           const struct store_record *record);
-/* The payload of the first key >= from (> from when `after`), NULL at the end. Writes the key to
- * `to`, which has KEY_MAX bytes of room. */
-const uint8_t *store_index_next(struct store_index *x, struct bytes from, bool after, uint8_t *to,
-                                size_t *ret_key_len);
+/* A walk in order over the entries, by the path of the last seek: any seek or change ends it. */
+
+/* The payload of the first entry >= from, or, backwards, of the last one < from (an empty `from` is
+ * then above all keys); NULL: there is none. `from` may be longer than a key. */
+uint8_t *store_index_walk(struct store_index *x, struct bytes from, bool backwards);
+/* The next entry in that direction; NULL at the end. */
+uint8_t *store_index_step(struct store_index *x, bool backwards);
+/* The payload of the entry that the walk stands at. */
+uint8_t *store_index_here(const struct store_index *x);
+/* Writes the key that the walk stands at to `to`, which has KEY_MAX bytes of room. */
+size_t store_index_key(struct store_index *x, uint8_t *to);
 
 static inline struct store_record store_record_load(const uint8_t *payload)
 {
