@@ -62,13 +62,14 @@ static void *allocate(size_t n, const char *file, int line)
 
 static void release(void *p, const char *file, int line)
 {
-    struct head *h = (struct head *)p - 1;
+    struct head *h;
 
     (void)file;
     (void)line;
     if (p == NULL) {
         return;
     }
+    h = (struct head *)p - 1;
     if (h->spilled) {
         atomic_fetch_sub(&openssl.spilled, h->bytes);
         OPENSSL_cleanse(p, h->bytes);
