@@ -293,6 +293,23 @@ void world_fail(struct world *w, struct world_call *c)
                           .cookie = c->call.cookie});
 }
 
+void world_reconfigure(struct world *w, uint8_t node, uint8_t voters)
+{
+    const struct abd_members m = {.self = node, .members_n = w->n, .voters = voters};
+
+    for (uint8_t i = 0; i < w->n; i++) {
+        if (i != node) {
+            world_up(w, node, i, false);
+        }
+    }
+    for (uint32_t i = 0; i < w->calls_n; i++) {
+        if (w->calls[i].live && w->calls[i].from == node) {
+            world_fail(w, &w->calls[i]);
+        }
+    }
+    step(w, node, &(struct abd_in){.kind = ABD_IN_RECONFIGURE, .now_ns = w->now_ns, .members = &m});
+}
+
 void world_settle(struct world *w)
 {
     for (uint32_t i = 0; i < w->calls_n; i++) {

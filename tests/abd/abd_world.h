@@ -64,6 +64,9 @@ struct world *world_open(const struct world_options *o);
 void world_close(struct world *w);
 
 void world_up(struct world *w, uint8_t node, uint8_t peer, bool up);
+/* Node `node` goes over to a configuration with these voters among all nodes: its calls end, and
+ * nobody is up to it. */
+void world_reconfigure(struct world *w, uint8_t node, uint8_t voters);
 /* Starts an operation; returns its user number, the index into replies. */
 uint32_t world_get(struct world *w, uint8_t node, const char *key, uint32_t timeout_ms);
 uint32_t world_put(struct world *w, uint8_t node, const char *key, const char *value,

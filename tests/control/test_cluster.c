@@ -57,6 +57,8 @@ static void test_round_trip(void **state)
     char *text = NULL;
 
     (void)state;
+    c.settle = true;
+    c.members[1].is_learner = true;
     c.value_max = 1000001;
     c.host_memory = (UINT64_C(3) << 30) + 1024;
     text = cluster_format(&c);
@@ -138,8 +140,9 @@ static void test_values(void **state)
     refused("value_max: 1MiB", "value_max: 0", "value_max", "from 1 to");
     refused("enclave_memory: 94MiB", "enclave_memory: 1MiB", "enclave_memory", "from");
     refused("host_memory: 1GiB", "host_memory: 18014398509481985GiB", "host_memory", "from");
-    refused("replication_factor: 3", "replication_factor: 1", "line 5: replication_factor",
-            "every key on every member");
+    refused("replication_factor: 3", "replication_factor: 4", "line 5: replication_factor",
+            "1, 3, 5 or 7");
+    refused("settle: no", "settle: maybe", "line 11: settle", "yes or no");
     refused("replication_factor: 3", "replication_factor: 8", "replication_factor", "1 to 7");
 }
 
@@ -147,24 +150,22 @@ static void test_values(void **state)
 static void test_members(void **state)
 {
     (void)state;
-    refused("node: 2", "node: 1", "line 17: node: found '1'", "greater");
+    refused("node: 2", "node: 1", "line 19: node: found '1'", "greater");
     refused("node: 4", "node: 0", "node: found '0'", "from 1");
-    refused("incarnation: 12", "incarnation: 11", "line 18: incarnation", "no other member");
+    refused("incarnation: 12", "incarnation: 11", "line 20: incarnation", "no other member");
     refused("incarnation: 12", "incarnation: 0", "incarnation", "from 1");
     refused("incarnation: 12", "incarnation: 4294967296", "incarnation", "from 1");
-    refused("control_port: 7102", "control_port: 7101", "line 20: control_port", "no other");
+    refused("control_port: 7102", "control_port: 7101", "line 22: control_port", "no other");
     refused("control_port: 7102", "control_port: 65536", "control_port", "65535");
-    refused("data_port: 7301", "data_port: 7202", "line 21: data_port", "range");
+    refused("data_port: 7301", "data_port: 7202", "line 23: data_port", "range");
     refused("data_port: 7301", "data_port: 7200", "data_port", "range");
     refused("data_port: 7301", "data_port: 65535", "data_port", "from 1 to 65534");
-    refused("\"127.0.0.1\"", "localhost", "line 14: address", "host name");
+    refused("\"127.0.0.1\"", "localhost", "line 15: address", "host name");
     refused("\"127.0.0.1\"", "0.0.0.0", "address", "reach");
     refused("\"127.0.0.1\"", "127.0.0.256", "address", "IPv4");
-    refused("\"::1\"", "\"::\"", "line 24: address", "IPv6");
+    refused("\"::1\"", "\"::\"", "line 27: address", "IPv6");
     refused("\"::1\"", "\"fe80::1%eth0\"", "address", "IPv6");
-    refused("  - node: 4\n    incarnation: 14\n    address: \"::1\"\n    control_port: 7103\n"
-            "    data_port: 7401\n",
-            "", "members: found 2", "1, 3, 5 or 7");
+    refused("role: voter", "role: leader", "line 18: role", "voter or learner");
     refused("members:\n", "members: []\nx:\n", "x", "unknown key");
 }
 
@@ -303,7 +304,8 @@ static void test_cuts(void **state)
         struct cluster back = {0};
 
         if (cluster_parse(text, n, &back, &why) == OK) {
-            assert_int_equal(back.members_n, 3); /* at most digits of the last port are gone */
+            /* Whole members at the end may be gone: against that stands the signature. */
+            assert_in_range(back.members_n, 1, 3);
         }
     }
     free(text);

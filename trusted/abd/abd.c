@@ -21,6 +21,42 @@ static void on_peer(struct abd *a, uint8_t peer, bool is_up)
     a->sweep_at = 0;
 }
 
+static void set_members(struct abd *a, const struct abd_members *m)
+{
+    CHECK(m->members_n >= 1 && m->members_n <= NODES_MAX && m->self < m->members_n);
+    a->config.self = m->self;
+    a->config.members_n = m->members_n;
+    a->self_bit = abd_bit(m->self);
+    a->all = (uint8_t)((1U << m->members_n) - 1);
+    a->voters = m->voters == 0 ? a->all : m->voters;
+    CHECK((a->voters & ~a->all) == 0);
+    a->rotor = (uint8_t)(a->rotor % m->members_n);
+    abd_plant(a, a->plants);
+}
+
+/* MEM-8: what was counted among the former members is void. Tails end; the others begin their round
+ * again, spread over steps like after ABD-16. */
+static void on_reconfigure(struct abd *a, const struct abd_members *m)
+{
+    set_members(a, m);
+    a->up = a->sweep_clear = 0;
+    for (uint16_t i = 0; i < a->used_n; i++) {
+        struct abd_op *op = &a->ops[i];
+
+        if (op->phase != ABD_PHASE_FREE) {
+            CHECK(op->outstanding == 0);
+            if (op->list == ABD_LIST_TAIL) {
+                abd_op_give(a, op);
+            } else {
+                abd_list_leave(a, op);
+                op->stale = true;
+            }
+        }
+    }
+    a->sweeping = true;
+    a->sweep_at = 0;
+}
+
 static bool has_room(const struct abd *a, const struct abd_out *out)
 {
     uint32_t peers_n = a->config.members_n - 1U;
@@ -36,7 +72,11 @@ static void sweep(struct abd *a, struct abd_out *out)
 
         if (op->phase != ABD_PHASE_FREE && op->list != ABD_LIST_TAIL) {
             op->failed = (uint8_t)(op->failed & ~a->sweep_clear);
-            abd_pursue(a, op, out);
+            if (op->stale) {
+                abd_restart(a, op, out);
+            } else {
+                abd_pursue(a, op, out);
+            }
         }
     }
     if (a->sweep_at >= a->used_n) {
@@ -115,10 +155,8 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
     a->heap = c->heap;
     a->store = c->store;
     a->config = *c;
-    a->self_bit = abd_bit(c->self);
-    a->all = (uint8_t)((1U << c->members_n) - 1);
     a->rotor = (uint8_t)prng_below(&prng, c->members_n);
-    abd_plant(a, 0);
+    set_members(a, &(struct abd_members){c->self, c->members_n, c->voters});
     if (abd_pool_init(a) != OK) {
         abd_fini(a);
         return ERR_ENCLAVE_MEMORY;
@@ -138,7 +176,7 @@ void abd_fini(struct abd *a)
 void abd_plant(struct abd *a, unsigned plants)
 {
     a->plants = plants;
-    a->majority = (uint8_t)(a->config.members_n / 2 + 1);
+    a->majority = (uint8_t)(abd_set_n(a->voters) / 2 + 1);
     if ((plants & ABD_PLANT_QUORUM_OF_ONE) != 0) {
         a->majority = 1;
     }
@@ -162,7 +200,8 @@ static void start_output(struct abd *a, struct abd_out *out)
 
 void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out)
 {
-    bool from_peer = in->kind != ABD_IN_REQUEST && in->kind != ABD_IN_TIMER;
+    bool from_peer =
+        in->kind != ABD_IN_REQUEST && in->kind != ABD_IN_TIMER && in->kind != ABD_IN_RECONFIGURE;
 
     CHECK(in->now_ns >= a->now_ns);
     CHECK(!from_peer || (in->peer < a->config.members_n && in->peer != a->config.self));
@@ -189,6 +228,9 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out)
         break;
     case ABD_IN_TIMER:
         on_timer(a, out);
+        break;
+    case ABD_IN_RECONFIGURE:
+        on_reconfigure(a, in->members);
         break;
     }
     out->again = abd_deadline(a) <= a->now_ns;

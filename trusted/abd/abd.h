@@ -33,6 +33,7 @@ struct abd_config {
     uint32_t incarnation; /* ours: the `writer` of every tag minted here; not 0 */
     uint8_t self;         /* our place among the members */
     uint8_t members_n;    /* 1..NODES_MAX */
+    uint8_t voters;       /* places that vote (bit = place); 0: all of them */
     uint32_t value_max;
     uint32_t ops_max;  /* at most OPS_MAX */
     uint64_t hedge_ns; /* a quorum read asks as few peers as it needs, the others after this */
@@ -46,7 +47,16 @@ enum abd_in_kind {
     ABD_IN_PEER_UP,     /* calls to this peer work (again); nobody is up at first */
     ABD_IN_PEER_DOWN,   /* the peer is silent or its session ended: prefer others. Ends no call */
     ABD_IN_CALL_FAILED, /* the transport gave up on the call `cookie` to `peer` */
+    /* Another configuration is in force: every call of the former one has ended (CALL_FAILED or
+     * cancelled), nobody is up, and rounds begin again among the new members (MEM-8). */
+    ABD_IN_RECONFIGURE,
     ABD_IN_TIMER,
+};
+
+/* Who belongs to the shard. Learners get every write and are never asked for a vote. */
+struct abd_members {
+    uint8_t self, members_n;
+    uint8_t voters;
 };
 
 /* Everything in here is borrowed for the call. */
@@ -59,6 +69,7 @@ struct abd_in {
     const struct client_request *request; /* REQUEST */
     const struct peer_ask *ask;           /* ASK */
     const struct peer_answer *answer;     /* ANSWER */
+    const struct abd_members *members;    /* RECONFIGURE */
 };
 
 /* A question for a peer. key and value stay valid until the call has ended: an ANSWER or

@@ -98,7 +98,7 @@ static void check_read(struct abd *a, struct abd_op *op, struct abd_out *out)
     }
     if (!op->readable) {
         /* ABD-12: an older value would be wrong; somebody else may be able to open this one. */
-        if (op->voted == a->all) {
+        if ((a->voters & ~(unsigned)op->voted) == 0) {
             abd_finish(a, op, ERR_INTEGRITY, out);
         } else {
             abd_round_widen(a, op);
@@ -442,6 +442,41 @@ void abd_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out)
     if (err != OK) {
         abd_finish(a, op, err, out);
     }
+}
+
+/* ---- another configuration ---- */
+
+/*
+ * MEM-8. QUERY and READ begin again. APPLY goes on with the tag it has: another one would be a
+ * second write. Its value stands in the own store (or is on its way there), so that is where it
+ * begins.
+ */
+void abd_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    enum err err = OK;
+
+    op->stale = false;
+    if (op->phase == ABD_PHASE_QUERY) {
+        op->tag = (struct tag){0};
+        start_write(a, op, out);
+        return;
+    }
+    if (op->phase == ABD_PHASE_READ) {
+        err = start_read(a, op, (enum abd_op_kind)op->kind, out);
+        if (err != OK) {
+            abd_finish(a, op, err, out);
+        }
+        return;
+    }
+    abd_round_enter(a, op, ABD_PHASE_APPLY, out);
+    op->holders = 0;
+    op->holders_n = 0;
+    err = hold_here(a, op, out);
+    abd_pursue(a, op, out);
+    if (err != OK && abd_on_refused(a, op, a->self_bit, err, out)) {
+        return;
+    }
+    abd_check_applied(a, op, out);
 }
 
 /* ---- repair ---- */

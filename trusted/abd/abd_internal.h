@@ -81,6 +81,7 @@ struct abd_op {
     bool readable;  /* READ: the value of `tag` is here (or it has none) */
     bool tombstone; /* of `tag` */
     bool damaged;   /* READ: our own value of `own` does not open */
+    bool stale;     /* its round belongs to a former configuration: it begins again */
     uint8_t key_inline[ABD_KEY_INLINE];
 };
 
@@ -97,9 +98,10 @@ struct abd {
     uint64_t generation;
     unsigned plants;
     uint8_t self_bit, all, up; /* sets of members; `up` without self */
-    uint8_t majority;
-    uint8_t rotor;       /* whom a quorum round asks first */
-    uint8_t sweep_clear; /* peers that came up: forget their failures */
+    uint8_t voters;            /* their votes count; the others get every write */
+    uint8_t majority;          /* of the voters */
+    uint8_t rotor;             /* whom a quorum round asks first */
+    uint8_t sweep_clear;       /* peers that came up: forget their failures */
     bool sweeping;
     uint16_t sweep_at;
     uint16_t used_n; /* places that were ever in use */
@@ -212,6 +214,8 @@ void abd_finish_read(struct abd *a, struct abd_op *op, struct abd_out *out);
 void abd_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out);
 void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out);
 void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *out);
+/* MEM-8: begins the round of a stale operation again, among the members there are now. */
+void abd_restart(struct abd *a, struct abd_op *op, struct abd_out *out);
 /* ABD-13: replaces the damaged value of `key`, unless enough of that is going on already. */
 void abd_repair(struct abd *a, struct bytes key, struct abd_out *out);
 /* The deadline of the operation has come. */

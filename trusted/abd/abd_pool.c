@@ -220,7 +220,7 @@ RESULT abd_op_take(struct abd *a, struct bytes key, uint64_t expires_at_ns, stru
     op->value_len = op->value_cap = 0;
     op->tag = op->own = (struct tag){0};
     op->outstanding = 0;
-    op->tombstone = op->damaged = false;
+    op->tombstone = op->damaged = op->stale = false;
     op->expires_at_ns = expires_at_ns;
     timer_enter(a, op);
     a->counters.ops++;

@@ -12,7 +12,7 @@ static uint8_t wanted(const struct abd *a, const struct abd_op *op)
     if (op->phase == ABD_PHASE_APPLY) {
         set &= ~(unsigned)(op->holders | op->refused);
     } else {
-        set &= (op->wide ? set : op->chosen) & ~(unsigned)op->voted;
+        set &= (op->wide ? a->voters : op->chosen) & ~(unsigned)op->voted;
     }
     return (uint8_t)(set & a->up & ~(unsigned)(op->failed | op->outstanding));
 }
@@ -73,6 +73,10 @@ void abd_round_enter(struct abd *a, struct abd_op *op, enum abd_phase phase, str
     abd_op_cancel(a, op, out);
     abd_list_leave(a, op);
     op->round++;
+    if (op->round == 1 << (ABD_GENERATION_SHIFT - ABD_ROUND_SHIFT)) { /* many restarts, MEM-8 */
+        op->round = 0;
+        op->cookie = ++a->generation << ABD_GENERATION_SHIFT;
+    }
     op->cookie = (op->cookie >> ABD_GENERATION_SHIFT << ABD_GENERATION_SHIFT) |
                  (uint64_t)op->round << ABD_ROUND_SHIFT | abd_place(a, op);
     op->phase = (uint8_t)phase;
@@ -82,7 +86,7 @@ void abd_round_enter(struct abd *a, struct abd_op *op, enum abd_phase phase, str
 /* ABD-15: QUERY and READ go to as many peers as a majority needs, a different set each time. */
 void abd_round_choose(struct abd *a, struct abd_op *op)
 {
-    uint8_t need = (uint8_t)(a->majority - 1);
+    uint8_t need = (uint8_t)(a->majority - ((a->voters & a->self_bit) != 0));
     uint8_t peer = a->rotor;
 
     op->chosen = 0;
@@ -90,7 +94,7 @@ void abd_round_choose(struct abd *a, struct abd_op *op)
     for (uint8_t i = 0; need > 0 && i < a->config.members_n; i++) {
         bool first = op->chosen == 0;
 
-        if ((a->up & abd_bit(peer)) != 0) {
+        if ((a->up & a->voters & abd_bit(peer)) != 0) {
             op->chosen |= abd_bit(peer);
             need--;
         }
@@ -108,7 +112,8 @@ void abd_round_choose(struct abd *a, struct abd_op *op)
 
 void abd_round_vote(struct abd *a, struct abd_op *op, uint8_t bit)
 {
-    if ((op->voted & bit) == 0 || abd_has_plant(a, ABD_PLANT_COUNT_DUPLICATES)) {
+    if ((bit & a->voters) != 0 &&
+        ((op->voted & bit) == 0 || abd_has_plant(a, ABD_PLANT_COUNT_DUPLICATES))) {
         op->votes_n++;
     }
     op->voted |= bit;
@@ -116,7 +121,8 @@ void abd_round_vote(struct abd *a, struct abd_op *op, uint8_t bit)
 
 void abd_round_hold(struct abd *a, struct abd_op *op, uint8_t bit)
 {
-    if ((op->holders & bit) == 0 || abd_has_plant(a, ABD_PLANT_COUNT_DUPLICATES)) {
+    if ((bit & a->voters) != 0 &&
+        ((op->holders & bit) == 0 || abd_has_plant(a, ABD_PLANT_COUNT_DUPLICATES))) {
         op->holders_n++;
     }
     op->holders |= bit;
@@ -167,7 +173,7 @@ void abd_finish(struct abd *a, struct abd_op *op, enum err status, struct abd_ou
 /* What a get answers once a majority holds the maximum (ABD-6, ABD-18). */
 void abd_finish_read(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
-    CHECK(a->plants != 0 || abd_set_n(op->holders) >= a->majority);
+    CHECK(a->plants != 0 || abd_set_n(op->holders & a->voters) >= a->majority);
     abd_finish(a, op, op->tombstone || tag_is_zero(op->tag) ? ERR_NOT_FOUND : OK, out);
 }
 
@@ -177,7 +183,7 @@ void abd_check_applied(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     if (op->holders_n >= a->majority) {
         if (op->kind == ABD_OP_WRITE) {
-            CHECK(a->plants != 0 || abd_set_n(op->holders) >= a->majority);
+            CHECK(a->plants != 0 || abd_set_n(op->holders & a->voters) >= a->majority);
             abd_finish(a, op, OK, out);
         } else {
             abd_finish_read(a, op, out);
@@ -193,7 +199,7 @@ bool abd_on_refused(struct abd *a, struct abd_op *op, uint8_t bit, enum err why,
     bool memory = why == ERR_ENCLAVE_MEMORY || why == ERR_HOST_MEMORY;
 
     op->refused |= bit;
-    if (a->config.members_n - abd_set_n(op->refused) >= a->majority) {
+    if (abd_set_n(a->voters & (uint8_t)~op->refused) >= a->majority) {
         return false;
     }
     if (op->kind == ABD_OP_WRITE) {

@@ -89,6 +89,26 @@ out:
     return err;
 }
 
+RESULT cluster_check(struct bytes text, struct bytes sig, struct bytes ca_pem, struct cluster *ret,
+                     struct explain *why)
+{
+    EVP_PKEY *key = NULL;
+    bool good = false;
+
+    if (text.n == 0 || text.n > CONFIG_FILE_MAX || sig.n == 0 || sig.n > SIGNATURE_MAX) {
+        explain(why, "the configuration or its signature is empty or too long");
+        return ERR_MALFORMED;
+    }
+    key = ca_key((const char *)ca_pem.p, ca_pem.n);
+    good = key != NULL && verify(key, (const char *)text.p, text.n, (const char *)sig.p, sig.n);
+    EVP_PKEY_free(key);
+    if (!good) {
+        explain(why, "the configuration is not signed by the cluster's CA");
+        return ERR_AUTH;
+    }
+    return cluster_parse((const char *)text.p, text.n, ret, why);
+}
+
 RESULT cluster_load(const char *path, const char *ca_path, struct cluster *ret, struct explain *why)
 {
     struct explain inner = {0};
@@ -138,22 +158,22 @@ char *cluster_format(const struct cluster *c)
     for (size_t i = 0; i < CLUSTER_ID_LEN; i++) {
         (void)snprintf(hex + 2 * i, 3, "%02x", c->id[i]);
     }
-    failed |=
-        fprintf(f,
-                "version: 1\ncluster: \"%s\"\nname: \"%s\"\nepoch: %llu\n"
-                "replication_factor: %u\nshards: %u\ndatagram_bytes: %u\nvalue_max: %s\n"
-                "enclave_memory: %s\nhost_memory: %s\nmembers:\n",
-                hex, c->name, (unsigned long long)c->epoch, c->replication_factor, c->shards,
-                c->datagram_bytes, format_size(c->value_max, value_max),
-                format_size(c->enclave_memory, enclave), format_size(c->host_memory, host)) < 0;
+    failed |= fprintf(f,
+                      "version: 1\ncluster: \"%s\"\nname: \"%s\"\nepoch: %llu\n"
+                      "replication_factor: %u\nshards: %u\ndatagram_bytes: %u\nvalue_max: %s\n"
+                      "enclave_memory: %s\nhost_memory: %s\nsettle: %s\nmembers:\n",
+                      hex, c->name, (unsigned long long)c->epoch, c->replication_factor, c->shards,
+                      c->datagram_bytes, format_size(c->value_max, value_max),
+                      format_size(c->enclave_memory, enclave), format_size(c->host_memory, host),
+                      c->settle ? "yes" : "no") < 0;
     for (uint32_t i = 0; i < c->members_n && i < NODES_MAX; i++) {
         const struct cluster_member *m = &c->members[i];
 
         failed |= fprintf(f,
                           "  - node: %u\n    incarnation: %u\n    address: \"%s\"\n"
-                          "    control_port: %u\n    data_port: %u\n",
+                          "    control_port: %u\n    data_port: %u\n    role: %s\n",
                           m->node, m->incarnation, m->address, (unsigned)m->control_port,
-                          (unsigned)m->data_port) < 0;
+                          (unsigned)m->data_port, m->is_learner ? "learner" : "voter") < 0;
     }
     failed |= fclose(f) != 0;
     if (failed) {

@@ -9,6 +9,7 @@
  * heap and files: start-up only, not the data path. docs/protocol/config.md, clauses CFG-n.
  */
 
+#include "common/bytes.h"
 #include "common/limits.h"
 #include "common/result.h"
 
@@ -28,18 +29,21 @@ struct cluster_member {
     char address[HOST_MAX_LEN + 1];
     uint16_t control_port; /* TCP */
     uint16_t data_port;    /* UDP port of shard 0; shard s is data_port + s */
+    bool is_learner;       /* gets every write, votes on none: it is still copying */
 };
 
 struct cluster {
     uint8_t id[CLUSTER_ID_LEN];
     char name[NAME_MAX_LEN + 1];
     uint64_t epoch; /* from 1 */
-    uint32_t replication_factor;
+    uint32_t
+        replication_factor; /* voters that are wanted; while members come and go, not yet had */
     uint32_t shards;
     uint32_t datagram_bytes;
     uint32_t value_max;
     uint64_t enclave_memory; /* per node */
     uint64_t host_memory;    /* per node */
+    bool settle;             /* voters copy from a majority too, MEM-5 */
     uint32_t members_n;
     struct cluster_member members[NODES_MAX]; /* ascending by node */
 };
@@ -59,6 +63,22 @@ RESULT cluster_parse(const char *yaml, size_t n, struct cluster *ret, struct exp
 /* The canonical text of a configuration; what is signed. Heap string, the caller frees. NULL: no
  * memory. */
 char *cluster_format(const struct cluster *c);
+
+/* The same of texts in memory, as they come over the control channel: `sig` is the detached
+ * signature, `ca_pem` the CA's certificate. */
+RESULT cluster_check(struct bytes text, struct bytes sig, struct bytes ca_pem, struct cluster *ret,
+                     struct explain *why);
+
+/* Places of the members that vote (bit = place). */
+static inline uint8_t cluster_voters(const struct cluster *c)
+{
+    uint8_t set = 0;
+
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        set |= (uint8_t)(!c->members[i].is_learner << i);
+    }
+    return set;
+}
 
 /* Which shard of every node holds a key: SipHash-2-4 under the cluster id, CFG-6. */
 uint32_t cluster_shard_of(const uint8_t id[static CLUSTER_ID_LEN], uint32_t shards,

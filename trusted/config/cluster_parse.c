@@ -10,12 +10,12 @@
 #include <string.h>
 
 struct raw_member {
-    char *node, *incarnation, *address, *control_port, *data_port;
+    char *node, *incarnation, *address, *control_port, *data_port, *role;
 };
 
 struct raw {
     char *version, *cluster, *name, *epoch, *replication_factor, *shards;
-    char *datagram_bytes, *value_max, *enclave_memory, *host_memory;
+    char *datagram_bytes, *value_max, *enclave_memory, *host_memory, *settle;
     struct raw_member *members;
     uint32_t members_count;
 };
@@ -24,9 +24,13 @@ struct raw {
     CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), struct type, key, 0, CYAML_UNLIMITED)
 
 static const cyaml_schema_field_t member_fields[] = {
-    TEXT(node, 0, raw_member),      TEXT(incarnation, 0, raw_member),
-    TEXT(address, 0, raw_member),   TEXT(control_port, 0, raw_member),
-    TEXT(data_port, 0, raw_member), CYAML_FIELD_END,
+    TEXT(node, 0, raw_member),
+    TEXT(incarnation, 0, raw_member),
+    TEXT(address, 0, raw_member),
+    TEXT(control_port, 0, raw_member),
+    TEXT(data_port, 0, raw_member),
+    TEXT(role, CYAML_FLAG_OPTIONAL, raw_member),
+    CYAML_FIELD_END,
 };
 
 static const cyaml_schema_value_t member_schema = {
@@ -44,6 +48,7 @@ static const cyaml_schema_field_t cluster_fields[] = {
     TEXT(value_max, CYAML_FLAG_OPTIONAL, raw),
     TEXT(enclave_memory, CYAML_FLAG_OPTIONAL, raw),
     TEXT(host_memory, CYAML_FLAG_OPTIONAL, raw),
+    TEXT(settle, CYAML_FLAG_OPTIONAL, raw),
     CYAML_FIELD_SEQUENCE("members", CYAML_FLAG_POINTER, struct raw, members, &member_schema, 0,
                          CYAML_UNLIMITED),
     CYAML_FIELD_END,
@@ -102,6 +107,10 @@ static enum err get_member(const struct schema *s, const struct raw_member *r, u
         &data_port));
     m.control_port = (uint16_t)control_port;
     m.data_port = (uint16_t)data_port;
+    m.is_learner = r->role != NULL && strcmp(r->role, "learner") == 0;
+    if (r->role != NULL && !m.is_learner && strcmp(r->role, "voter") != 0) {
+        return schema_refuse(s, "role", r->role, "voter or learner");
+    }
     *ret = m;
     return OK;
 }
@@ -140,11 +149,10 @@ static enum err compare_members(const struct schema *s, uint32_t shards,
 
 static enum err get_members(struct schema *s, const struct raw *r, struct cluster *c)
 {
-    if (r->members_count < 1 || r->members_count > NODES_MAX || r->members_count % 2 == 0) {
+    if (r->members_count < 1 || r->members_count > NODES_MAX) {
         explain(s->why,
-                "line %u: members: found %u members, permitted are 1, 3, 5 or 7 (an even number "
-                "survives no more losses than one fewer); add or remove one",
-                yaml_scan_line(&s->scan, "members", 0), r->members_count);
+                "line %u: members: found %u members, permitted are 1 to %d; add or remove some",
+                yaml_scan_line(&s->scan, "members", 0), r->members_count, NODES_MAX);
         return ERR_MALFORMED;
     }
     c->members_n = r->members_count;
@@ -155,12 +163,16 @@ static enum err get_members(struct schema *s, const struct raw *r, struct cluste
         }
     }
     s->nth = 0;
-    if (c->replication_factor != c->members_n) {
+    if (cluster_voters(c) == 0) {
+        explain(s->why, "line %u: members: all are learners; one at least must vote",
+                yaml_scan_line(&s->scan, "members", 0));
+        return ERR_MALFORMED;
+    }
+    if (c->replication_factor % 2 == 0) {
         explain(s->why,
-                "line %u: replication_factor: found %u, permitted is %u, the number of members: "
-                "this version keeps every key on every member; set it to %u",
-                yaml_scan_line(&s->scan, "replication_factor", 0), c->replication_factor,
-                c->members_n, c->members_n);
+                "line %u: replication_factor: found %u, permitted are 1, 3, 5 or 7 (an even number "
+                "survives no more losses than one fewer); correct it",
+                yaml_scan_line(&s->scan, "replication_factor", 0), c->replication_factor);
         return ERR_MALFORMED;
     }
     return OK;
@@ -201,6 +213,10 @@ static enum err get_cluster(struct schema *s, const struct raw *r, struct cluste
     TRY(schema_get_number(
         s, &(struct schema_number){"host_memory", r->host_memory, 8 * mib, mib << 24, true},
         &c.host_memory));
+    c.settle = r->settle != NULL && strcmp(r->settle, "yes") == 0;
+    if (r->settle != NULL && !c.settle && strcmp(r->settle, "no") != 0) {
+        return schema_refuse(s, "settle", r->settle, "yes or no");
+    }
     TRY(get_members(s, r, &c));
     *ret = c;
     return OK;

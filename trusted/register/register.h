@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_REGISTER_REGISTER_H
+#define TRUSTED_REGISTER_REGISTER_H
+
+/*
+ * The configuration register: which configuration C(e) of a cluster is in force, which one follows,
+ * and what may follow it. A value and functions over it; no I/O, no clock, no allocation.
+ *
+ *            found             propose                    a majority of C(e) left it
+ *   EMPTY ----------> ACTIVE ------------> PENDING(e+1) ----------------------------> ACTIVE(e+1)
+ *                       ^                                                                |
+ *                       +----------------------------------------------------------------+
+ *
+ * How its keeper (the supervisor of `avocado up`, the configuration service) uses it:
+ *
+ *   1. copy the register, call one function on the copy;
+ *   2. if `version` has changed, store the copy with one compare-and-set on the former version;
+ * only then act on it: sign and hand out the pending configuration, start processes.
+ *
+ * So whatever was handed out is in the register, and a keeper that dies anywhere goes on from what
+ * is stored. Rules MEM-1 to MEM-12 and why they are safe: docs/protocol/membership.md.
+ */
+
+#include "common/bytes.h"
+#include "trusted/config/cluster.h"
+
+enum register_phase {
+    REGISTER_EMPTY = 0, /* no cluster was ever founded here */
+    REGISTER_ACTIVE,    /* `current` is in force */
+    REGISTER_PENDING,   /* `next` is decided; `current` is in force where `next` has not arrived */
+};
+
+/* Where a node is wanted. The set of these is what the keeper works towards. */
+struct register_wish {
+    uint32_t node;
+    char address[HOST_MAX_LEN + 1];
+    uint16_t control_port, data_port;
+};
+
+struct config_register {
+    uint64_t version; /* grows by one with every change */
+    enum register_phase phase;
+    uint32_t incarnation_next; /* the lowest that was never given out */
+    struct cluster current;    /* ACTIVE, PENDING */
+    struct cluster next;       /* PENDING: epoch = current.epoch + 1 */
+    uint8_t sealed;            /* PENDING: places in `current` that have left it */
+    uint8_t copied;            /* places in `current` that have copied from a majority of it */
+    uint8_t lost, lost_next;   /* places in `current`, in `next` whose memory is gone */
+    bool settled; /* MEM-5: whatever completed before `current` stands at a majority of it */
+    bool forced;  /* PENDING: comes of accept_loss */
+    uint32_t replication_factor; /* voters that are wanted */
+    uint32_t losses_accepted;    /* how often an operator gave up a majority */
+    uint32_t wishes_n;
+    struct register_wish wishes[NODES_MAX]; /* ascending by node */
+};
+
+/* Where the cluster stands. */
+enum register_health {
+    REGISTER_HEALTH_NONE = 0,     /* EMPTY */
+    REGISTER_HEALTH_WHOLE,        /* every wished node votes */
+    REGISTER_HEALTH_CHANGING,     /* on the way there */
+    REGISTER_HEALTH_MAJORITY_LOST /* too many voters have lost their memory: only accept_loss helps
+                                   */
+};
+
+/* The first configuration ever: `first` with members whose incarnations are given out here and
+ * epoch 1 set. POLICY when a cluster was founded before: it never starts a second time (MEM-2). */
+RESULT register_found(struct config_register *r, const struct cluster *first, struct explain *why);
+
+/* What happened. All are idempotent, and reports of members or epochs that are no longer current
+ * change nothing. */
+void register_on_lost(struct config_register *r, uint32_t incarnation);
+/* The member works under configuration `epoch` in all its shards. */
+void register_on_installed(struct config_register *r, uint32_t incarnation, uint64_t epoch);
+/* The member has, in `epoch`, copied everything from a majority of that epoch's voters. */
+void register_on_copied(struct config_register *r, uint32_t incarnation, uint64_t epoch);
+
+/* What is wanted. USAGE; POLICY: *why says why not now. */
+RESULT register_wish_add(struct config_register *r, const struct register_wish *w,
+                         struct explain *why);
+RESULT register_wish_remove(struct config_register *r, uint32_t node, struct explain *why);
+RESULT register_wish_factor(struct config_register *r, uint32_t factor, struct explain *why);
+
+/* The next step towards what is wanted, if one is possible: true, and `next` is PENDING. Learners
+ * first, then votes, then removals; one voter at a time (MEM-6). */
+bool register_advance(struct config_register *r);
+
+/* Gives up what only lost members held: the surviving voters go on alone, all others are new and
+ * empty (MEM-11). POLICY unless a majority is lost. The keeper must have made sure that lost
+ * members do not run. */
+RESULT register_accept_loss(struct config_register *r, struct explain *why);
+
+enum register_health register_health(const struct config_register *r);
+/* The configuration to hand out: `next` while PENDING, else `current`. */
+const struct cluster *register_latest(const struct config_register *r);
+/* One line for a person: what is going on, or what to do. */
+void register_explain(const struct config_register *r, struct explain *ret);
+
+/* What is stored. The format is versioned, and one register has one encoding. */
+enum { REGISTER_BYTES_MAX = 8192 };
+RESULT register_encode(const struct config_register *r, struct mbytes to, size_t *ret_len);
+/* MALFORMED: not exactly one register whose parts agree. */
+RESULT register_decode(struct bytes from, struct config_register *ret);
+
+#endif
