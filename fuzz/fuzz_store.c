@@ -174,6 +174,29 @@ static void do_repair(struct store *s, struct bytes key)
     e->damaged = false;
 }
 
+/* Goes only when it is a tombstone and the tag is the right one. */
+static void do_remove(struct store *s, struct reader *r, struct bytes key)
+{
+    struct entry *e = find(key);
+    bool wrong = get_u8(r) % 8 == 0;
+    struct tag tag = {.ts = (e == NULL ? 1 : e->tag.ts) + wrong,
+                      .writer = e == NULL ? 0 : e->tag.writer};
+    bool removed;
+
+    CHECK(store_remove(s, key, tag, &removed) == OK);
+    CHECK(removed == (e != NULL && e->tombstone && !wrong));
+    if (removed) {
+        uint32_t at = rank(key);
+        uint32_t last = --entries_n;
+
+        memmove(&order[at], &order[at + 1], (last - at) * sizeof(order[0]));
+        if (e != &entries[last]) {
+            order[rank(key_of(&entries[last]))] = (uint32_t)(e - entries);
+            *e = entries[last];
+        }
+    }
+}
+
 /* What a host can do: write over the arena, or copy one part of it to another. */
 static void do_attack(struct reader *r)
 {
@@ -237,8 +260,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uint8_t op = get_u8(&r);
         struct bytes k = {key, 0};
 
-        if (op % 8 < 6) {
+        if (op % 8 < 6 || op >= 224) {
             k = draw_key(&r, key);
+        }
+        if (op >= 224) {
+            do_remove(s, &r, k);
+            continue;
         }
         switch (op % 8) {
         case 0:

@@ -140,6 +140,20 @@ bool model_apply(struct model *m, struct bytes key, struct tag tag, bool tombsto
     return true;
 }
 
+bool model_remove(struct model *m, struct bytes key, struct tag tag)
+{
+    struct model_entry *e = model_find(m, key);
+
+    if (e == NULL || !e->tombstone || tag_compare(e->tag, tag) != 0) {
+        return false;
+    }
+    free(e->key);
+    free(e->value);
+    m->n--;
+    memmove(e, e + 1, (size_t)(&m->entries[m->n] - e) * sizeof(*e));
+    return true;
+}
+
 static bool same_meta(const struct model_entry *e, const struct store_entry *found)
 {
     return tag_compare(e->tag, found->tag) == 0 && e->tombstone == found->tombstone &&

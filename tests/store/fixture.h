@@ -51,6 +51,8 @@ struct model_entry *model_next(struct model *m, struct bytes from, bool after);
 /* What store_apply must do; true when applied. */
 bool model_apply(struct model *m, struct bytes key, struct tag tag, bool tombstone,
                  struct bytes value);
+/* What store_remove must do; true when removed. */
+bool model_remove(struct model *m, struct bytes key, struct tag tag);
 /* The store holds exactly what the model does: order, metadata, values, counts. */
 bool model_equals(struct model *m, struct store *s);
 

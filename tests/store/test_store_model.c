@@ -176,6 +176,18 @@ static void do_repair(struct run *r)
                      e != NULL ? OK : ERR_MISMATCH);
 }
 
+/* With the tag that is held, the tag of nobody, or for a key that may not exist. */
+static void do_remove(struct run *r)
+{
+    const struct model_entry *e = model_find(&r->m, run_key(r));
+    struct tag tag = e == NULL ? (struct tag){.ts = 1} : e->tag;
+    bool removed;
+
+    tag.rmwc ^= prng_chance(&r->p, 1, 8);
+    assert_int_equal(store_remove(r->f.store, run_key(r), tag, &removed), OK);
+    assert_int_equal(removed, model_remove(&r->m, run_key(r), tag));
+}
+
 /* The host overwrites a piece of its memory, or copies one piece over another. */
 static void do_attack(struct run *r)
 {
@@ -218,10 +230,10 @@ static void run_seed(uint64_t seed, unsigned ops, bool hostile)
             r.key_len = e->key_len;
             memcpy(r.key, e->key, e->key_len);
         }
-        if (hostile && prng_chance(&r.p, 1, 20)) {
+        if (hostile && prng_chance(&r.p, 1, 8)) {
             do_attack(&r);
         }
-        switch (prng_below(&r.p, 9)) {
+        switch (prng_below(&r.p, 10)) {
         case 0:
         case 1:
             do_read(&r);
@@ -236,6 +248,9 @@ static void run_seed(uint64_t seed, unsigned ops, bool hostile)
             break;
         case 4:
             do_repair(&r);
+            break;
+        case 5:
+            do_remove(&r);
             break;
         default:
             do_apply(&r);
@@ -253,7 +268,7 @@ static void run_seed(uint64_t seed, unsigned ops, bool hostile)
 
         find_damage(&r);
         store_stats(r.f.store, &stats);
-        assert_true(stats.damaged > 0 && stats.repairs > 0);
+        assert_true(stats.integrity_failures > 0 && stats.repairs > 0);
     }
     assert_true(model_equals(&r.m, r.f.store));
     model_fini(&r.m);
@@ -364,6 +379,62 @@ static void trees_of_any_history_list_their_keys_in_order(void **state)
     }
 }
 
+/* A tombstone for key i and, if `remove`, its removal. */
+static void bury(struct fixture *f, uint64_t i, bool remove)
+{
+    uint8_t key[16];
+    struct bytes k = {key, sizeof(key)};
+    struct tag tag = {.ts = i + 2};
+    bool done;
+
+    number_key(i, key);
+    assert_int_equal(store_apply(f->store, k, tag, true, (struct bytes){0}, &done), OK);
+    if (remove) {
+        assert_int_equal(store_remove(f->store, k, (struct tag){.ts = i + 1}, &done), OK);
+        assert_false(done);
+        assert_int_equal(store_remove(f->store, k, tag, &done), OK);
+        assert_true(done);
+    }
+}
+
+/* Whatever the order in which keys go, the tree shrinks with them and gives its memory back. */
+/* STORE-15. */
+static void removed_keys_give_their_index_space_back(void **state)
+{
+    enum { N = 40000, KEEP = 100 };
+
+    (void)state;
+    for (unsigned history = 0; history < 3; history++) {
+        struct fixture f;
+        struct store_stats before, full, after;
+
+        fixture_open(&f, &(struct fixture_options){HEAP_BYTES, 1 << 20, 0, 1});
+        store_stats(f.store, &before);
+        for (uint64_t i = 0; i < N; i++) {
+            bury(&f, i, false);
+        }
+        store_stats(f.store, &full);
+        for (uint64_t i = 0; i < N; i++) {
+            uint64_t k = history == 0 ? i : history == 1 ? N - 1 - i : i * 7919 % N;
+
+            if (k % KEEP != 0) {
+                bury(&f, k, true);
+            }
+        }
+        store_stats(f.store, &after);
+        assert_int_equal(after.tombstones, N / KEEP);
+        /* A hundredth of the keys takes less than a fiftieth of the memory. */
+        assert_true(after.index_bytes < full.index_bytes / 50);
+        for (uint64_t i = 0; i < N; i += KEEP) {
+            bury(&f, i, true);
+        }
+        store_stats(f.store, &after);
+        assert_int_equal(after.tombstones, 0);
+        assert_int_equal(after.index_bytes, before.index_bytes);
+        assert_true(fixture_close(&f));
+    }
+}
+
 static void a_losing_apply_changes_nothing(void **state)
 {
     struct fixture f;
@@ -456,6 +527,7 @@ int main(void)
         cmocka_unit_test(under_attack_values_are_right_or_refused),
         cmocka_unit_test(values_of_every_class_come_back),
         cmocka_unit_test(trees_of_any_history_list_their_keys_in_order),
+        cmocka_unit_test(removed_keys_give_their_index_space_back),
         cmocka_unit_test(a_losing_apply_changes_nothing),
         cmocka_unit_test(repair_is_for_damage_under_the_same_tag),
     };

@@ -280,6 +280,24 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
     return OK;
 }
 
+RESULT store_remove(struct store *s, struct bytes key, struct tag tag, bool *ret_removed)
+{
+    const uint8_t *payload = store_index_seek(&s->index, key);
+
+    *ret_removed = false;
+    if (payload == NULL) {
+        return OK;
+    }
+    struct store_record r = store_record_load(payload);
+
+    if ((r.value & STORE_TOMBSTONE) != 0 && tag_compare(tag_of(&r), tag) == 0) {
+        store_index_remove(&s->index);
+        count(s, &r, false);
+        *ret_removed = true;
+    }
+    return OK;
+}
+
 void store_walk_begin(struct bytes low, struct bytes high, bool down, struct store_walk *ret)
 {
     ret->low = low;

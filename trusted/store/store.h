@@ -81,6 +81,11 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
  * tag (nothing to repair) or the value has another length than the one that was written. */
 RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct bytes value);
 
+/* Forgets a key for good iff it is held as a tombstone with exactly this tag (STORE-15); the caller
+ * must know that no replica can still bring back what was deleted. *ret_removed says whether it
+ * was. Needs no memory. The tag of a removed key is zero again: absent. */
+RESULT store_remove(struct store *s, struct bytes key, struct tag tag, bool *ret_removed);
+
 /*
  * A walk over the keys of [low, high), tombstones included, bytewise upwards or downwards. An empty
  * `high` is above all keys, an empty `low` below all; bounds may be longer than a key. STORE-13: a

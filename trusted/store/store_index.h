@@ -4,8 +4,9 @@
 
 /*
  * The ordered index of one shard: a B+tree in the enclave heap (STORE-1, STORE-2; store_node.h
- * draws a node). All leaves lie at one depth; nodes are never empty except the only leaf of an
- * empty tree. Keys are added and never removed; what a key is held with is changed in its record.
+ * draws a node). All leaves lie at one depth. Nodes that removals made small are joined with a
+ * neighbour; without memory for that they stay, empty ones too. What a key is held with is changed
+ * in its record.
  *
  * An insertion builds every node that it needs aside and links them with one write at the end, so
  * that running out of memory half-way leaves the tree as it was.
@@ -67,6 +68,9 @@ uint8_t *store_index_seek(struct store_index *x, struct bytes key);
  * changed. */
 RESULT store_index_insert(struct store_index *x, struct bytes key,
                           const struct store_record *record);
+/* Removes the entry that the last call, a store_index_seek, found. Needs no memory, but may leave
+ * more nodes than necessary without. */
+void store_index_remove(struct store_index *x);
 /* A walk in order over the entries, by the path of the last seek: any seek or change ends it. */
 
 /* The payload of the first entry >= from, or, backwards, of the last one < from (an empty `from` is

@@ -149,6 +149,32 @@ void store_node_insert(struct store_node *x, unsigned i, struct bytes suffix, st
     }
 }
 
+void store_node_remove(struct store_node *x, unsigned i, size_t payload_len)
+{
+    CHECK(i < x->n);
+    uint8_t *entry = x->b + (size_t)i * STORE_ENTRY_LEN;
+    uint32_t suffix_len = store_node_cell(x, i, payload_len).suffix_len;
+    uint16_t len = (uint16_t)(store_node_cost(payload_len, suffix_len) - STORE_ENTRY_LEN);
+    uint8_t *cells = (uint8_t *)x + x->block - x->cells;
+    const uint8_t *cell = store_node_payload(x, i);
+    uint16_t gone = (uint16_t)((uint8_t *)x + x->block - cell);
+
+    memmove(cells + len, cells, (size_t)(cell - cells));
+    memmove(entry, entry + STORE_ENTRY_LEN, (size_t)(x->n - i - 1) * STORE_ENTRY_LEN);
+    x->n--;
+    x->cells = (uint16_t)(x->cells - len);
+    for (unsigned k = 0; k < x->n; k++) {
+        uint8_t *p = x->b + (size_t)k * STORE_ENTRY_LEN + STORE_HEAD_LEN;
+        uint16_t distance;
+
+        memcpy(&distance, p, sizeof(distance));
+        if (distance > gone) {
+            distance = (uint16_t)(distance - len);
+            memcpy(p, &distance, sizeof(distance));
+        }
+    }
+}
+
 void store_node_write_suffix(const struct store_cell *c, uint8_t *to)
 {
     uint32_t n = c->suffix_len < STORE_HEAD_LEN ? c->suffix_len : STORE_HEAD_LEN;

@@ -98,6 +98,8 @@ void store_node_init(struct store_node *x, size_t block, struct bytes prefix);
 void store_node_copy(struct store_node *to, size_t block, const struct store_node *from);
 /* Inserts before entry i; the room is there (CHECK). */
 void store_node_insert(struct store_node *x, unsigned i, struct bytes suffix, struct bytes payload);
+/* Removes entry i; what it took is free again. */
+void store_node_remove(struct store_node *x, unsigned i, size_t payload_len);
 /* Writes the suffix to `to`, which has suffix_len bytes of room. */
 void store_node_write_suffix(const struct store_cell *c, uint8_t *to);
 

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_STORE_STORE_INDEX_INTERNAL_H
+#define TRUSTED_STORE_STORE_INDEX_INTERNAL_H
+
+/* Inside of the index: how nodes refer to each other, and changes that either happen or do not. */
+
+#include "common/check.h"
+#include "trusted/store/store_index.h"
+#include "trusted/store/store_ref.h"
+
+enum {
+    STORE_PREFETCH_LINES = 4, /* head and entries of a typical node */
+    STORE_LINE = 64,
+};
+
+/* Nodes that a change builds and those they replace. */
+struct store_change {
+    struct store_index *index;
+    uint32_t fresh_n, stale_n;
+    struct store_node *fresh[2 * STORE_DEPTH_MAX + 2];
+    struct store_node *stale[2 * STORE_DEPTH_MAX + 2];
+};
+
+static inline struct store_node *node_at(const struct store_index *x, uint32_t ref)
+{
+    return store_deref(x->heap, ref);
+}
+
+static inline size_t payload_len(bool leaf)
+{
+    return leaf ? STORE_RECORD_LEN : STORE_CHILD_LEN;
+}
+
+/* The child left of entry `at`. */
+static inline uint32_t child(struct store_node *x, unsigned at)
+{
+    uint32_t ref = x->first;
+
+    if (at > 0) {
+        memcpy(&ref, store_node_payload(x, at - 1), sizeof(ref));
+    }
+    return ref;
+}
+
+static inline void set_child(struct store_node *x, unsigned at, uint32_t ref)
+{
+    if (at > 0) {
+        memcpy(store_node_payload(x, at - 1), &ref, sizeof(ref));
+    } else {
+        x->first = ref;
+    }
+}
+
+static inline struct store_node *enter(const struct store_index *x, uint32_t ref)
+{
+    struct store_node *node = node_at(x, ref);
+
+    for (unsigned i = 0; i < STORE_PREFETCH_LINES; i++) {
+        __builtin_prefetch((const uint8_t *)node + (size_t)i * STORE_LINE);
+    }
+    return node;
+}
+
+/* How many separators are not above the key: the child to go down to. */
+static inline unsigned route(struct store_node *node, struct bytes key)
+{
+    bool equal;
+    unsigned at = store_node_search(node, STORE_CHILD_LEN, store_node_suffix(node, key), &equal);
+
+    return equal ? at + 1 : at;
+}
+
+/* A new node with room for `need` bytes, head and prefix included; NULL when the heap is full. */
+struct store_node *store_change_build(struct store_change *c, size_t need, struct bytes prefix);
+/* The change failed: only the new nodes go. */
+void store_change_undo(struct store_change *c);
+/* The change is linked in: the nodes that it replaced go. */
+void store_change_settle(struct store_change *c);
+void store_index_discard(struct store_index *x, struct store_node *node);
+
+/* Puts a reference to a new node where the one at `level` of the path was. */
+void store_index_relink(struct store_index *x, const struct store_path *path, uint32_t level,
+                        const struct store_node *node);
+/* The separator that bounds level `level` of the path from below (or above), written to `to`;
+ * empty where there is none: then that side has nothing in common with the other. */
+struct bytes store_index_fence(const struct store_path *path, uint32_t level, bool above,
+                               uint8_t *to);
+
+static inline size_t common_len(struct bytes a, struct bytes b)
+{
+    size_t n = a.n < b.n ? a.n : b.n;
+    size_t i = 0;
+
+    while (i < n && a.p[i] == b.p[i]) {
+        i++;
+    }
+    return i;
+}
+
+#endif
