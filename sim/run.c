@@ -468,23 +468,22 @@ static void summarize(const struct run *r, struct run_result *ret)
     memcpy(ret->why, r->why, sizeof(ret->why));
 }
 
-void run_seed(uint64_t seed, enum level level, uint32_t ops_n, unsigned plants, bool verbose,
-              struct run_result *ret)
+void run_once(const struct run_spec *spec, struct run_result *ret)
 {
     struct run *r = calloc(1, sizeof(*r));
 
     CHECK(r != NULL);
-    r->seed = seed;
-    r->level = level;
-    r->plants = plants;
-    r->ops = level == LEVEL_PROTOCOL ? &protocol_level : &replica_level;
-    swarm_draw(&r->swarm, level, seed, ops_n);
-    r->net.state = seed ^ 0x6e6574;
-    r->work.state = seed ^ 0x776f726b;
-    r->faults.state = seed ^ 0x6661756c74;
+    r->seed = spec->seed;
+    r->level = spec->level;
+    r->plants = spec->plants;
+    r->ops = spec->level == LEVEL_PROTOCOL ? &protocol_level : &replica_level;
+    swarm_draw(&r->swarm, spec);
+    r->net.state = spec->seed ^ 0x6e6574;
+    r->work.state = spec->seed ^ 0x776f726b;
+    r->faults.state = spec->seed ^ 0x6661756c74;
     draw_lags(r);
     world_init(&r->world);
-    trace_init(&r->trace, verbose);
+    trace_init(&r->trace, spec->verbose);
     history_init(&r->history);
     r->ops->open(r);
     for (uint32_t i = 0; i < r->swarm.clients_n; i++) {
@@ -499,4 +498,20 @@ void run_seed(uint64_t seed, enum level level, uint32_t ops_n, unsigned plants, 
     history_fini(&r->history);
     world_fini(&r->world);
     free(r);
+}
+
+void run_twice(const struct run_spec *spec, struct run_result *ret)
+{
+    struct run_spec quiet = *spec;
+    struct run_result again;
+
+    quiet.verbose = false;
+    run_once(spec, ret);
+    run_once(&quiet, &again);
+    if (ret->hash != again.hash || ret->events != again.events) {
+        ret->verdict = VERDICT_UNEQUAL;
+        (void)snprintf(ret->why, sizeof(ret->why),
+                       "two runs differ: transcript %016" PRIx64 " and %016" PRIx64, ret->hash,
+                       again.hash);
+    }
 }

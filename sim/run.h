@@ -58,6 +58,26 @@ struct swarm {
     bool late_answers; /* level protocol: answers to calls that have ended are delivered */
 };
 
+/* What decides a run: everything that is not named here follows from the seed. */
+struct run_spec {
+    uint64_t seed;
+    enum level level;
+    uint32_t ops_n;
+    uint32_t clients_max, keys_max; /* at most so many; 0: as drawn */
+    uint64_t without;               /* bit i: traits[i] is off, whatever was drawn */
+    unsigned plants;                /* enum abd_plant, enum replica_plant */
+    bool verbose; /* prints the transcript, and the history of a key that is wrong */
+};
+
+/* A part of the swarm that can be switched off to make a failing run smaller. */
+struct trait {
+    const char *name;
+    size_t at, size; /* of its option in struct swarm; off is all zero */
+};
+
+extern const struct trait traits[];
+extern const size_t traits_n; /* at most 64 */
+
 struct run;
 
 /* A kind of cluster. `op` is the number of the operation in the history. */
@@ -87,7 +107,7 @@ enum {
 struct run {
     uint64_t seed;
     enum level level;
-    unsigned plants; /* enum abd_plant, enum replica_plant */
+    unsigned plants;
     struct swarm swarm;
     struct world world;
     struct trace trace;
@@ -120,11 +140,11 @@ struct run_result {
     char why[200];
 };
 
-void swarm_draw(struct swarm *s, enum level level, uint64_t seed, uint32_t ops_n);
+void swarm_draw(struct swarm *s, const struct run_spec *spec);
 
-/* `verbose` prints the transcript, and the history of a key that is wrong. */
-void run_seed(uint64_t seed, enum level level, uint32_t ops_n, unsigned plants, bool verbose,
-              struct run_result *ret);
+void run_once(const struct run_spec *spec, struct run_result *ret);
+/* A run that does not repeat itself proves nothing: VERDICT_UNEQUAL if the transcripts differ. */
+void run_twice(const struct run_spec *spec, struct run_result *ret);
 
 /* ---- for the clusters ---- */
 

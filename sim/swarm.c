@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/run.h"
 
+#include <string.h>
+
 static const uint64_t us = UINT64_C(1000), ms = UINT64_C(1000000);
 
 static uint64_t pick(struct prng *p, const uint64_t *of, size_t n)
@@ -77,12 +79,61 @@ static void draw_replica(struct swarm *s, struct prng *p)
     s->timeout_ms_max = s->timeout_ms_min * (uint32_t)PICK(p, 1, 4);
 }
 
-void swarm_draw(struct swarm *s, enum level level, uint64_t seed, uint32_t ops_n)
+#define TRAIT(name, field)                                                                         \
+    {                                                                                              \
+        name, offsetof(struct swarm, field), sizeof(((struct swarm *)0)->field)                    \
+    }
+
+const struct trait traits[] = {
+    TRAIT("loss", loss),
+    TRAIT("duplicate", duplicate),
+    TRAIT("slow", slow),
+    TRAIT("skew", skew),
+    TRAIT("partition", partition),
+    TRAIT("pause", pause),
+    TRAIT("crash", crash),
+    TRAIT("reset", reset),
+    TRAIT("tamper", tamper),
+    TRAIT("jump", jump),
+    TRAIT("tight", tight),
+    TRAIT("execute-again", execute_again),
+    TRAIT("late-answers", late_answers),
+    TRAIT("key-update", key_packets),
+    TRAIT("flip", flip),
+    TRAIT("truncate", truncate),
+    TRAIT("replay", replay),
+    TRAIT("inject", inject),
+    TRAIT("misdirect", misdirect),
+    TRAIT("spoof", spoof),
+    TRAIT("delete", delete_chance),
+};
+
+const size_t traits_n = sizeof(traits) / sizeof(traits[0]);
+
+_Static_assert(sizeof(traits) / sizeof(traits[0]) <= 64, "each has a bit of run_spec.without");
+
+/* Last, so that what stays is drawn as in the run that failed. */
+static void restrict_to(struct swarm *s, const struct run_spec *spec)
 {
-    struct prng prng = {.state = seed};
+    for (size_t i = 0; i < traits_n; i++) {
+        if ((spec->without >> i & 1) != 0) {
+            memset((uint8_t *)s + traits[i].at, 0, traits[i].size);
+        }
+    }
+    if (spec->clients_max != 0 && s->clients_n > spec->clients_max) {
+        s->clients_n = spec->clients_max;
+    }
+    if (spec->keys_max != 0 && s->keys_n > spec->keys_max) {
+        s->keys_n = spec->keys_max;
+    }
+}
+
+void swarm_draw(struct swarm *s, const struct run_spec *spec)
+{
+    struct prng prng = {.state = spec->seed};
     struct prng *p = &prng;
 
-    *s = (struct swarm){.ops_n = ops_n};
+    *s = (struct swarm){.ops_n = spec->ops_n};
     s->nodes_n = (uint8_t)PICK(p, 3, 3, 3, 3, 5, 5, 1, 2, 4, 7);
     draw_network(s, p);
     draw_faults(s, p);
@@ -90,9 +141,12 @@ void swarm_draw(struct swarm *s, enum level level, uint64_t seed, uint32_t ops_n
     s->execute_again = prng_chance(p, 1, 2);
     s->late_answers = prng_chance(p, 1, 2);
     s->tight = prng_chance(p, 1, 10);
-    s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;
-    s->arena_bytes = s->tight ? (size_t)1 << 16 : (size_t)1 << 20;
-    if (level == LEVEL_REPLICA) {
+    if (spec->level == LEVEL_REPLICA) {
         draw_replica(s, p);
+    }
+    restrict_to(s, spec);
+    if (spec->level == LEVEL_PROTOCOL) {
+        s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;
+        s->arena_bytes = s->tight ? (size_t)1 << 16 : (size_t)1 << 20;
     }
 }
