@@ -41,7 +41,7 @@ static void test_addresses(void **state)
 
 static uint16_t port_of(struct pktio *p)
 {
-    struct sockaddr_in sa;
+    struct sockaddr_in sa = {.sin_port = 0};
     socklen_t n = sizeof(sa);
 
     assert_int_equal(getsockname(p->ops->fd(p), (struct sockaddr *)&sa, &n), 0);

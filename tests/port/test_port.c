@@ -23,8 +23,10 @@ static const char secret[] = "the secret that must not be found";
 /* What was left in memory when it was unmapped. */
 static size_t left_over, unmapped;
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the names that the linker gives */
 int __real_munmap(void *p, size_t n);
 int __wrap_munmap(void *p, size_t n);
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 int __wrap_munmap(void *p, size_t n)
 {

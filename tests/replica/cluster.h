@@ -133,7 +133,7 @@ static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
     memset(c, 0, sizeof(*c));
     c->now_ns = 1;
     c->queue = cluster_map(CLUSTER_QUEUE * sizeof(*c->queue));
-    for (uint8_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         cluster_open_node(c, i, datagram_bytes, heap_bytes, arena_bytes);
     }
     c->client_memory = cluster_map(64 << 20);
@@ -145,10 +145,10 @@ static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
                                  .datagram_bytes = datagram_bytes,
                                  .message_max = MESSAGE_MAX};
     CHECK(rpc_init(&client, &c->client) == OK);
-    for (uint8_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         struct rpc_session_params p;
 
-        for (uint8_t j = 0; j < CLUSTER_NODES; j++) {
+        for (uint8_t j = 0; j < (uint8_t)CLUSTER_NODES; j++) {
             if (i != j) {
                 p = cluster_params(i, j, RPC_SLOTS_PEER, REPLAY_BITS_PEER);
                 CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, REPLICA_PEER_MEMBER, j,
@@ -168,7 +168,7 @@ static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
 
 static inline void cluster_close(struct test_cluster *c)
 {
-    for (uint8_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         struct cluster_node *n = &c->nodes[i];
 
         replica_fini(n->replica);
@@ -232,7 +232,7 @@ static inline void cluster_settle(struct test_cluster *c)
     for (;;) {
         uint64_t burst_end;
 
-        for (uint8_t i = 0; i <= CLUSTER_CLIENT; i++) {
+        for (uint8_t i = 0; i <= (uint8_t)CLUSTER_CLIENT; i++) {
             if (i == CLUSTER_CLIENT || !c->nodes[i].dead) {
                 cluster_collect(c, i);
             }
@@ -256,7 +256,7 @@ static inline void cluster_pass(struct test_cluster *c, uint64_t ns)
 
     while (c->now_ns < end) {
         c->now_ns += 1000000;
-        for (uint8_t i = 0; i < CLUSTER_NODES; i++) {
+        for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
             if (!c->nodes[i].dead && replica_deadline(c->nodes[i].replica) <= c->now_ns) {
                 replica_tick(c->nodes[i].replica, c->now_ns);
             }

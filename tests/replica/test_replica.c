@@ -92,16 +92,16 @@ static void test_every_replica_serves_what_any_wrote(void **state)
     struct ctx *x = *state;
 
     assert_int_equal(run(x, 0, CLIENT_GET, text("k"), (struct bytes){0}), ERR_NOT_FOUND);
-    for (uint8_t writer = 0; writer < CLUSTER_NODES; writer++) {
+    for (uint8_t writer = 0; writer < (uint8_t)CLUSTER_NODES; writer++) {
         char value[2] = {(char)('a' + writer), 0};
 
         assert_int_equal(run(x, writer, CLIENT_PUT, text("k"), text(value)), OK);
-        for (uint8_t reader = 0; reader < CLUSTER_NODES; reader++) {
+        for (uint8_t reader = 0; reader < (uint8_t)CLUSTER_NODES; reader++) {
             expect_read(x, reader, "k", value);
         }
     }
     assert_int_equal(run(x, 1, CLIENT_DELETE, text("k"), (struct bytes){0}), OK);
-    for (uint8_t reader = 0; reader < CLUSTER_NODES; reader++) {
+    for (uint8_t reader = 0; reader < (uint8_t)CLUSTER_NODES; reader++) {
         assert_int_equal(run(x, reader, CLIENT_GET, text("k"), (struct bytes){0}), ERR_NOT_FOUND);
     }
 }
@@ -187,7 +187,7 @@ static void test_a_client_cannot_vote_or_apply(void **state)
 
     assert_int_equal(run(x, 0, CLIENT_PUT, text("k"), text("good")), OK);
     q.head_len = (uint8_t)peer_ask_encode_head(&apply, q.head);
-    for (uint8_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         assert_int_equal(rpc_call(x->c.client, x->c.now_ns, x->c.client_session[i], &q, &call), OK);
         cluster_settle(&x->c);
     }
@@ -218,7 +218,7 @@ static void test_a_value_tampered_everywhere_is_refused(void **state)
     struct ctx *x = *state;
 
     assert_int_equal(run(x, 0, CLIENT_PUT, text("k"), text("precious")), OK);
-    for (uint8_t i = 0; i < CLUSTER_NODES; i++) {
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         memset(x->c.nodes[i].arena, 0xee, ARENA);
     }
     assert_int_equal(run(x, 0, CLIENT_GET, text("k"), (struct bytes){0}), ERR_INTEGRITY);

@@ -4,6 +4,7 @@
 #include "trusted/rpc/rpc.h"
 #include "trusted/wire/rpc_wire.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -147,13 +148,11 @@ static void run(struct bench *b, uint64_t depth, uint64_t duration_ns)
         }
     }
     cpu = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-    printf("%8zu B ask %8zu B answer %4llu in flight: %9.0f rpc/s %8.1f ns/rpc %8.1f MB/s, "
-           "%llu retransmits\n",
-           b->ask_bytes, b->answer_bytes, (unsigned long long)depth,
-           (double)b->done * 1e9 / (double)cpu, (double)cpu / (double)b->done,
-           (double)b->bytes * 1e3 / (double)cpu,
-           (unsigned long long)(rpc_counters(b->a.rpc)->retransmits +
-                                rpc_counters(b->b.rpc)->retransmits));
+    printf("%8zu B ask %8zu B answer %4" PRIu64 " in flight: %9.0f rpc/s %8.1f ns/rpc %8.1f MB/s, "
+           "%" PRIu64 " retransmits\n",
+           b->ask_bytes, b->answer_bytes, depth, (double)b->done * 1e9 / (double)cpu,
+           (double)cpu / (double)b->done, (double)b->bytes * 1e3 / (double)cpu,
+           rpc_counters(b->a.rpc)->retransmits + rpc_counters(b->b.rpc)->retransmits);
 }
 
 static void case_of(size_t ask, size_t answer, uint64_t depth, uint64_t duration_ns)

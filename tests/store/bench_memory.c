@@ -85,6 +85,7 @@ int main(int argc, char **argv)
     double start;
     bool applied;
 
+    CHECK(keys > 0);
     heap_bytes &= ~(size_t)4095;
     c.aead = aead_open_impl(aead_best());
     c.arena = map("huge", c.arena_bytes);
