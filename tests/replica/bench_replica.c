@@ -19,7 +19,7 @@ struct load {
     uint8_t value[VALUE];
 };
 
-static void submit(struct load *l)
+static void submit(struct load *l, uint8_t node)
 {
     struct client_request m = {.op = l->is_put ? CLIENT_PUT : CLIENT_GET, .timeout_ms = 5000};
 
@@ -27,7 +27,7 @@ static void submit(struct load *l)
     if (l->is_put) {
         m.value = (struct bytes){l->value, VALUE};
     }
-    CHECK(cluster_submit(l->c, (uint8_t)(l->started % CLUSTER_NODES), &m, l->started) == OK);
+    CHECK(cluster_submit(l->c, node, &m, l->started) == OK);
     l->started++;
 }
 
@@ -41,7 +41,7 @@ static void on_done(void *self, const struct rpc_event *e)
     CHECK(r.status == OK);
     l->done++;
     if (l->started < l->total) {
-        submit(l);
+        submit(l, (uint8_t)e->user); /* whoever has answered has a slot free */
     }
 }
 
@@ -60,7 +60,7 @@ static void run(struct load *l, bool is_put, uint64_t total, uint64_t in_flight)
     l->done = 0;
     l->total = total;
     while (l->started < in_flight && l->started < total) {
-        submit(l);
+        submit(l, (uint8_t)(l->started % CLUSTER_NODES));
     }
     while (l->done < total) {
         cluster_settle(l->c);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Not a test: how fast two endpoints in one process talk, both ends together, in processor time.
- * bench_rpc [seconds [case]] */
+ * bench_rpc [seconds [case [calls]]]: with `calls`, so many and no longer. */
 #include "trusted/rpc/rpc.h"
 #include "trusted/wire/rpc_wire.h"
 
@@ -121,7 +121,7 @@ static void carry(struct bench *b, struct end *from, struct end *to, uint64_t t)
     }
 }
 
-static void run(struct bench *b, uint64_t depth, uint64_t duration_ns)
+static void run(struct bench *b, uint64_t depth, uint64_t duration_ns, uint64_t calls)
 {
     struct rpc_question q = {.head_len = 24,
                              .key = {.p = b->value, .n = 8},
@@ -133,7 +133,7 @@ static void run(struct bench *b, uint64_t depth, uint64_t duration_ns)
 
     b->due = depth;
     b->done = b->bytes = 0;
-    while (t - begin < duration_ns) {
+    while (calls == 0 ? t - begin < duration_ns : b->done < calls) {
         for (; b->due > 0; b->due--) {
             need(rpc_call(b->a.rpc, t, b->a.index, &q, &call) == OK, "call");
         }
@@ -155,7 +155,7 @@ static void run(struct bench *b, uint64_t depth, uint64_t duration_ns)
            rpc_counters(b->a.rpc)->retransmits + rpc_counters(b->b.rpc)->retransmits);
 }
 
-static void case_of(size_t ask, size_t answer, uint64_t depth, uint64_t duration_ns)
+static void case_of(size_t ask, size_t answer, uint64_t depth, uint64_t duration_ns, uint64_t calls)
 {
     struct bench b = {.ask_bytes = ask, .answer_bytes = answer};
     uint8_t *value = calloc(1, 2 << 20);
@@ -163,7 +163,7 @@ static void case_of(size_t ask, size_t answer, uint64_t depth, uint64_t duration
     need(value != NULL, "memory");
     b.value = value;
     start(&b, DATAGRAM_DEFAULT);
-    run(&b, depth, duration_ns);
+    run(&b, depth, duration_ns, calls);
     stop(&b);
     free(value);
 }
@@ -206,6 +206,7 @@ int main(int argc, char **argv)
         {64, 32, 256}, {64, 1024, 16}, {1 << 20, 32, 4}, {64, 1 << 20, 4},
     };
     size_t only = argc > 2 ? strtoul(argv[2], NULL, 10) : SIZE_MAX;
+    uint64_t calls = argc > 3 ? strtoull(argv[3], NULL, 10) : 0;
 
     if (only == SIZE_MAX) {
         aead_alone(73, ns / 4);
@@ -213,7 +214,7 @@ int main(int argc, char **argv)
     }
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         if (only == SIZE_MAX || only == i) {
-            case_of(cases[i].ask, cases[i].answer, cases[i].depth, ns);
+            case_of(cases[i].ask, cases[i].answer, cases[i].depth, ns, calls);
         }
     }
     return 0;
