@@ -398,7 +398,7 @@ static void test_tails_make_room_for_operations(void **state)
     for (int i = 0; i < 20; i++) { /* 2 never answers, so that every put leaves a tail */
         uint32_t user = world_put(w, 0, "k", "v", 1000);
 
-        world_tick(w, 0, 1000000);
+        world_tick(w, 0, 20000000); /* the longest that a hedge waits */
         while (world_exchange(w, 0, 1)) {
         }
         assert_true(world_is(w, user, OK, NULL));

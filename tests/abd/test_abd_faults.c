@@ -102,25 +102,6 @@ static void test_wrong_requests(void **state)
     world_close(w);
 }
 
-/* ABD-15 */
-static void test_hedge_asks_the_others(void **state)
-{
-    struct world *w = world_open(&(struct world_options){.n = 5, .hedge_ns = 3 * ms});
-    uint32_t user = world_get(w, 0, "k", 1000);
-
-    (void)state;
-    assert_int_equal(world_live_calls(w), 2);
-    assert_int_equal(abd_deadline(w->nodes[0].abd), w->now_ns + 3 * ms);
-    world_tick(w, 0, 3 * ms);
-    assert_int_equal(world_live_calls(w), 4);
-    assert_int_equal(world_counters(w, 0)->hedges, 1);
-    assert_true(world_exchange(w, 0, 4));
-    assert_true(world_exchange(w, 0, 1));
-    assert_true(world_is(w, user, ERR_NOT_FOUND, NULL));
-    assert_int_equal(world_live_calls(w), 0);
-    world_close(w);
-}
-
 /* ABD-16 */
 static void test_failed_call_asks_another(void **state)
 {
@@ -557,7 +538,6 @@ int main(void)
         cmocka_unit_test(test_unequal_deadlines_expire_in_order),
         cmocka_unit_test(test_busy),
         cmocka_unit_test(test_wrong_requests),
-        cmocka_unit_test(test_hedge_asks_the_others),
         cmocka_unit_test(test_failed_call_asks_another),
         cmocka_unit_test(test_peer_down_asks_another_at_once),
         cmocka_unit_test(test_failed_call_to_a_peer_that_is_up_is_repeated),

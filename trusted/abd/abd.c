@@ -28,6 +28,7 @@ static void set_members(struct abd *a, const struct abd_members *m)
     a->config.members_n = m->members_n;
     a->self_bit = abd_bit(m->self);
     a->all = (uint8_t)((1U << m->members_n) - 1);
+    abd_pace_forget(a);
     a->voters = m->voters == 0 ? a->all : m->voters;
     CHECK((a->voters & ~a->all) == 0);
     a->rotor = (uint8_t)(a->rotor % m->members_n);
@@ -157,6 +158,7 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
     a->config = *c;
     a->rotor = (uint8_t)prng_below(&prng, c->members_n);
     set_members(a, &(struct abd_members){c->self, c->members_n, c->voters});
+    abd_pace_init(a);
     if (abd_pool_init(a) != OK) {
         abd_fini(a);
         return ERR_ENCLAVE_MEMORY;

@@ -35,8 +35,10 @@ struct abd_config {
     uint8_t members_n;    /* 1..NODES_MAX */
     uint8_t voters;       /* places that vote (bit = place); 0: all of them */
     uint32_t value_max;
-    uint32_t ops_max;  /* at most OPS_MAX */
-    uint64_t hedge_ns; /* a quorum read asks as few peers as it needs, the others after this */
+    uint32_t ops_max; /* at most OPS_MAX */
+    /* A quorum round asks as few peers as it needs, the others after this at first, then after a
+     * delay that follows the peers' answers (ABD-15). 0: everybody at once; UINT64_MAX: never. */
+    uint64_t hedge_ns;
     uint64_t seed;
 };
 

@@ -335,6 +335,7 @@ void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out)
             (struct abd_cancel){.peer = in->peer, .cookie = in->cookie};
     }
     if (op->list != ABD_LIST_TAIL) {
+        abd_pace_answered(a, op, in->peer);
         on_vote(a, op, bit, in->answer, out);
     } else if (op->outstanding == 0) {
         abd_op_give(a, op);
@@ -373,6 +374,7 @@ void abd_nudge(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     if (op->list == ABD_LIST_HEDGE) {
         a->counters.hedges++;
+        abd_pace_late(a, op);
         abd_round_widen(a, op);
     } else {
         abd_list_leave(a, op);

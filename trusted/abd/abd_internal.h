@@ -27,8 +27,8 @@ enum abd_op_kind {
     ABD_OP_REPAIR, /* a get without client, to replace a damaged value */
 };
 
-/* An operation stands in at most one list; within a list the delay is constant, so that appending
- * keeps it in order of time. */
+/* An operation stands in at most one list. Appending keeps a list in order of time: the delay of
+ * RETRY and TAIL is constant, and in HEDGE nobody is due before who came earlier. */
 enum abd_list_id {
     ABD_LIST_HEDGE = 0, /* asked as few peers as it needs; the others follow when due */
     ABD_LIST_RETRY,     /* a call failed though the peer is up; ask again when due */
@@ -57,8 +57,9 @@ struct abd_op {
     uint64_t user;
     uint64_t expires_at_ns;
     uint64_t due_at_ns; /* of its list */
-    struct tag tag;     /* QUERY, READ: the greatest seen; APPLY: what is applied */
-    struct tag own;     /* READ: what this replica held at the start */
+    uint64_t round_at_ns;
+    struct tag tag; /* QUERY, READ: the greatest seen; APPLY: what is applied */
+    struct tag own; /* READ: what this replica held at the start */
     uint8_t *key;
     uint8_t *value;
     uint32_t value_len, value_cap;
@@ -69,6 +70,7 @@ struct abd_op {
     uint8_t outstanding; /* the transport holds a call to these and borrows key and value */
     uint8_t asked;       /* in this round, whatever became of it */
     uint8_t repeated;    /* asked more than once in this round */
+    uint8_t first;       /* asked when this round began */
     uint8_t chosen;      /* while not wide: the few that are asked */
     uint8_t voted;       /* QUERY, READ: their tag is known; self included */
     uint8_t failed;      /* not to be asked before the retry is due or the peer comes up */
@@ -87,6 +89,15 @@ struct abd_op {
 
 struct abd_list {
     uint16_t head, tail;
+};
+
+/* abd_pace.c */
+struct abd_pace {
+    uint64_t hedge_ns; /* the others are asked after so long; ABD_NEVER: not at all */
+    uint64_t window_at_ns;
+    uint64_t answer_ns[NODES_MAX]; /* smoothed, from question to answer; 0: unknown */
+    uint32_t rounds;
+    bool late; /* somebody was, in this window */
 };
 
 struct abd {
@@ -109,6 +120,7 @@ struct abd {
     uint16_t timers_n;
     uint16_t repairs_n;
     uint16_t repairs[ABD_REPAIRS_MAX];
+    struct abd_pace pace;
     struct abd_list lists[ABD_LISTS_N];
     struct abd_op *ops;
     uint16_t *timers; /* binary heap of places by expires_at_ns */
@@ -208,6 +220,18 @@ bool abd_on_refused(struct abd *a, struct abd_op *op, uint8_t bit, enum err why,
 void abd_reply_now(struct abd *a, uint64_t user, enum err status, struct abd_out *out);
 void abd_finish(struct abd *a, struct abd_op *op, enum err status, struct abd_out *out);
 void abd_finish_read(struct abd *a, struct abd_op *op, struct abd_out *out);
+
+/* ---- abd_pace.c: whom to ask first, and when to ask the others (ABD-15) ---- */
+
+void abd_pace_init(struct abd *a);
+/* Places have other members now. */
+void abd_pace_forget(struct abd *a);
+/* A peer that was asked when the round began has answered. */
+void abd_pace_answered(struct abd *a, const struct abd_op *op, uint8_t peer);
+/* The chosen ones have not answered in time. */
+void abd_pace_late(struct abd *a, const struct abd_op *op);
+/* Members that are up and fast; now and then all that are up. */
+uint8_t abd_pace_preferred(struct abd *a);
 
 /* ---- abd_coordinator.c ---- */
 

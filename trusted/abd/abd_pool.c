@@ -105,6 +105,9 @@ void abd_list_enter(struct abd *a, struct abd_op *op, enum abd_list_id list, uin
 
     abd_list_leave(a, op);
     op->due_at_ns = after_ns > ABD_NEVER - a->now_ns ? ABD_NEVER : a->now_ns + after_ns;
+    if (l->tail != ABD_NONE && a->ops[l->tail].due_at_ns > op->due_at_ns) {
+        op->due_at_ns = a->ops[l->tail].due_at_ns;
+    }
     op->list = (uint8_t)list;
     op->prev = l->tail;
     op->next = ABD_NONE;

@@ -62,6 +62,7 @@ void abd_pursue(struct abd *a, struct abd_op *op, struct abd_out *out)
             op->outstanding |= abd_bit(peer);
             op->repeated |= op->asked & abd_bit(peer);
             op->asked |= abd_bit(peer);
+            op->first |= a->now_ns == op->round_at_ns ? abd_bit(peer) : 0;
             set = (uint8_t)(set & ~abd_bit(peer));
         }
     }
@@ -80,31 +81,43 @@ void abd_round_enter(struct abd *a, struct abd_op *op, enum abd_phase phase, str
     op->cookie = (op->cookie >> ABD_GENERATION_SHIFT << ABD_GENERATION_SHIFT) |
                  (uint64_t)op->round << ABD_ROUND_SHIFT | abd_place(a, op);
     op->phase = (uint8_t)phase;
-    op->failed = op->refused = op->asked = op->repeated = 0;
+    op->failed = op->refused = op->asked = op->repeated = op->first = 0;
+    op->round_at_ns = a->now_ns;
 }
 
-/* ABD-15: QUERY and READ go to as many peers as a majority needs, a different set each time. */
-void abd_round_choose(struct abd *a, struct abd_op *op)
+/* Takes up to `need` of the set, beginning behind whoever was the first last time. Returns how many
+ * are wanting. */
+static uint8_t choose_among(struct abd *a, struct abd_op *op, uint8_t set, uint8_t need)
 {
-    uint8_t need = (uint8_t)(a->majority - ((a->voters & a->self_bit) != 0));
     uint8_t peer = a->rotor;
 
-    op->chosen = 0;
-    op->wide = false;
     for (uint8_t i = 0; need > 0 && i < a->config.members_n; i++) {
         bool first = op->chosen == 0;
 
-        if ((a->up & a->voters & abd_bit(peer)) != 0) {
+        if ((set & abd_bit(peer)) != 0) {
             op->chosen |= abd_bit(peer);
             need--;
         }
         peer = (uint8_t)(peer + 1 < a->config.members_n ? peer + 1 : 0);
         a->rotor = first ? peer : a->rotor;
     }
+    return need;
+}
+
+/* ABD-15: QUERY and READ go to as many peers as a majority needs: the fast ones, by turns. */
+void abd_round_choose(struct abd *a, struct abd_op *op)
+{
+    uint8_t need = (uint8_t)(a->majority - ((a->voters & a->self_bit) != 0));
+    uint8_t preferred = abd_pace_preferred(a);
+
+    op->chosen = 0;
+    op->wide = false;
+    need = choose_among(a, op, preferred, need);
+    need = choose_among(a, op, (uint8_t)(a->up & a->voters & ~(unsigned)preferred), need);
     if (need > 0 || a->config.hedge_ns == 0) {
         op->wide = true;
     } else if (op->chosen != 0) {
-        abd_list_enter(a, op, ABD_LIST_HEDGE, a->config.hedge_ns);
+        abd_list_enter(a, op, ABD_LIST_HEDGE, a->pace.hedge_ns);
     }
 }
 
