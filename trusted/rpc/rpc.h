@@ -102,6 +102,7 @@ struct rpc_counters {
     uint64_t frames_malformed, frames_stale, frames_refused;
     uint64_t requests_in, requests_out, responses_in, responses_out;
     uint64_t retransmits, duplicates_answered, key_updates, sessions, sessions_down, no_memory;
+    uint64_t window_cuts;
 };
 
 /* Time after which an asked peer that says nothing is reported DOWN. */

@@ -124,9 +124,11 @@ void rpc_ask_release(struct rpc *r, struct rpc_session *s, struct rpc_ask *a)
     }
 }
 
-static void leave_queue(struct rpc_session *s, struct rpc_ask *a, uint16_t slot)
+static void leave_queue(const struct rpc *r, struct rpc_session *s, struct rpc_ask *a,
+                        uint16_t slot)
 {
     if (a->state == RPC_ASK_WAITING) {
+        rpc_flight_sub(s, rpc_ask_bytes(r, a));
         rpc_ask_dequeue(s, &s->waiting, slot);
     } else if (a->state == RPC_ASK_QUEUED) {
         rpc_ask_dequeue(s, &s->tosend, slot);
@@ -141,7 +143,7 @@ static void finish(struct rpc *r, struct rpc_session *s, struct rpc_ask *a, uint
 {
     uint16_t *to = a->state == RPC_ASK_SENDING && a->out->next > 0 ? &s->abandoned : &s->free;
 
-    leave_queue(s, a, slot);
+    leave_queue(r, s, a, slot);
     rpc_ask_release(r, s, a);
     a->flags &= (uint8_t)~RPC_ASK_ACK_PART;
     a->state = RPC_ASK_FREE;
@@ -236,7 +238,7 @@ static struct rpc_ask *find(struct rpc *r, struct rpc_session *s, const struct r
 static void sample(struct rpc *r, struct rpc_session *s, const struct rpc_ask *a)
 {
     if (a->tries == 1 && (a->flags & RPC_ASK_WORKING) == 0 && a->state == RPC_ASK_WAITING) {
-        rpc_session_sample(s, r->now_ns - a->sent_ns);
+        rpc_session_sample(r, s, r->now_ns - a->sent_ns);
     }
 }
 
@@ -292,11 +294,8 @@ static void sent_whole(struct rpc *r, struct rpc_session *s, struct rpc_ask *a, 
 static void touch(struct rpc *r, struct rpc_session *s, struct rpc_ask *a, uint16_t slot)
 {
     sent_whole(r, s, a, slot);
-    if (a->state == RPC_ASK_QUEUED) {
-        rpc_ask_dequeue(s, &s->tosend, slot);
-    } else {
-        rpc_ask_dequeue(s, &s->waiting, slot);
-    }
+    leave_queue(r, s, a, slot);
+    rpc_flight_add(s, rpc_ask_bytes(r, a));
     a->state = RPC_ASK_WAITING;
     a->sent_ns = r->now_ns;
     a->tries = UINT8_MAX;
@@ -369,6 +368,9 @@ void rpc_ask_working(struct rpc *r, struct rpc_session *s, const struct rpc_fram
     struct rpc_ask *a = find(r, s, f);
 
     if (a != NULL) {
+        if (a->state == RPC_ASK_WAITING) {
+            rpc_flight_sub(s, rpc_ask_bytes(r, a));
+        }
         a->flags |= RPC_ASK_WORKING;
         sent_whole(r, s, a, f->slot);
     }
@@ -378,7 +380,7 @@ void rpc_ask_send_again(struct rpc *r, struct rpc_session *s, uint16_t slot)
 {
     struct rpc_ask *a = ask_at(s, slot);
 
-    rpc_ask_dequeue(s, &s->waiting, slot);
+    leave_queue(r, s, a, slot);
     a->state = RPC_ASK_QUEUED;
     rpc_ask_enqueue(s, &s->tosend, slot);
     rpc_session_dirty(r, s);

@@ -170,7 +170,7 @@ void rpc_out_start(struct rpc *r, struct rpc_session *s, struct rpc_out *o, uint
 
 void rpc_out_close(struct rpc *r, struct rpc_session *s, struct rpc_out *o)
 {
-    s->flight -= in_flight(o);
+    rpc_flight_sub(s, in_flight(o) * o->frag);
     link_take(&o->timer);
     link_take(&o->ready);
     heap_free(r->heap, o, sizeof(*o));
@@ -181,27 +181,6 @@ static void touch(struct rpc *r, struct rpc_session *s, struct rpc_out *o)
     o->active_ns = r->now_ns;
     link_take(&o->timer);
     link_put(&s->timers, &o->timer);
-}
-
-/* At most once per round trip: the losses of one burst are one sign of congestion. */
-static void halve(struct rpc *r, struct rpc_session *s)
-{
-    if (s->halved_ns == 0 || r->now_ns - s->halved_ns >= s->srtt_ns) {
-        s->window = s->window / 2 > RPC_FRAG_WINDOW_MIN ? s->window / 2 : RPC_FRAG_WINDOW_MIN;
-        s->halved_ns = r->now_ns;
-        s->grown = 0;
-    }
-}
-
-static void grow(struct rpc_session *s, uint32_t arrived)
-{
-    s->grown += arrived;
-    if (s->grown >= s->window) {
-        s->grown = 0;
-        if (s->window < RPC_FRAG_WINDOW_MAX) {
-            s->window++;
-        }
-    }
 }
 
 /* Fragments with RPC_FRAG_REORDER later ones arrived are taken for lost, once per round. */
@@ -220,7 +199,7 @@ static void find_losses(struct rpc *r, struct rpc_session *s, struct rpc_out *o)
         o->again |= lost;
         o->timed_ns = 0;
         r->counters.retransmits += (uint64_t)__builtin_popcountll(lost);
-        halve(r, s);
+        rpc_window_lost(r, s);
     }
 }
 
@@ -238,7 +217,7 @@ static void sample(struct rpc *r, struct rpc_session *s, struct rpc_out *o)
     uint32_t i = o->timed - o->base;
 
     if (o->timed_ns != 0 && (o->timed < o->base || (o->acked >> i & 1) != 0)) {
-        rpc_session_sample(s, r->now_ns - o->timed_ns);
+        rpc_session_sample(r, s, r->now_ns - o->timed_ns);
         o->timed_ns = 0;
     }
 }
@@ -267,9 +246,9 @@ bool rpc_out_acked(struct rpc *r, struct rpc_session *s, struct rpc_out *o,
     sample(r, s, o);
     find_losses(r, s, o);
     after = in_flight(o);
-    s->flight = s->flight - before + after;
+    CHECK(after <= before);
+    rpc_flight_sub(s, (before - after) * o->frag);
     if (after < before) {
-        grow(s, before - after);
         touch(r, s, o);
     }
     place(s, o);
@@ -285,9 +264,8 @@ void rpc_out_expire(struct rpc *r, struct rpc_session *s, struct rpc_out *o)
     if (lost != 0) {
         o->resend = low_bits(o->next - o->base) & ~o->acked;
         o->timed_ns = 0;
-        s->flight -= lost;
+        rpc_flight_sub(s, lost * o->frag);
         r->counters.retransmits += lost;
-        halve(r, s);
         rpc_session_back_off(r, s);
     }
     o->again = 0;
@@ -307,7 +285,7 @@ bool rpc_out_next(struct rpc *r, struct rpc_session *s, size_t room, struct rpc_
     struct rpc_out *o;
     uint32_t i;
 
-    if (link_empty(&s->ready) || s->flight >= s->window) {
+    if (link_empty(&s->ready) || (s->flight != 0 && s->flight + r->frag > s->window)) {
         return false;
     }
     o = LINK_OWNER(s->ready.next, struct rpc_out, ready);
@@ -324,7 +302,7 @@ bool rpc_out_next(struct rpc *r, struct rpc_session *s, size_t room, struct rpc_
             o->timed = i;
         }
     }
-    s->flight++;
+    rpc_flight_add(s, o->frag);
     touch(r, s, o);
     place(s, o);
     *ret = o;

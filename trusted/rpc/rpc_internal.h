@@ -13,6 +13,7 @@
  *   rpc_serve.c     slots of the answering end
  *   rpc_frag.c      long messages, both ways
  *   rpc_transmit.c  frames into datagrams
+ *   rpc_congestion.c  how much may be under way
  *   rpc_timer.c     round-trip time, retransmission, dead peers
  */
 
@@ -26,18 +27,22 @@ enum {
     RPC_NIL = 0xffff,     /* no slot */
     RPC_CHUNK_SLOTS = 64, /* slot records are allocated so many at a time */
 
-    RPC_FRAGS_AHEAD = 64, /* fragments that a FRAG_ACK can tell of */
-    RPC_FRAG_WINDOW = 32, /* fragments of a session in flight at the start */
-    RPC_FRAG_WINDOW_MIN = 4,
-    RPC_FRAG_WINDOW_MAX = 64,
+    RPC_FRAGS_AHEAD = 64,  /* fragments that a FRAG_ACK can tell of */
+    RPC_WINDOW_START = 32, /* full datagrams that may be under way at first */
+    RPC_WINDOW_MIN = 4,
+    RPC_WINDOW_STEP = 2,       /* one round trip more */
+    RPC_WINDOW_MAX = 4 << 20,  /* bytes: half of what a receiver's socket holds */
     RPC_FRAG_REORDER = 3,      /* so many later fragments arrived: this one is lost */
     RPC_KEPT_FACTOR = 16,      /* times message_max: bytes of long answers kept */
     RPC_REASSEMBLY_FACTOR = 4, /* times message_max: bytes of requests in reassembly */
 };
 
 static const uint64_t RPC_RTO_START_NS = 10 * UINT64_C(1000000);
-static const uint64_t RPC_RTO_MIN_NS = 2 * UINT64_C(1000000);
+static const uint64_t RPC_RTO_MIN_NS = UINT64_C(500000); /* above srtt */
 static const uint64_t RPC_RTO_MAX_NS = 250 * UINT64_C(1000000);
+/* What may be queued on the way: above it the window shrinks. Five replicas and clients that share
+ * two cores see 4 ms at full load without any network (ADR 60). */
+static const uint64_t RPC_QUEUE_NS = 5 * UINT64_C(1000000);
 static const uint64_t RPC_PING_NS = 250 * UINT64_C(1000000);
 
 static const uint64_t RPC_KEY_PACKETS = UINT64_C(1) << 26;
@@ -224,8 +229,13 @@ struct rpc_session {
     struct rpc_fifo answering;
 
     struct rpc_link timers, ready; /* struct rpc_out */
-    uint32_t flight, window, grown;
-    uint64_t halved_ns;
+
+    uint32_t flight, window; /* bytes under way; how many may be (RPC-25) */
+    uint32_t flight_top;     /* the most since the last sample */
+    bool is_slow_start;
+    uint64_t cut_ns, base_ns, old_base_ns, base_at_ns;
+    uint64_t sampled_ns, fastest_ns; /* of this round trip; fastest 0: none yet */
+
     uint64_t reassembly; /* bytes of requests in reassembly */
     uint64_t kept;       /* bytes of long answers, until they are acknowledged */
 
@@ -400,9 +410,35 @@ void rpc_out_expire(struct rpc *r, struct rpc_session *s, struct rpc_out *o);
 bool rpc_out_next(struct rpc *r, struct rpc_session *s, size_t room, struct rpc_out **ret,
                   struct rpc_frame *ret_frame);
 
+/* rpc_congestion.c */
+void rpc_window_init(const struct rpc *r, struct rpc_session *s);
+void rpc_window_sample(struct rpc *r, struct rpc_session *s, uint64_t rtt_ns);
+void rpc_window_lost(struct rpc *r, struct rpc_session *s);
+
+static inline void rpc_flight_add(struct rpc_session *s, uint32_t bytes)
+{
+    s->flight += bytes;
+    s->flight_top = s->flight > s->flight_top ? s->flight : s->flight_top;
+}
+
+static inline void rpc_flight_sub(struct rpc_session *s, uint32_t bytes)
+{
+    CHECK(s->flight >= bytes);
+    s->flight -= bytes;
+}
+
+/* What a request that waits for its answer has under way: nothing when it is known to have arrived;
+ * a long one counts by its fragments. */
+static inline uint32_t rpc_ask_bytes(const struct rpc *r, const struct rpc_ask *a)
+{
+    bool arrived = a->total > r->small_max || (a->flags & RPC_ASK_WORKING) != 0;
+
+    return arrived ? 0 : RPC_MESSAGE_FRAME_LEN + a->total;
+}
+
 /* rpc_timer.c */
 uint64_t rpc_session_rto(const struct rpc_session *s);
-void rpc_session_sample(struct rpc_session *s, uint64_t rtt_ns);
+void rpc_session_sample(struct rpc *r, struct rpc_session *s, uint64_t rtt_ns);
 void rpc_session_heard(struct rpc *r, struct rpc_session *s);
 void rpc_session_back_off(struct rpc *r, struct rpc_session *s);
 

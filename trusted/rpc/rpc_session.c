@@ -95,7 +95,7 @@ RESULT rpc_session_open(struct rpc *r, uint64_t now_ns, const struct rpc_session
     s->peer_index = p->peer_index;
     s->user = p->user;
     s->addr = s->home = p->addr;
-    s->window = RPC_FRAG_WINDOW;
+    rpc_window_init(r, s);
     s->rto_ns = RPC_RTO_START_NS;
     s->heard_ns = now_ns;
     r->sessions[slot] = s;

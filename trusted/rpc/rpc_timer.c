@@ -14,11 +14,17 @@ uint64_t rpc_session_rto(const struct rpc_session *s)
     return rto < RPC_RTO_MAX_NS ? rto : RPC_RTO_MAX_NS;
 }
 
-/* RFC 6298 §2 with a floor for local networks. */
-void rpc_session_sample(struct rpc_session *s, uint64_t rtt_ns)
+/* RFC 6298 §2 with a floor for local networks. One sample per round trip: the hundred answers of
+ * one datagram took the same way, and would teach the variance that nothing ever varies. */
+void rpc_session_sample(struct rpc *r, struct rpc_session *s, uint64_t rtt_ns)
 {
-    uint64_t rto;
-
+    if (s->fastest_ns == 0 || rtt_ns < s->fastest_ns) {
+        s->fastest_ns = rtt_ns + 1;
+    }
+    if (s->srtt_ns != 0 && s->backoff == 0 && r->now_ns - s->sampled_ns < s->srtt_ns) {
+        return;
+    }
+    s->sampled_ns = r->now_ns;
     if (rtt_ns > RPC_DEAD_NS) {
         rtt_ns = RPC_DEAD_NS; /* the clock is the host's: no sample may make us wait for ever */
     }
@@ -31,9 +37,12 @@ void rpc_session_sample(struct rpc_session *s, uint64_t rtt_ns)
         s->rttvar_ns = (3 * s->rttvar_ns + off) / 4;
         s->srtt_ns = (7 * s->srtt_ns + rtt_ns) / 8;
     }
-    rto = s->srtt_ns + 4 * s->rttvar_ns;
-    s->rto_ns = rto > RPC_RTO_MIN_NS ? rto : RPC_RTO_MIN_NS;
+    s->rto_ns =
+        s->srtt_ns + (4 * s->rttvar_ns > RPC_RTO_MIN_NS ? 4 * s->rttvar_ns : RPC_RTO_MIN_NS);
     s->backoff = 0;
+    /* The fastest answer tells of the way; others waited for what they asked. */
+    rpc_window_sample(r, s, s->fastest_ns);
+    s->fastest_ns = 0;
 }
 
 /* Once per time-out, however many slots share it. */
@@ -44,6 +53,7 @@ void rpc_session_back_off(struct rpc *r, struct rpc_session *s)
     s->jitter_ns = prng_below(&r->prng, rto / 8 + 1);
     if (r->now_ns - s->backed_off_ns >= rto) {
         s->backed_off_ns = r->now_ns;
+        rpc_window_lost(r, s);
         if (rto < RPC_RTO_MAX_NS) {
             s->backoff++;
         }

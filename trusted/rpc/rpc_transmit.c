@@ -197,10 +197,12 @@ static bool requests(struct rpc *r, struct rpc_session *s, struct writer *w)
     while (s->tosend.head != RPC_NIL) {
         uint16_t slot = s->tosend.head;
         struct rpc_ask *a = ask_at(s, slot);
+        uint32_t bytes = rpc_ask_bytes(r, a);
 
-        if (!request(r, s, a, slot, w)) {
+        if ((s->flight != 0 && s->flight + bytes > s->window) || !request(r, s, a, slot, w)) {
             return false;
         }
+        rpc_flight_add(s, bytes);
         rpc_ask_dequeue(s, &s->tosend, slot);
         a->state = RPC_ASK_WAITING;
         a->sent_ns = r->now_ns;
