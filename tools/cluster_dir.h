@@ -16,8 +16,8 @@
  * whoever opens the folder next finishes that if we could not.
  */
 
-#include "tools/pki.h"
 #include "trusted/config/cluster.h"
+#include "trusted/pki/pki.h"
 
 #include <limits.h>
 

@@ -12,7 +12,11 @@
 
 struct wishes {
     const char *kind, *evidence, *collateral, *roots, *policy, *at;
+    uint64_t days;
+    bool renew;
 };
+
+enum { DAYS_DEFAULT = 3650, DAYS_MAX = 36500 };
 
 /* Too large for a stack. */
 struct work {
@@ -118,9 +122,41 @@ static int verify_in_heap(const struct cli *c, const struct wishes *w)
     return code;
 }
 
+static int found(const struct cli *c, const struct wishes *w, const char *dir)
+{
+    struct attest_found_wishes wishes = {.days = (uint32_t)w->days, .renew = w->renew};
+    struct explain why = {{0}};
+    bool renewed = false;
+    enum err err = attest_found(dir, &wishes, &renewed, &why);
+
+    if (err != OK) {
+        return cli_fail(c, err == ERR_POLICY ? CLI_REFUSED : CLI_UNAVAILABLE, err_name(err), "%s",
+                        why.text);
+    }
+    if (c->json) {
+        json_t *object = json_pack("{s:s,s:b}", "status", "OK", "renewed", renewed);
+
+        cli_json_bytes(object, "dir", dir, strlen(dir));
+        cli_json_print(object);
+        return CLI_OK;
+    }
+    (void)printf("%s for software evidence in %s: proves no hardware\n",
+                 renewed ? "a new platform under the same root" : "a root and a platform", dir);
+    (void)printf("  processes make evidence with  --evidence software:%s/platform\n", dir);
+    (void)printf("  verifiers trust               --roots %s/root\n", dir);
+    return CLI_OK;
+}
+
+/* Options of `verify` alone. */
+static bool has_verify_options(const struct wishes *w)
+{
+    return w->kind != NULL || w->evidence != NULL || w->collateral != NULL || w->roots != NULL ||
+           w->policy != NULL || w->at != NULL;
+}
+
 int cmd_attest(struct cli *c, int argc, char **argv)
 {
-    struct wishes w = {0};
+    struct wishes w = {.days = DAYS_DEFAULT};
     const struct option_spec specs[] = {
         {"kind", "KIND", "sgx, tdx, snp or software", OPTION_TEXT, &w.kind, 0, 0, NULL},
         {"evidence", "FILE", "the quote or report", OPTION_TEXT, &w.evidence, 0, 0, NULL},
@@ -132,6 +168,10 @@ int cmd_attest(struct cli *c, int argc, char **argv)
          0, 0, NULL},
         {"at", "TIME", "judge at this time, as 2026-03-01T12:00:00Z (default: now)", OPTION_TEXT,
          &w.at, 0, 0, NULL},
+        {"days", "N", "found: how long certificates and statements hold (default 3650)",
+         OPTION_NUMBER, &w.days, 1, DAYS_MAX, NULL},
+        {"renew", NULL, "found: everything anew under the root that is there", OPTION_FLAG,
+         &w.renew, 0, 0, NULL},
         {0},
     };
     int rest, code;
@@ -140,8 +180,7 @@ int cmd_attest(struct cli *c, int argc, char **argv)
         return code;
     }
     if (strcmp(argv[rest], "show") == 0 && argc - rest == 2) {
-        if (w.kind != NULL || w.evidence != NULL || w.collateral != NULL || w.roots != NULL ||
-            w.policy != NULL || w.at != NULL) {
+        if (has_verify_options(&w)) {
             return cli_fail(c, CLI_USAGE, "USAGE", "attest show takes a file and no option");
         }
         return show(c, argv[rest + 1]);
@@ -149,7 +188,15 @@ int cmd_attest(struct cli *c, int argc, char **argv)
     if (strcmp(argv[rest], "verify") == 0 && argc - rest == 1) {
         return verify_in_heap(c, &w);
     }
+    if (strcmp(argv[rest], "found") == 0 && argc - rest == 2) {
+        if (has_verify_options(&w)) {
+            return cli_fail(c, CLI_USAGE, "USAGE",
+                            "attest found takes a folder, --days and --renew");
+        }
+        return found(c, &w, argv[rest + 1]);
+    }
     return cli_fail(c, CLI_USAGE, "USAGE",
-                    "usage: avocado attest show FILE | avocado attest verify --kind KIND "
+                    "usage: avocado attest show FILE | avocado attest found DIR [--days N] "
+                    "[--renew] | avocado attest verify --kind KIND "
                     "--evidence FILE --collateral DIR [--roots DIR] [--policy FILE] [--at TIME]");
 }

@@ -2,7 +2,7 @@
 #ifndef TOOLS_CMD_ATTEST_H
 #define TOOLS_CMD_ATTEST_H
 
-/* The files that `avocado attest verify` reads. */
+/* The files that `avocado attest` reads and writes. */
 
 #include "trusted/attest/attest.h"
 #include "trusted/config/explain.h"
@@ -29,5 +29,14 @@ void attest_files_free(struct attest_files *f);
 
 /* Seconds since 1970 of an RFC 3339 time, with Z or an offset. MALFORMED */
 RESULT attest_files_time(const char *text, uint64_t *ret);
+
+struct attest_found_wishes {
+    uint32_t days; /* how long certificates and statements hold */
+    bool renew;    /* everything anew under the root that is there */
+};
+/* Writes root/root_ca.pem (for --roots), platform/ (for --collateral and for processes that make
+ * evidence) and root_key.pem into `dir`. POLICY: there is a root already; IO; USAGE. */
+RESULT attest_found(const char *dir, const struct attest_found_wishes *w, bool *ret_renewed,
+                    struct explain *why);
 
 #endif

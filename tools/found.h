@@ -8,8 +8,8 @@
  * keys of replicas never touch a disk.
  */
 
-#include "tools/pki.h"
 #include "trusted/config/cluster.h"
+#include "trusted/pki/pki.h"
 
 /* Zero: as before, or the default of a first founding. */
 struct found_wishes {

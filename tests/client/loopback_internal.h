@@ -6,8 +6,8 @@
 
 #include "common/check.h"
 #include "tests/client/loopback.h"
-#include "tools/pki.h"
 #include "trusted/control/control.h"
+#include "trusted/pki/pki.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "tools/pki.h"
+#include "trusted/pki/pki.h"
 
 static const uint64_t NOW_S = 1800000000; /* 2027-01-15 */
 
