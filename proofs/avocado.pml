@@ -1,0 +1,814 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One key on three replicas: register, read-modify-write, epochs with one memoryless restart, and
+ * the collection of tombstones. docs/protocol/model.md says what is modelled, what is left out and
+ * why that is no loss, and which clause each part stands for. proofs/check.py runs it.
+ *
+ * Messages. What an operation has sent in its current phase can be delivered to any replica at any
+ * time, once or again, or never: delivery is a step of the operation's process, and an operation
+ * that takes no more steps is one whose coordinator has died. So loss, delay, duplication,
+ * reordering and crashes of coordinators need no channel and no process of their own. A delivery
+ * and the recording of its answer are one step, because answers only count towards a majority, and
+ * an operation may wait as long as it likes before it acts on them.
+ *
+ * Judgement. Whenever an operation returns, the whole history of calls and returns is searched for
+ * an order that explains it (linearizable(), below). The search sees neither tags nor replicas.
+ */
+
+c_decl {
+\#include <stdlib.h>
+\#include <string.h>
+};
+
+#define OPS 4   /* at most; which ones there are is said at run time */
+#define CLONE 3 /* r[3]: a second instance of node 2, under plant CLONE_VOTES */
+
+/* kind */
+#define NONE 0
+#define GET 1
+#define PUT 2    /* writes id + 1 */
+#define DEL 3
+#define SWAP 4   /* read-modify-write: writes id + 1, returns what was there */
+#define CAS 5    /* the same if the value is `expect`, otherwise it returns the value */
+#define CAS_DONE 100
+
+/* plant: the names are those of FINDS in check.py */
+#define EARLY_REPLY 1
+#define NO_WRITE_BACK 2
+#define WRONG_AGREEMENT 3
+#define SHARED_TAGS 4
+#define QUORUM_OF_ONE 5
+#define MEMORYLESS_VOTER 6
+#define SYNC_THEN_VOTE 7
+#define CLONE_VOTES 8
+#define EARLY_DROP 9
+#define NO_BARRIER 10
+#define MISSING_FLOOR 11
+#define FAILED_CAS_LOCAL 12
+#define HELPER_LOSES_ID 13
+#define ACCEPTED_SHOWN 14
+#define RETRY_WRITES_TWICE 15
+#define OLD_EPOCH_ACCEPTED 16
+#define ONE_DONOR 17
+#define LEARNER_VOTES 18
+#define EVALUATES_IN_DOUBT 19
+#define ANSWER_BEFORE_COMMIT 20
+#define RMW_WHILE_DROPPED 21
+#define EVERYTHING 99 /* no bug: stops at a state in which all that can happen has happened */
+
+/* Said at run time, the same in all states: outside of the state vector. */
+hidden byte plant, first_value, rounds_max, late, linearizable;
+hidden byte kind[OPS], node[OPS], expect[OPS], chained[OPS];
+hidden byte restarts, collects;
+
+/* tag = (ts, writer, rmwc), 3 + 3 + 2 bits, compared as a number. Writers are incarnations: node + 1,
+ * and never that of a node that has died. */
+#define TAG(ts, w) (((ts) << 5) + ((w) << 2))
+#define TS(tag) ((tag) >> 5)
+
+typedef Replica {
+    byte epoch;    /* 0: dead, or not a member yet */
+    byte tag, val; /* val 0: a tombstone, or with tag 0 absent */
+    byte gc, floor; /* floor: a timestamp */
+    byte listed;    /* the tombstone that is being collected */
+    /* the record of an acceptor: instance, promise, and what was accepted in it (op + 1) */
+    byte base, promise, a_ballot, a_op;
+    /* of each operation: the base in which it was last accepted here, + 1 << 0 if a helper had
+     * proposed it, + 1 << 1 if it is known to be committed */
+    byte mem_base[OPS], mem[OPS];
+};
+#define HELPED 1
+#define COMMITTED 2
+Replica r[4];
+
+byte stage[OPS];  /* 0 not called, 1 called, 2 returned */
+byte result[OPS];
+byte before[OPS]; /* those that had returned when this one was called */
+byte returned;    /* set of operations */
+bit restarted, collected;
+
+c_code {
+    /* Is there an order of the operations in `left`, starting from `value`, that explains what was
+     * returned? One that has not returned may be taken or not. */
+    static int explains(unsigned taken, int value)
+    {
+        unsigned i, open = 0;
+
+        for (i = 0; i < OPS; i++) {
+            if (now.stage[i] == 2 && !(taken >> i & 1)) {
+                open = 1;
+            }
+        }
+        if (!open) {
+            return 1;
+        }
+        for (i = 0; i < OPS; i++) {
+            int after = value, fits = 1, is_back = now.stage[i] == 2;
+
+            if (now.stage[i] == 0 || (taken >> i & 1) || (now.before[i] & ~taken)) {
+                continue;
+            }
+            switch (kind[i]) {
+            case 1:
+                fits = is_back && now.result[i] == value;
+                break;
+            case PUT:
+                after = (int)i + 1;
+                break;
+            case DEL:
+                after = 0;
+                break;
+            case SWAP:
+                fits = !is_back || now.result[i] == value;
+                after = (int)i + 1;
+                break;
+            case CAS:
+                fits = !is_back || now.result[i] == (value == expect[i] ? CAS_DONE : value);
+                after = value == expect[i] ? (int)i + 1 : value;
+                break;
+            default:
+                fits = 0;
+            }
+            if (fits && explains(taken | 1u << i, after)) {
+                return 1;
+            }
+        }
+        return 0;
+    }
+};
+
+c_code {
+    /* MODEL in the environment: words such as p0 (put at node 0), g, d, s, c0=9 (compare with 9), restart,
+     * +g2: called after the one before has returned, collect, late, rounds=2, first=9 (what all replicas hold at first), plant=7. */
+    static void configure(void)
+    {
+        static const char letters[] = "-gpdsc";
+        char *all = getenv("MODEL"), *word;
+        int ops = 0;
+
+        rounds_max = 2;
+        for (word = strtok(all ? strdup(all) : strdup(""), " "); word; word = strtok(NULL, " ")) {
+            int then = word[0] == '+', v;
+            const char *value, *letter;
+
+            word += then;
+            value = strchr(word, '=');
+            letter = strchr(letters, word[0]);
+            v = value ? atoi(value + 1) : 0;
+
+            if (!strcmp(word, "restart")) {
+                restarts = 1;
+            } else if (!strcmp(word, "collect")) {
+                collects = 1;
+            } else if (!strcmp(word, "late")) {
+                late = 1;
+            } else if (!strncmp(word, "rounds=", 7)) {
+                rounds_max = v;
+            } else if (!strncmp(word, "first=", 6)) {
+                first_value = v;
+            } else if (!strncmp(word, "plant=", 6)) {
+                plant = v;
+            } else if (letter && word[1] >= '0' && word[1] <= '2' && ops < OPS) {
+                kind[ops] = letter - letters;
+                node[ops] = word[1] - '0';
+                chained[ops] = then;
+                expect[ops++] = v;
+            } else {
+                fprintf(stderr, "MODEL: %s?\n", word);
+                exit(2);
+            }
+        }
+    }
+};
+
+#define IS_PLANT(p) (plant == (p))
+#define BIT(j) (1 << (j))
+/* Voters of C(1) and C(3): all three. Of C(2): nodes 0 and 1; node 2, come back, is a learner. */
+#define MAJORITY(set) ((ep == 2 && !IS_PLANT(LEARNER_VOTES) -> ((set) & 3) == 3 : \
+                        ((set) == 3 || (set) >= 5)) || IS_PLANT(QUORUM_OF_ONE))
+/* Who answers under the name of node j: itself, or its clone. */
+#define NAME(j) ((j) == CLONE -> 2 : (j))
+
+/* A replica takes a message of its own epoch, unless it is of an older epoch of the collection. */
+#define TAKES(j) (r[j].epoch != 0 && (r[j].epoch == ep || (IS_PLANT(OLD_EPOCH_ACCEPTED) && r[j].epoch > ep)) \
+                  && gc >= r[j].gc)
+/* The coordinator's own replica has gone on: to another epoch, or past the barrier of a collection. */
+#define STALE ((r[n].epoch != ep && !IS_PLANT(OLD_EPOCH_ACCEPTED)) || r[n].gc > gc)
+
+/* ABD-3. Equal tags mean equal values (ABD-2). */
+inline apply(at_node, new_tag, new_val) {
+    assert((new_tag) != r[at_node].tag || (new_val) == r[at_node].val);
+    if
+    :: (new_tag) > r[at_node].tag && (new_tag) != r[at_node].listed ->
+        r[at_node].tag = new_tag;
+        r[at_node].val = new_val
+    :: else
+    fi
+}
+
+/* A client calls its operations one after the other. */
+#define MAY_CALL (!chained[id] || stage[id - 1] == 2)
+
+inline call() {
+    stage[id] = 1;
+    before[id] = returned
+}
+
+inline answer(what) {
+    stage[id] = 2;
+    result[id] = what;
+    returned = returned | BIT(id);
+    c_code { linearizable = explains(0, first_value); };
+    assert(linearizable)
+}
+
+/* What a replica answers to a question for its tag. */
+inline look(j, ret_tag, ret_val) {
+    ret_tag = r[j].tag;
+    ret_val = r[j].val;
+    if
+    :: IS_PLANT(ACCEPTED_SHOWN) && r[j].a_op != 0 && r[j].base + 1 > ret_tag ->
+        ret_tag = r[j].base + 1;
+        ret_val = r[j].a_op
+    :: else
+    fi
+}
+
+/* The timestamp that a new write must exceed. */
+inline seen_ts(j, ret) {
+    ret = TS(r[j].tag);
+    if
+    :: r[j].floor > ret && !IS_PLANT(MISSING_FLOOR) -> ret = r[j].floor
+    :: else
+    fi
+}
+
+/* ---- the register ---- */
+
+#define MAY_APPLY(j) (n != (j) && TAKES(j) && (!(votes & BIT(NAME(j))) || r[j].tag < m_tag) && \
+                      ((j) != CLONE || IS_PLANT(CLONE_VOTES)))
+/* A round ends with the answer that makes the majority. */
+#define MAY_ASK(j) (n != (j) && TAKES(j) && !(votes & BIT(NAME(j))) && \
+                    (!MAJORITY(votes) || IS_PLANT(WRONG_AGREEMENT)) && \
+                    ((j) != CLONE || IS_PLANT(CLONE_VOTES)))
+
+/* The second round of put and get, and what a failed compare ends with. */
+inline apply_at(j) {
+    d_step {
+        MAY_APPLY(j) ->
+        apply(j, m_tag, m_val);
+        votes = votes | BIT(NAME(j))
+    }
+}
+
+inline ask_ts(j) {
+    d_step {
+        MAY_ASK(j) ->
+        seen_ts(j, x);
+        m_tag = (x > m_tag -> x : m_tag); /* a timestamp in this phase */
+        votes = votes | BIT(NAME(j));
+        x = 0
+    }
+}
+
+proctype Writer(byte id) {
+    byte n = node[id], ep, gc, votes, m_tag, m_val, x;
+    bit retried;
+
+    d_step {
+        MAY_CALL -> call();
+        m_val = (kind[id] == DEL -> 0 : id + 1)
+    };
+round_one:
+    skip;
+    d_step {
+        r[n].epoch != 0 ->
+        ep = r[n].epoch;
+        gc = r[n].gc;
+        votes = BIT(n);
+        seen_ts(n, m_tag)
+    };
+    do
+    :: ask_ts(0)
+    :: ask_ts(1)
+    :: ask_ts(2)
+    :: STALE -> goto round_one /* nothing was written yet */
+    :: d_step {
+            MAJORITY(votes) && !STALE ->
+            seen_ts(n, x);
+            m_tag = (x > m_tag -> x : m_tag);
+            x = 0;
+            assert(m_tag < 7);
+            m_tag = TAG(m_tag + 1, (IS_PLANT(SHARED_TAGS) -> 1 : n + 1));
+            apply(n, m_tag, m_val);
+            votes = BIT(n)
+        };
+        break
+    od;
+    do /* goes on after the answer, as a tail */
+    :: apply_at(0)
+    :: apply_at(1)
+    :: apply_at(2)
+    :: apply_at(CLONE)
+    :: d_step { stage[id] == 1 && MAJORITY(votes) -> answer(0) }
+    :: d_step { /* a new epoch: the same tag once more */
+            stage[id] == 1 && r[n].epoch > ep && gc >= r[n].gc && !IS_PLANT(OLD_EPOCH_ACCEPTED) ->
+            ep = r[n].epoch;
+            apply(n, m_tag, m_val);
+            votes = BIT(n)
+        }
+    :: IS_PLANT(RETRY_WRITES_TWICE) && stage[id] == 1 && !retried ->
+        retried = true;
+        goto round_one
+    od
+}
+
+inline ask_tag(j) {
+    d_step {
+        MAY_ASK(j) ->
+        look(j, x, y);
+        if
+        :: x > m_tag -> m_tag = x; m_val = y; holders = BIT(NAME(j))
+        :: x == m_tag -> holders = holders | BIT(NAME(j))
+        :: else
+        fi;
+        agreed = agreed || x == peer_tag;
+        peer_tag = (IS_PLANT(WRONG_AGREEMENT) -> x : 255);
+        votes = votes | BIT(NAME(j));
+        x = 0;
+        y = 0
+    }
+}
+
+proctype Reader(byte id) {
+    byte n = node[id], ep, gc, votes, m_tag, m_val, holders, x, y, peer_tag;
+    bit agreed;
+
+    d_step { MAY_CALL -> call() };
+round_one:
+    skip;
+    d_step {
+        r[n].epoch != 0 ->
+        ep = r[n].epoch;
+        gc = r[n].gc;
+        look(n, m_tag, m_val);
+        votes = BIT(n);
+        holders = BIT(n);
+        peer_tag = 255;
+        agreed = false
+    };
+    do
+    :: ask_tag(0)
+    :: ask_tag(1)
+    :: ask_tag(2)
+    :: ask_tag(CLONE)
+    :: STALE -> goto round_one
+    :: d_step {
+            stage[id] == 1 && MAJORITY(votes) && (MAJORITY(holders) || IS_PLANT(NO_WRITE_BACK)
+                                || (IS_PLANT(WRONG_AGREEMENT) && agreed)) ->
+            answer(m_val)
+        };
+        goto done
+    :: d_step { IS_PLANT(EARLY_REPLY) && stage[id] == 1 && MAJORITY(votes) -> answer(m_val) }
+    :: d_step {
+            MAJORITY(votes) && !MAJORITY(holders) && !STALE ->
+            apply(n, m_tag, m_val);
+            votes = holders | BIT(n);
+            holders = 0
+        };
+        break
+    od;
+    do
+    :: apply_at(0)
+    :: apply_at(1)
+    :: apply_at(2)
+    :: apply_at(CLONE)
+    :: stage[id] == 1 && STALE -> goto round_one
+    :: d_step { stage[id] == 1 && MAJORITY(votes) -> answer(m_val) }
+    od;
+done:
+    skip
+}
+
+/* ---- read-modify-write: Paxos on which operation follows a given tag ---- */
+
+/* Takes part in instance b (RMW-3). */
+#define OPEN(j) (r[j].tag <= b && r[j].base <= b)
+
+inline enter(j) {
+    if
+    :: r[j].base < b -> r[j].base = b; r[j].promise = 0; r[j].a_ballot = 0; r[j].a_op = 0
+    :: else
+    fi
+}
+
+inline remember(j, op, what) {
+    if
+    :: IS_PLANT(HELPER_LOSES_ID) && (op) != id
+    :: else ->
+        if
+        :: r[j].mem_base[op] < b -> r[j].mem_base[op] = b; r[j].mem[op] = what
+        :: r[j].mem_base[op] == b -> r[j].mem[op] = r[j].mem[op] | what
+        :: else
+        fi
+    fi
+}
+
+#define MAY_PREPARE(j) (n != (j) && TAKES(j) && !r[j].listed && !((votes | closed) & BIT(j)) && !known && \
+                        !MAJORITY(votes) && !(doubt && MAJORITY(closed)))
+#define MAY_ACCEPT(j) (n != (j) && TAKES(j) && !r[j].listed && !(votes & BIT(j)) && !MAJORITY(votes) && !outbid)
+#define MAY_COMMIT(j) (n != (j) && TAKES(j) && (!(votes & BIT(j)) || r[j].tag <= b))
+#define IS_LATE(j) (late && l_op != 0 && r[j].epoch == l_epoch && gc >= r[j].gc && \
+                    r[j].tag <= l_base && r[j].base <= l_base && r[j].promise <= l_ballot && \
+                    r[j].a_ballot != l_ballot)
+
+/* PREPARE. */
+inline prepare(j) {
+    if
+    :: doubt && r[j].mem_base[id] == b && (r[j].mem[id] & COMMITTED) -> known = true
+    :: else
+    fi;
+    if
+    :: !OPEN(j) ->
+        closed = closed | BIT(j);
+        helped = helped || (r[j].mem_base[id] == b && (r[j].mem[id] & HELPED));
+        if
+        :: !STALE -> apply(n, r[j].tag, r[j].val) /* the answer carries it */
+        :: else
+        fi
+    :: OPEN(j) && r[j].promise <= ballot ->
+        enter(j);
+        r[j].promise = ballot;
+        votes = votes | BIT(j);
+        if
+        :: r[j].a_ballot > p_ballot -> p_ballot = r[j].a_ballot; p_op = r[j].a_op
+        :: else
+        fi
+    :: else -> outbid = true
+    fi
+}
+
+inline accept(j) {
+    if
+    :: OPEN(j) && r[j].promise <= ballot ->
+        enter(j);
+        r[j].promise = ballot;
+        r[j].a_ballot = ballot;
+        r[j].a_op = p_op;
+        remember(j, p_op - 1, (p_op - 1 != id -> HELPED : 0));
+        votes = votes | BIT(j)
+    :: else -> outbid = true
+    fi
+}
+
+inline commit_at(j) {
+    d_step {
+        MAY_COMMIT(j) ->
+        apply(j, b + 1, p_op);
+        remember(j, p_op - 1, COMMITTED);
+        votes = votes | BIT(j)
+    }
+}
+
+/* An ACCEPT of an earlier round or instance that arrives only now. */
+inline late_at(j) {
+    d_step {
+        IS_LATE(j) ->
+        x = b;
+        b = l_base;
+        enter(j);
+        r[j].promise = l_ballot;
+        r[j].a_ballot = l_ballot;
+        r[j].a_op = l_op;
+        remember(j, l_op - 1, (l_op - 1 != id -> HELPED : 0));
+        b = x;
+        x = 0
+    }
+}
+
+proctype Modifier(byte id) {
+    byte n = node[id], ep, gc, votes, closed, b, b_val, ballot, p_ballot, p_op, round, x, m_tag, m_val;
+    byte l_base, l_ballot, l_op, l_epoch;
+    bit doubt, known, helped, outbid;
+
+    d_step {
+        MAY_CALL -> call();
+        if
+        :: IS_PLANT(FAILED_CAS_LOCAL) && kind[id] == CAS && r[n].val != expect[id] -> answer(r[n].val)
+        :: else
+        fi
+    };
+evaluate:
+    stage[id] == 1;
+ask:
+    skip;
+    d_step {
+        round < rounds_max && r[n].epoch != 0 && !r[n].listed &&
+        (doubt || r[n].base <= r[n].tag) && /* else its own replica has closed what it holds */
+        (!doubt || gc >= r[n].gc) -> /* past a barrier, what is in doubt stays unknown */
+        if
+        :: doubt
+        :: else -> b = r[n].tag; b_val = r[n].val
+        fi;
+        round++;
+        ballot = (round << 2) + id;
+        ep = r[n].epoch;
+        gc = r[n].gc;
+        votes = 0; closed = 0; known = false; helped = false; outbid = false; p_ballot = 0; p_op = 0;
+        prepare(n)
+    };
+    do
+    :: d_step { MAY_PREPARE(0) -> prepare(0) }
+    :: d_step { MAY_PREPARE(1) -> prepare(1) }
+    :: d_step { MAY_PREPARE(2) -> prepare(2) }
+    :: late_at(0)
+    :: late_at(1)
+    :: late_at(2)
+    :: STALE || (outbid && !MAJORITY(votes)) -> goto again
+    :: known && !STALE -> goto finish /* somebody decided it: it only has to stand at a majority */
+    :: d_step { /* nobody can decide for it any more */
+            doubt && MAJORITY(closed) && !helped && !known -> doubt = false
+        };
+        goto evaluate
+    :: d_step { IS_PLANT(EVALUATES_IN_DOUBT) && doubt && closed != 0 -> doubt = false };
+        goto evaluate
+    :: !doubt && closed != 0 && r[n].tag > b -> goto evaluate
+    :: MAJORITY(votes) && !STALE && !known ->
+        if
+        :: p_op == 0 && kind[id] == CAS && b_val != expect[id] -> goto failed
+        :: else -> break
+        fi
+    od;
+    skip;
+    if
+    :: d_step {
+            !STALE && !r[n].listed ->
+            p_op = (p_op == 0 -> id + 1 : p_op);
+            doubt = doubt || p_op == id + 1;
+            votes = 0; closed = 0; helped = false; outbid = false; p_ballot = 0;
+            accept(n)
+        }
+    :: STALE || r[n].listed -> goto again
+    fi;
+    do
+    :: d_step { MAY_ACCEPT(0) -> accept(0) }
+    :: d_step { MAY_ACCEPT(1) -> accept(1) }
+    :: d_step { MAY_ACCEPT(2) -> accept(2) }
+    :: MAJORITY(votes) && !STALE -> break
+    :: outbid || STALE -> goto again
+    od;
+finish:
+    skip;
+    if
+    :: d_step {
+            !STALE ->
+            p_op = (known -> id + 1 : p_op);
+            apply(n, b + 1, p_op);
+            remember(n, p_op - 1, COMMITTED);
+            votes = BIT(n)
+        }
+    :: STALE -> goto again
+    fi;
+    do
+    :: commit_at(0)
+    :: commit_at(1)
+    :: commit_at(2)
+    :: d_step { stage[id] == 1 && p_op == id + 1 && (MAJORITY(votes) || IS_PLANT(ANSWER_BEFORE_COMMIT)) ->
+            answer((kind[id] == CAS -> CAS_DONE : b_val))
+        }
+    :: stage[id] == 1 && p_op != id + 1 && MAJORITY(votes) -> /* helped; now its own, which is dead in b */
+        doubt = false;
+        goto evaluate
+    :: stage[id] == 1 && STALE -> goto again
+    od;
+again:
+    skip;
+    d_step {
+        outbid = false;
+        if
+        :: late && p_op != 0 -> l_base = b; l_ballot = ballot; l_op = p_op; l_epoch = ep
+        :: else
+        fi
+    };
+    if
+    :: doubt -> goto ask
+    :: else -> goto evaluate
+    fi;
+failed: /* a read of its base */
+    skip;
+    if
+    :: d_step { !STALE -> m_tag = b; m_val = b_val; votes = BIT(n) }
+    :: STALE -> goto evaluate
+    fi;
+    do
+    :: apply_at(0)
+    :: apply_at(1)
+    :: apply_at(2)
+    :: stage[id] == 1 && STALE -> goto evaluate
+    :: d_step { stage[id] == 1 && MAJORITY(votes) -> answer(m_val) }
+    od
+}
+
+/* ---- a memoryless restart of node 2: C(1) all vote, C(2) it learns, C(3) all vote ---- */
+
+inline forget(j) {
+    r[j].epoch = 0; r[j].tag = 0; r[j].val = 0; r[j].gc = 0; r[j].floor = 0; r[j].listed = 0;
+    r[j].base = 0; r[j].promise = 0; r[j].a_ballot = 0; r[j].a_op = 0;
+    r[j].mem_base[0] = 0; r[j].mem_base[1] = 0; r[j].mem_base[2] = 0; r[j].mem_base[3] = 0;
+    r[j].mem[0] = 0; r[j].mem[1] = 0; r[j].mem[2] = 0; r[j].mem[3] = 0
+}
+
+inline merge(from, op) {
+    if
+    :: r[from].mem_base[op] > r[2].mem_base[op] ->
+        r[2].mem_base[op] = r[from].mem_base[op];
+        r[2].mem[op] = r[from].mem[op]
+    :: r[from].mem_base[op] == r[2].mem_base[op] -> r[2].mem[op] = r[2].mem[op] | r[from].mem[op]
+    :: else
+    fi
+}
+
+inline copy_from(j) {
+    d_step {
+        r[2].epoch == r[j].epoch || IS_PLANT(SYNC_THEN_VOTE) ->
+        apply(2, r[j].tag, r[j].val);
+        r[2].floor = (r[j].floor > r[2].floor -> r[j].floor : r[2].floor);
+        r[2].gc = (r[j].gc > r[2].gc -> r[j].gc : r[2].gc);
+        if
+        :: r[j].a_op != 0 &&
+           (r[j].base > r[2].base || (r[j].base == r[2].base && r[j].a_ballot > r[2].a_ballot)) ->
+            r[2].base = r[j].base;
+            r[2].promise = r[j].a_ballot;
+            r[2].a_ballot = r[j].a_ballot;
+            r[2].a_op = r[j].a_op
+        :: else
+        fi;
+        merge(j, 0); merge(j, 1); merge(j, 2); merge(j, 3)
+    }
+}
+
+proctype Restart() {
+    bit copied[2];
+
+    d_step { forget(2); restarted = true };
+    if
+    :: IS_PLANT(MEMORYLESS_VOTER) -> r[2].epoch = 1; goto done
+    :: IS_PLANT(SYNC_THEN_VOTE) -> copy_from(1); r[2].epoch = 1; goto done /* two of three: 1 and itself */
+    :: else
+    fi;
+    /* C(2) is there: whoever hears of it works under it and has left C(1). */
+    do
+    :: r[0].epoch == 1 -> r[0].epoch = 2
+    :: r[1].epoch == 1 -> r[1].epoch = 2
+    :: r[2].epoch == 0 -> r[2].epoch = 2
+    :: !copied[0] && r[2].epoch == 2 && r[0].epoch == 2 -> copy_from(0); copied[0] = true
+    :: !copied[1] && r[2].epoch == 2 && r[1].epoch == 2 -> copy_from(1); copied[1] = true
+    :: copied[0] && copied[1] -> break
+    :: IS_PLANT(ONE_DONOR) && (copied[0] || copied[1]) && r[0].epoch == 2 && r[1].epoch == 2 -> break
+    od;
+    skip;
+    d_step { copied[0] = false; copied[1] = false };
+    do
+    :: r[0].epoch == 2 -> r[0].epoch = 3
+    :: r[1].epoch == 2 -> r[1].epoch = 3
+    :: r[2].epoch == 2 -> r[2].epoch = 3
+    :: else -> break
+    od;
+done:
+    skip
+}
+
+/* The host runs a second instance of node 2 from what it held a moment ago. */
+proctype Clone() {
+    d_step {
+        r[CLONE].epoch = r[2].epoch;
+        r[CLONE].tag = r[2].tag;
+        r[CLONE].val = r[2].val
+    }
+}
+
+/* ---- collection of a tombstone: establish, barrier, drop, barrier ---- */
+
+/* From here on nothing of before is taken; the key is listed and takes part in no read-modify-write. */
+inline barrier_at(j) {
+    d_step {
+        r[j].gc == gc && r[j].epoch == ep ->
+        r[j].gc = gc + 1;
+        if
+        :: IS_PLANT(RMW_WHILE_DROPPED)
+        :: else ->
+            r[j].listed = t;
+            open_rmw = open_rmw || r[j].a_op != 0 && r[j].base >= r[j].tag
+        fi
+    }
+}
+
+inline drop_at(j) {
+    d_step {
+        !open_rmw && !(at & BIT(j)) && r[j].epoch == ep ->
+        if
+        :: r[j].tag == t ->
+            r[j].tag = 0; r[j].val = 0;
+            r[j].base = 0; r[j].promise = 0; r[j].a_ballot = 0; r[j].a_op = 0
+        :: else
+        fi;
+        r[j].floor = (TS(t) > r[j].floor -> TS(t) : r[j].floor);
+        at = at | BIT(j)
+    }
+}
+
+/* Nobody holds the tombstone any more, and nobody who has seen it can write it back. */
+inline finish_at(j) {
+    d_step {
+        r[j].gc == gc + 1 && r[j].epoch == ep ->
+        r[j].gc = gc + 2;
+        r[j].listed = 0
+    }
+}
+
+proctype Collector() {
+    byte t, ep, gc, at;
+    bit open_rmw;
+
+    d_step {
+        r[0].val == 0 && r[0].tag != 0 && r[0].epoch == 1 && r[1].epoch == 1 && r[2].epoch == 1 ->
+        t = r[0].tag;
+        ep = 1;
+        gc = r[0].gc
+    };
+    do /* every member holds exactly t */
+    :: IS_PLANT(EARLY_DROP) -> break
+    :: d_step { at < 3 && r[at].epoch == ep && r[at].tag <= t -> apply(at, t, 0); at++ }
+    :: at < 3 && r[at].tag > t -> goto done /* a newer write: nothing to collect */
+    :: at == 3 -> break
+    od;
+    do
+    :: IS_PLANT(NO_BARRIER) || IS_PLANT(EARLY_DROP) -> break
+    :: barrier_at(0)
+    :: barrier_at(1)
+    :: barrier_at(2)
+    :: r[0].gc > gc && r[1].gc > gc && r[2].gc > gc -> break
+    od;
+    at = 0;
+    do
+    :: drop_at(0)
+    :: drop_at(1)
+    :: drop_at(2)
+    :: at == 7 -> break
+    :: open_rmw -> break
+    od;
+    collected = true;
+    do
+    :: finish_at(0)
+    :: finish_at(1)
+    :: finish_at(2)
+    :: r[0].gc > gc + 1 && r[1].gc > gc + 1 && r[2].gc > gc + 1 -> break
+    od;
+done:
+    skip
+}
+
+init {
+    byte i;
+
+    c_code { configure(); };
+    atomic {
+        for (i : 0 .. 2) {
+            r[i].epoch = 1;
+            if
+            :: first_value != 0 -> r[i].tag = TAG(1, 1); r[i].val = first_value
+            :: else
+            fi
+        }
+        for (i : 0 .. OPS - 1) {
+            if
+            :: kind[i] == GET -> run Reader(i)
+            :: kind[i] == PUT || kind[i] == DEL -> run Writer(i)
+            :: kind[i] == SWAP || kind[i] == CAS -> run Modifier(i)
+            :: else
+            fi
+        }
+        i = 0;
+        if
+        :: restarts -> run Restart()
+        :: else
+        fi;
+        if
+        :: collects -> run Collector()
+        :: else
+        fi;
+        if
+        :: IS_PLANT(CLONE_VOTES) -> run Clone()
+        :: else
+        fi
+    };
+    if
+    :: IS_PLANT(EVERYTHING) ->
+        (stage[0] != 1 && stage[1] != 1 && stage[2] != 1 && stage[3] != 1 && returned != 0 &&
+         (kind[0] == NONE || stage[0] == 2) && (kind[1] == NONE || stage[1] == 2) &&
+         (kind[2] == NONE || stage[2] == 2) && (kind[3] == NONE || stage[3] == 2) &&
+         (!restarts || (restarted && r[2].epoch == 3)) && (!collects || collected));
+        assert(false)
+    :: else
+    fi
+}
