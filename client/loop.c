@@ -267,6 +267,7 @@ uint64_t client_deadline(const struct avo_client *c)
     uint64_t net = c->clogged_at_ns == 0 ? UINT64_MAX : c->clogged_at_ns + CLOGGED_WAIT_MS * MS;
 
     core = links < core ? links : core;
+    core = net_pending(c->net) ? 0 : core;
     return net < core ? net : core;
 }
 

@@ -24,17 +24,17 @@ bool addr_parse(const char *text, uint16_t port, struct sockaddr_storage *ret, s
     return false;
 }
 
-void addr_from_sockaddr(const struct sockaddr_storage *sa, struct abi_addr *ret)
+void addr_from_sockaddr(const struct sockaddr *sa, struct abi_addr *ret)
 {
     memset(ret, 0, sizeof(*ret));
-    if (sa->ss_family == AF_INET) {
-        const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+    if (sa->sa_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)sa;
 
         ret->family = 4;
         ret->port = ntohs(v4->sin_port);
         memcpy(ret->ip, &v4->sin_addr, 4);
-    } else if (sa->ss_family == AF_INET6) {
-        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+    } else if (sa->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)sa;
 
         ret->family = 6;
         ret->port = ntohs(v6->sin6_port);
@@ -43,10 +43,10 @@ void addr_from_sockaddr(const struct sockaddr_storage *sa, struct abi_addr *ret)
     }
 }
 
-socklen_t addr_to_sockaddr(const struct abi_addr *a, struct sockaddr_storage *ret)
+socklen_t addr_to_sockaddr(const struct abi_addr *a, struct sockaddr *ret)
 {
     if (a->family == 4) {
-        struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+        struct sockaddr_in *v4 = (struct sockaddr_in *)(void *)ret;
 
         memset(v4, 0, sizeof(*v4));
         v4->sin_family = AF_INET;
@@ -55,7 +55,7 @@ socklen_t addr_to_sockaddr(const struct abi_addr *a, struct sockaddr_storage *re
         return sizeof(*v4);
     }
     if (a->family == 6) {
-        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)(void *)ret;
 
         memset(v6, 0, sizeof(*v6));
         v6->sin6_family = AF_INET6;

@@ -12,8 +12,8 @@
 /* False unless `text` is an IPv4 or IPv6 literal. */
 bool addr_parse(const char *text, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len);
 /* Family 0 for anything that is not IPv4 or IPv6. */
-void addr_from_sockaddr(const struct sockaddr_storage *sa, struct abi_addr *ret);
-/* The length of what was written; 0 for family 0. */
-socklen_t addr_to_sockaddr(const struct abi_addr *a, struct sockaddr_storage *ret);
+void addr_from_sockaddr(const struct sockaddr *sa, struct abi_addr *ret);
+/* The length of what was written, at most that of a sockaddr_in6; 0 for family 0. */
+socklen_t addr_to_sockaddr(const struct abi_addr *a, struct sockaddr *ret);
 
 #endif

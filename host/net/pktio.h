@@ -14,6 +14,8 @@ struct pktio;
 
 struct pktio_counters {
     uint64_t rx_packets, rx_calls, tx_packets, tx_calls, tx_dropped, rx_oversized;
+    uint64_t rx_trains,
+        tx_trains; /* datagrams that the kernel carried together: UDP_GRO, UDP_SEGMENT */
 };
 
 struct pktio_ops {
@@ -31,8 +33,8 @@ struct pktio {
     struct pktio_counters counters;
 };
 
-/* Kernel UDP: recvmmsg and sendmmsg. `address` is an IPv4 or IPv6 literal. On failure IO and errno
- * tells why. Free with ops->close. */
+/* Kernel UDP. `address` is an IPv4 or IPv6 literal; the rx region must have UDP_BATCH times
+ * UDP_BUFFER bytes (udp_batch.h). On failure IO and errno tells why. Free with ops->close. */
 RESULT pktio_udp_open(const char *address, uint16_t port, const struct abi_regions *regions,
                       struct pktio **ret);
 

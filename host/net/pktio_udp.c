@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/net/addr.h"
 #include "host/net/pktio.h"
+#include "host/net/udp_batch.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -12,33 +13,31 @@
 struct pktio_udp {
     struct pktio base;
     int fd;
-    struct abi_regions regions;
-    struct mmsghdr rx[BURST_MAX], tx[BURST_MAX];
-    struct iovec rx_iov[BURST_MAX], tx_iov[BURST_MAX];
-    struct sockaddr_storage rx_addr[BURST_MAX], tx_addr[BURST_MAX];
+    uint8_t *tx_region;
+    struct udp_counters calls;
+    struct udp_receiver receiver;
+    struct udp_sender sender;
 };
 
 static uint32_t rx(struct pktio *p, struct abi_packet *to)
 {
     struct pktio_udp *u = (struct pktio_udp *)p;
+    struct udp_arrived arrived[BURST_MAX];
+    uint32_t got = udp_receive(&u->receiver, u->fd, arrived, BURST_MAX, &u->calls);
     uint32_t n = 0;
-    int got;
 
-    for (uint32_t i = 0; i < BURST_MAX; i++) {
-        u->rx[i].msg_hdr.msg_namelen = sizeof(u->rx_addr[i]);
-    }
-    got = recvmmsg(u->fd, u->rx, BURST_MAX, MSG_DONTWAIT, NULL);
-    p->counters.rx_calls++;
-    for (int i = 0; i < got; i++) {
-        if ((u->rx[i].msg_hdr.msg_flags & MSG_TRUNC) != 0) {
+    for (uint32_t i = 0; i < got; i++) {
+        if (arrived[i].len > DATAGRAM_MAX) {
             p->counters.rx_oversized++;
             continue;
         }
-        to[n].off = (uint32_t)i * ABI_PACKET_STRIDE;
-        to[n].len = u->rx[i].msg_len;
-        addr_from_sockaddr(&u->rx_addr[i], &to[n].addr);
+        to[n].off = arrived[i].off;
+        to[n].len = arrived[i].len;
+        addr_from_sockaddr(&arrived[i].from->sa, &to[n].addr);
         n++;
     }
+    p->counters.rx_calls = u->calls.rx_calls;
+    p->counters.rx_trains = u->calls.rx_trains;
     p->counters.rx_packets += n;
     return n;
 }
@@ -46,26 +45,22 @@ static uint32_t rx(struct pktio *p, struct abi_packet *to)
 static void tx(struct pktio *p, const struct abi_packet *packets, uint32_t n)
 {
     struct pktio_udp *u = (struct pktio_udp *)p;
-    uint32_t done = 0;
+    struct udp_sender *s = &u->sender;
 
     for (uint32_t i = 0; i < n; i++) {
-        u->tx_iov[i] = (struct iovec){u->regions.tx + packets[i].off, packets[i].len};
-        u->tx[i].msg_hdr.msg_namelen = addr_to_sockaddr(&packets[i].addr, &u->tx_addr[i]);
+        s->packets[i].p = u->tx_region + packets[i].off;
+        s->packets[i].len = packets[i].len;
+        s->packets[i].name_len = addr_to_sockaddr(&packets[i].addr, &s->packets[i].name.sa);
     }
-    while (done < n) {
-        int sent = sendmmsg(u->fd, u->tx + done, n - done, MSG_DONTWAIT);
-
-        p->counters.tx_calls++;
-        if (sent > 0) {
-            p->counters.tx_packets += (uint32_t)sent;
-            done += (uint32_t)sent;
-        } else if (errno != EINTR) {
-            /* The socket's buffer is full, or this one destination cannot be reached: an error
-             * of a former datagram (ICMP) is reported here too. Skip one and go on. */
-            p->counters.tx_dropped++;
-            done++;
-        }
+    s->n = n;
+    while (!udp_send(s, u->fd, &u->calls)) {
+        /* The socket's buffer is full. Waiting would stop the shard; the RPC layer repeats it. */
+        s->dropped += (uint32_t)s->msgs[s->at++].msg_hdr.msg_iovlen;
     }
+    p->counters.tx_calls = u->calls.tx_calls;
+    p->counters.tx_trains = u->calls.tx_trains;
+    p->counters.tx_packets = s->sent;
+    p->counters.tx_dropped = s->dropped;
 }
 
 static int fd(const struct pktio *p)
@@ -126,8 +121,13 @@ static RESULT bind_udp(const char *address, uint16_t port, int *ret_fd)
 RESULT pktio_udp_open(const char *address, uint16_t port, const struct abi_regions *regions,
                       struct pktio **ret)
 {
-    struct pktio_udp *u = calloc(1, sizeof(*u));
+    struct pktio_udp *u;
 
+    if (regions->rx_bytes < (uint64_t)UDP_BATCH * UDP_BUFFER) {
+        errno = EINVAL;
+        return ERR_IO;
+    }
+    u = calloc(1, sizeof(*u));
     if (u == NULL) {
         return ERR_IO;
     }
@@ -136,14 +136,9 @@ RESULT pktio_udp_open(const char *address, uint16_t port, const struct abi_regio
         return ERR_IO;
     }
     u->base.ops = &udp_ops;
-    u->regions = *regions;
-    for (size_t i = 0; i < BURST_MAX; i++) {
-        u->rx_iov[i] = (struct iovec){regions->rx + i * ABI_PACKET_STRIDE, DATAGRAM_MAX};
-        u->rx[i].msg_hdr =
-            (struct msghdr){.msg_iov = &u->rx_iov[i], .msg_iovlen = 1, .msg_name = &u->rx_addr[i]};
-        u->tx[i].msg_hdr =
-            (struct msghdr){.msg_iov = &u->tx_iov[i], .msg_iovlen = 1, .msg_name = &u->tx_addr[i]};
-    }
+    u->tx_region = regions->tx;
+    udp_receiver_init(&u->receiver, u->fd, regions->rx);
+    udp_sender_init(&u->sender);
     *ret = &u->base;
     return OK;
 }

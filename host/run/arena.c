@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/run/arena.h"
 
+#include "host/net/udp_batch.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -8,7 +10,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static const uint64_t PACKETS_BYTES = (uint64_t)ABI_PACKET_STRIDE * ABI_REGION_PACKETS;
+/* Pages come with use: bursts of single datagrams touch the beginning of each buffer only. */
+static const uint64_t RX_BYTES = (uint64_t)UDP_BATCH * UDP_BUFFER;
+static const uint64_t TX_BYTES = (uint64_t)ABI_PACKET_STRIDE * ABI_REGION_PACKETS;
 
 static void *map_anonymous(uint64_t bytes)
 {
@@ -44,8 +48,8 @@ RESULT arena_map(const char *dir, uint32_t shard, uint64_t arena_bytes, struct a
         goto fail;
     }
     arena = mmap(NULL, arena_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, a.fd, 0);
-    rx = map_anonymous(PACKETS_BYTES);
-    tx = map_anonymous(PACKETS_BYTES);
+    rx = map_anonymous(RX_BYTES);
+    tx = map_anonymous(TX_BYTES);
     if (arena == MAP_FAILED || rx == MAP_FAILED || tx == MAP_FAILED) {
         goto fail; /* the process ends: whatever was mapped goes with it */
     }
@@ -53,8 +57,8 @@ RESULT arena_map(const char *dir, uint32_t shard, uint64_t arena_bytes, struct a
     a.regions = (struct abi_regions){.rx = rx,
                                      .tx = tx,
                                      .arena = arena,
-                                     .rx_bytes = PACKETS_BYTES,
-                                     .tx_bytes = PACKETS_BYTES,
+                                     .rx_bytes = RX_BYTES,
+                                     .tx_bytes = TX_BYTES,
                                      .arena_bytes = arena_bytes};
     *ret = a;
     return OK;

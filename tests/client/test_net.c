@@ -123,7 +123,7 @@ static void test_v6(void **state)
 /* What is longer than any datagram of ours is not taken for a shorter one. */
 static void test_cut_off(void **state)
 {
-    static uint8_t big[ABI_PACKET_STRIDE + 1];
+    static uint8_t big[DATAGRAM_MAX + 1];
     struct abi_addr to;
     struct net *n = bound(false, &to);
     int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -137,12 +137,11 @@ static void test_cut_off(void **state)
                      sizeof(big));
     assert_int_equal(receive(n), 1);
     assert_false(net_received(n, 0, &d, &from));
-    assert_int_equal(
-        sendto(fd, big, ABI_PACKET_STRIDE, 0, (const struct sockaddr *)&name, sizeof(name)),
-        ABI_PACKET_STRIDE);
+    assert_int_equal(sendto(fd, big, DATAGRAM_MAX, 0, (const struct sockaddr *)&name, sizeof(name)),
+                     DATAGRAM_MAX);
     assert_int_equal(receive(n), 1);
     assert_true(net_received(n, 0, &d, &from));
-    assert_int_equal(d.n, ABI_PACKET_STRIDE);
+    assert_int_equal(d.n, DATAGRAM_MAX);
     assert_int_equal(close(fd), 0);
     net_close(n);
 }

@@ -24,15 +24,15 @@ static void test_addresses(void **state)
 
     (void)state;
     assert_true(addr_parse("127.0.0.1", 7001, &sa, &n));
-    addr_from_sockaddr(&sa, &a);
+    addr_from_sockaddr((const struct sockaddr *)&sa, &a);
     assert_int_equal(a.family, 4);
     assert_int_equal(a.port, 7001);
-    assert_int_equal(addr_to_sockaddr(&a, &again), n);
+    assert_int_equal(addr_to_sockaddr(&a, (struct sockaddr *)&again), n);
     assert_memory_equal(&sa, &again, n);
     assert_true(addr_parse("::1", 7002, &sa, &n));
-    addr_from_sockaddr(&sa, &a);
+    addr_from_sockaddr((const struct sockaddr *)&sa, &a);
     assert_int_equal(a.family, 6);
-    assert_int_equal(addr_to_sockaddr(&a, &again), n);
+    assert_int_equal(addr_to_sockaddr(&a, (struct sockaddr *)&again), n);
     assert_memory_equal(&sa, &again, n);
     assert_false(addr_parse("localhost", 1, &sa, &n));
     assert_false(addr_parse("", 1, &sa, &n));
