@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemons/node.h"
+#include "host/net/addr.h"
 #include "host/run/clock.h"
 #include "trusted/port/port.h"
 
@@ -16,6 +17,8 @@ static void add_fields(json_t *to, const struct field *fields, size_t n)
         (void)json_object_set_new(to, fields[i].name, json_integer((json_int_t)fields[i].value));
     }
 }
+
+enum { CONNECTIONS_MAX = 256 }; /* shown of a node */
 
 #define ADD_FIELDS(to, ...)                                                                        \
     do {                                                                                           \
@@ -38,8 +41,60 @@ static json_t *rpc_json(const struct rpc_counters *c)
                {"responses_out", c->responses_out}, {"retransmits", c->retransmits},
                {"duplicates_answered", c->duplicates_answered}, {"key_updates", c->key_updates},
                {"sessions", c->sessions}, {"sessions_down", c->sessions_down},
-               {"no_memory", c->no_memory});
+               {"no_memory", c->no_memory}, {"window_cuts", c->window_cuts});
     return o;
+}
+
+/* Element i counts round trips of 2^i to 2^(i+1) microseconds; the last one takes the rest. */
+static json_t *rtt_json(const uint64_t buckets[static RPC_RTT_BUCKETS])
+{
+    json_t *a = json_array();
+
+    for (uint32_t i = 0; i < RPC_RTT_BUCKETS; i++) {
+        (void)json_array_append_new(a, json_integer((json_int_t)buckets[i]));
+    }
+    return a;
+}
+
+static json_t *connection_json(const struct cluster *c, const struct replica_session_report *s)
+{
+    const struct rpc_session_info *i = &s->info;
+    bool is_member = s->kind == REPLICA_PEER_MEMBER && s->member < c->members_n;
+    json_t *o = json_object();
+    char address[ADDR_TEXT];
+
+    (void)json_object_set_new(o, "peer", json_string(is_member ? "member" : "client"));
+    if (is_member) {
+        (void)json_object_set_new(o, "node", json_integer(c->members[s->member].node));
+    }
+    addr_format(&i->addr, address);
+    (void)json_object_set_new(o, "address", json_string(address));
+    (void)json_object_set_new(o, "down", json_boolean(i->down));
+    ADD_FIELDS(o, {"srtt_us", i->srtt_ns / 1000}, {"rttvar_us", i->rttvar_ns / 1000},
+               {"base_rtt_us", i->base_rtt_ns / 1000}, {"rto_us", i->rto_ns / 1000},
+               {"window", i->window}, {"in_flight", i->flight}, {"rx_packets", i->rx_packets},
+               {"rx_bytes", i->rx_bytes}, {"tx_packets", i->tx_packets}, {"tx_bytes", i->tx_bytes},
+               {"retransmits", i->retransmits}, {"auth_failed", i->auth_failed},
+               {"enclave_bytes", i->heap_bytes});
+    (void)json_object_set_new(o, "rtt", rtt_json(i->rtt));
+    return o;
+}
+
+/* Members always; clients as long as the whole report stays well below what a message may have. */
+static json_t *connections_json(const struct node_shard *s, const struct cluster *c,
+                                uint32_t shards_n)
+{
+    uint32_t room = CONNECTIONS_MAX / shards_n;
+    json_t *a = json_array();
+
+    for (uint32_t i = 0; i < s->report.sessions_n; i++) {
+        const struct replica_session_report *r = &s->report.sessions[i];
+
+        if (i < room || r->kind == REPLICA_PEER_MEMBER) {
+            (void)json_array_append_new(a, connection_json(c, r));
+        }
+    }
+    return a;
 }
 
 static json_t *abd_json(const struct abd_counters *c)
@@ -66,8 +121,9 @@ static json_t *store_json(const struct store_stats *s)
     return o;
 }
 
-static json_t *shard_json(const struct node_shard *s, uint32_t i)
+static json_t *shard_json(const struct node *n, uint32_t i)
 {
+    const struct node_shard *s = &n->shards[i];
     const struct pktio_counters *io = &s->io->counters; /* racy reads of statistics: harmless */
     json_t *o = json_object();
     json_t *host = json_object();
@@ -79,12 +135,16 @@ static json_t *shard_json(const struct node_shard *s, uint32_t i)
                {"clock_lies", s->host.clock_lies}, {"rx_calls", io->rx_calls},
                {"rx_packets", io->rx_packets}, {"rx_oversized", io->rx_oversized},
                {"tx_calls", io->tx_calls}, {"tx_packets", io->tx_packets},
-               {"tx_dropped", io->tx_dropped}, {"sleeps", s->loop.sleeps},
+               {"tx_dropped", io->tx_dropped}, {"rx_trains", io->rx_trains},
+               {"tx_trains", io->tx_trains}, {"sleeps", s->loop.sleeps},
                {"spin_hits", s->loop.spin_hits});
     (void)json_object_set_new(o, "aead", json_string(shard_aead_name(s->shard)));
     (void)json_object_set_new(o, "store", store_json(&s->report.store));
     (void)json_object_set_new(o, "abd", abd_json(&s->report.abd));
     (void)json_object_set_new(o, "rpc", rpc_json(&s->report.rpc));
+    (void)json_object_set_new(o, "rtt", rtt_json(s->report.rpc.rtt));
+    (void)json_object_set_new(o, "connections",
+                              connections_json(s, n->options.cluster, n->shards_n));
     (void)json_object_set_new(o, "host", host);
     return o;
 }
@@ -111,7 +171,7 @@ char *node_report_json(const struct node *n, const struct control *control)
 
     for (uint32_t i = 0; i < n->shards_n; i++) {
         up &= n->shards[i].report.members_up;
-        (void)json_array_append_new(shards, shard_json(&n->shards[i], i));
+        (void)json_array_append_new(shards, shard_json(n, i));
     }
     up_n = (uint32_t)__builtin_popcount(up);
     ADD_FIELDS(o, {"node", m->node}, {"incarnation", m->incarnation}, {"epoch", c->epoch},

@@ -4,6 +4,7 @@
 #include "tools/cluster_dir.h"
 #include "tools/node_process.h"
 #include "tools/node_report.h"
+#include "tools/status_connections.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,6 +25,7 @@ struct row {
 
 struct status {
     const struct cli *cli;
+    bool connections;
     uint32_t n;
     struct row rows[NODES_MAX];
     char why[512]; /* why nobody could be asked */
@@ -133,6 +135,12 @@ static void print_table(const struct status *s)
     if (any != NULL && !any->is_protected) {
         (void)puts("SOFTWARE, NOT PROTECTED: no hardware keeps this machine from looking inside.");
     }
+    if (s->connections) {
+        status_connections_head();
+        for (uint32_t i = 0; i < s->n; i++) {
+            status_connections(&s->rows[i].report);
+        }
+    }
 }
 
 static void print_json(const struct status *s)
@@ -170,9 +178,9 @@ static void print_json(const struct status *s)
     cli_json_print(object);
 }
 
-static int show(struct cli *c, const char *path, const struct cluster_dir *d)
+static int show(struct cli *c, const char *path, const struct cluster_dir *d, bool connections)
 {
-    struct status s = {.cli = c};
+    struct status s = {.cli = c, .connections = connections};
     struct avo_client *client = NULL;
     uint32_t timeout_ms = c->timeout_ms == 0 ? TIMEOUT_MS : (uint32_t)c->timeout_ms;
     uint64_t until_ms = cli_now_ms() + timeout_ms;
@@ -204,7 +212,7 @@ static int show(struct cli *c, const char *path, const struct cluster_dir *d)
 }
 
 /* The folder of a local cluster knows more than its client.yaml: addresses and processes. */
-static int show_folder(struct cli *c, const char *dir)
+static int show_folder(struct cli *c, const char *dir, bool connections)
 {
     char path[PATH_MAX + 32];
     struct explain why = {{0}};
@@ -217,12 +225,12 @@ static int show_folder(struct cli *c, const char *dir)
                         why.text);
     }
     (void)snprintf(path, sizeof(path), "%s/client.yaml", d.path);
-    code = show(c, path, &d);
+    code = show(c, path, &d, connections);
     cluster_dir_close(&d);
     return code;
 }
 
-static int show_cluster(struct cli *c, const char *path)
+static int show_cluster(struct cli *c, const char *path, bool connections)
 {
     const char *slash = strrchr(path, '/');
     char dir[PATH_MAX] = ".";
@@ -232,16 +240,19 @@ static int show_cluster(struct cli *c, const char *path)
     }
     if (strcmp(slash == NULL ? path : slash + 1, "client.yaml") == 0 &&
         cluster_dir_probe(dir) == CLUSTER_DIR_PRESENT) {
-        return show_folder(c, dir);
+        return show_folder(c, dir, connections);
     }
-    return show(c, path, NULL);
+    return show(c, path, NULL, connections);
 }
 
 int cmd_status(struct cli *c, int argc, char **argv)
 {
     const char *dir = NULL;
+    bool connections = false;
     const struct option_spec specs[] = {
         {"dir", "D", "folder of a cluster on this machine", OPTION_TEXT, &dir, 0, 0, NULL},
+        {"connections", NULL, "show every data session, too: round trips, losses", OPTION_FLAG,
+         &connections, 0, 0, NULL},
         {0},
     };
     int rest, code;
@@ -253,7 +264,7 @@ int cmd_status(struct cli *c, int argc, char **argv)
         return cli_fail(c, CLI_USAGE, "USAGE", "give --dir or --cluster, not both");
     }
     if (dir == NULL && (c->cluster != NULL || getenv("AVOCADO_CLUSTER") != NULL)) {
-        return show_cluster(c, cli_cluster_path(c));
+        return show_cluster(c, cli_cluster_path(c), connections);
     }
     dir = dir == NULL ? cli_default_dir : dir;
     if (cluster_dir_probe(dir) != CLUSTER_DIR_PRESENT) {
@@ -261,5 +272,5 @@ int cmd_status(struct cli *c, int argc, char **argv)
                         "no cluster in %s; found one with 'avocado up', or give --dir or --cluster",
                         dir);
     }
-    return show_folder(c, dir);
+    return show_folder(c, dir, connections);
 }

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
 bool addr_parse(const char *text, uint16_t port, struct sockaddr_storage *ret, socklen_t *ret_len)
@@ -65,4 +66,18 @@ socklen_t addr_to_sockaddr(const struct abi_addr *a, struct sockaddr *ret)
         return sizeof(*v6);
     }
     return 0;
+}
+
+void addr_format(const struct abi_addr *a, char to[static ADDR_TEXT])
+{
+    char ip[INET6_ADDRSTRLEN] = "";
+
+    to[0] = 0;
+    if (a->family == 4) {
+        (void)inet_ntop(AF_INET, a->ip, ip, sizeof(ip));
+        (void)snprintf(to, ADDR_TEXT, "%s:%u", ip, a->port);
+    } else if (a->family == 6) {
+        (void)inet_ntop(AF_INET6, a->ip, ip, sizeof(ip));
+        (void)snprintf(to, ADDR_TEXT, "[%s]:%u", ip, a->port);
+    }
 }

@@ -140,6 +140,51 @@ static void working_stops_the_back_off(void **state)
     assert_true(gap[1][5] <= 3 * gap[1][0]);
 }
 
+/* What an operator sees of a session. */
+static void a_session_tells_how_it_is(void **state)
+{
+    struct rpc_session_info info;
+    struct rpc_event event;
+    uint32_t cursor = 0;
+    struct pair p;
+
+    (void)state;
+    pair_start(&p, &(struct pair_options){0});
+    for (uint64_t i = 0; i < 10; i++) {
+        (void)pair_ask(&p, &p.a, i);
+        event = pair_carry_event(&p, &p.a, &p.b, RPC_EVENT_REQUEST);
+        p.now_ns += MS;
+        pair_answer(&p.b, event.request, 1, 1);
+        (void)pair_carry_event(&p, &p.b, &p.a, RPC_EVENT_RESPONSE);
+    }
+    (void)pair_ask(&p, &p.a, 10);
+    (void)pair_lose(&p, &p.a);
+    pair_tick_when_due(&p, &p.a);
+    assert_true(rpc_session_info(p.a.rpc, &cursor, &info));
+    assert_int_equal(info.index, p.a.index);
+    assert_memory_equal(&info.addr, &p.b.addr, sizeof(info.addr));
+    assert_false(info.down);
+    assert_int_equal(info.srtt_ns, MS);
+    assert_in_range(info.base_rtt_ns, MS, MS + 1);
+    assert_int_equal(info.rtt[9], 10); /* 512 to 1024 us */
+    assert_int_equal(rpc_counters(p.a.rpc)->rtt[9], 10);
+    assert_int_equal(info.tx_packets, 11);
+    assert_int_equal(info.rx_packets, 10);
+    assert_int_equal(info.rx_bytes, rpc_counters(p.a.rpc)->rx_bytes);
+    assert_int_equal(info.tx_bytes, rpc_counters(p.a.rpc)->tx_bytes);
+    assert_int_equal(info.retransmits, 1);
+    assert_int_equal(info.flight, 0); /* lost; not yet sent again */
+    assert_true(info.heap_bytes <= heap_used(p.a.heap) - p.a.heap_at_start);
+    assert_false(rpc_session_info(p.a.rpc, &cursor, &info));
+
+    /* The answering end takes no samples. */
+    cursor = 0;
+    assert_true(rpc_session_info(p.b.rpc, &cursor, &info));
+    assert_int_equal(info.srtt_ns, 0);
+    assert_int_equal(info.rx_packets, 10);
+    pair_stop(&p);
+}
+
 /* RPC-15 */
 static void round_trip_time_is_learnt(void **state)
 {
@@ -487,6 +532,7 @@ int main(void)
         cmocka_unit_test(a_lost_request_is_sent_again),
         cmocka_unit_test(a_lost_answer_is_given_again_without_executing),
         cmocka_unit_test(working_stops_the_back_off),
+        cmocka_unit_test(a_session_tells_how_it_is),
         cmocka_unit_test(round_trip_time_is_learnt),
         cmocka_unit_test(a_cancelled_call_is_superseded),
         cmocka_unit_test(the_answer_to_a_cancelled_call_is_ignored),

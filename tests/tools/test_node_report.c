@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/node_report.h"
+#include "tools/status_connections.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,6 +43,22 @@ static void test_no_majority(void **state)
     node_report_free(&r);
 }
 
+static void test_round_trip_percentiles(void **state)
+{
+    json_t *b = json_loads("[0, 0, 98, 0, 1, 0, 0, 1]", 0, NULL);
+    json_t *none = json_loads("[0, 0, 0]", 0, NULL);
+
+    (void)state;
+    assert_int_equal(rtt_percentile_us(b, 50), 8);
+    assert_int_equal(rtt_percentile_us(b, 98), 8);
+    assert_int_equal(rtt_percentile_us(b, 99), 32);
+    assert_int_equal(rtt_percentile_us(b, 100), 256);
+    assert_int_equal(rtt_percentile_us(none, 50), 0);
+    assert_int_equal(rtt_percentile_us(NULL, 50), 0);
+    json_decref(b);
+    json_decref(none);
+}
+
 static void test_odd_texts(void **state)
 {
     static const char *const bad[] = {"", "[]", "7", "{", "{\"node\":1,\"node\":2}"};
@@ -62,6 +79,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sums_over_shards),
         cmocka_unit_test(test_no_majority),
+        cmocka_unit_test(test_round_trip_percentiles),
         cmocka_unit_test(test_odd_texts),
     };
 

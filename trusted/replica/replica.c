@@ -370,6 +370,26 @@ uint64_t replica_deadline(const struct replica *r)
     return a < b ? a : b;
 }
 
+/* Members first: there is always room for them. */
+static void report_sessions(const struct replica *r, struct replica_report *ret)
+{
+    _Static_assert((int)REPLICA_REPORT_SESSIONS >= (int)NODES_MAX, "every member is shown");
+    for (int pass = 0; pass < 2; pass++) {
+        struct rpc_session_info info;
+        uint32_t cursor = 0;
+
+        while (ret->sessions_n < REPLICA_REPORT_SESSIONS &&
+               rpc_session_info(r->rpc, &cursor, &info)) {
+            if (is_member(info.user) == (pass == 0)) {
+                ret->sessions[ret->sessions_n++] = (struct replica_session_report){
+                    .kind = pass == 0 ? REPLICA_PEER_MEMBER : REPLICA_PEER_CLIENT,
+                    .member = member_of(info.user),
+                    .info = info};
+            }
+        }
+    }
+}
+
 void replica_report(const struct replica *r, struct replica_report *ret)
 {
     *ret = (struct replica_report){
@@ -382,6 +402,7 @@ void replica_report(const struct replica *r, struct replica_report *ret)
         .members_up = (uint8_t)(1U << r->self),
     };
     store_stats(r->store, &ret->store);
+    report_sessions(r, ret);
     for (uint8_t m = 0; m < r->members_n; m++) {
         if (r->member_up[m]) {
             ret->members_up |= (uint8_t)(1U << m);

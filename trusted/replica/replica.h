@@ -36,6 +36,15 @@ enum replica_peer_kind {
     REPLICA_PEER_CLIENT,
 };
 
+/* Sessions that a report shows: all members, and clients while there is room. */
+enum { REPLICA_REPORT_SESSIONS = 16 };
+
+struct replica_session_report {
+    enum replica_peer_kind kind;
+    uint8_t member; /* place of a MEMBER */
+    struct rpc_session_info info;
+};
+
 struct replica_report {
     struct rpc_counters rpc;
     struct abd_counters abd;
@@ -43,6 +52,8 @@ struct replica_report {
     uint64_t heap_used, heap_peak, heap_limit;
     uint64_t requests_refused; /* malformed, or not for this kind of peer */
     uint8_t members_up;        /* bit = place; our own bit is set */
+    uint32_t sessions_n;
+    struct replica_session_report sessions[REPLICA_REPORT_SESSIONS];
 };
 
 RESULT replica_init(const struct replica_config *c, struct replica **ret); /* ENCLAVE_MEMORY */

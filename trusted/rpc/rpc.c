@@ -75,6 +75,8 @@ RESULT rpc_receive(struct rpc *r, uint64_t now_ns, struct bytes datagram, struct
 
     /* Below this line the peer speaks, not the network. */
     r->counters.opened++;
+    s->rx_packets++;
+    s->rx_bytes += datagram.n;
     if (number + 1 == s->replay.next) {
         s->addr = from; /* RPC-11: the newest authentic datagram says where the peer is */
     }
@@ -167,6 +169,51 @@ void rpc_plant(struct rpc *r, unsigned plants)
 const struct rpc_counters *rpc_counters(const struct rpc *r)
 {
     return &r->counters;
+}
+
+static uint64_t session_bytes(const struct rpc_session *s)
+{
+    uint64_t n = s->bytes + sizeof(struct rpc_keys) + _Alignof(struct rpc_keys);
+
+    for (uint32_t i = 0; i < s->chunks; i++) {
+        n += s->asks[i] != NULL ? RPC_CHUNK_SLOTS * sizeof(struct rpc_ask) : 0;
+        n += s->answers[i] != NULL ? RPC_CHUNK_SLOTS * sizeof(struct rpc_answer) : 0;
+    }
+    return n;
+}
+
+bool rpc_session_info(const struct rpc *r, uint32_t *cursor, struct rpc_session_info *ret)
+{
+    while (*cursor < r->config.sessions_max) {
+        const struct rpc_session *s = r->sessions[(*cursor)++];
+
+        if (s != NULL) {
+            *ret = (struct rpc_session_info){
+                .index = s->index,
+                .user = s->user,
+                .addr = s->addr,
+                .down = s->down,
+                .srtt_ns = s->srtt_ns,
+                .rttvar_ns = s->rttvar_ns,
+                .base_rtt_ns = s->base_ns < s->old_base_ns ? s->base_ns : s->old_base_ns,
+                .rto_ns = rpc_session_rto(s),
+                .window = s->window,
+                .flight = s->flight,
+                .rx_packets = s->rx_packets,
+                .rx_bytes = s->rx_bytes,
+                .tx_packets = s->keys->send_number,
+                .tx_bytes = s->tx_bytes,
+                .retransmits = s->retransmits,
+                .auth_failed = s->auth_failures,
+                .heap_bytes = session_bytes(s),
+            };
+            for (uint32_t i = 0; i < RPC_RTT_BUCKETS; i++) {
+                ret->rtt[i] = s->rtt[i];
+            }
+            return true;
+        }
+    }
+    return false;
 }
 
 uint64_t rpc_session_srtt_ns(const struct rpc *r, uint32_t index)

@@ -96,6 +96,8 @@ struct rpc_call {
     uint16_t slot;
 };
 
+enum { RPC_RTT_BUCKETS = 20 };
+
 struct rpc_counters {
     uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes;
     uint64_t opened, malformed, unknown_index, replay_old, replay_dup, auth_failed, old_phase;
@@ -103,6 +105,21 @@ struct rpc_counters {
     uint64_t requests_in, requests_out, responses_in, responses_out;
     uint64_t retransmits, duplicates_answered, key_updates, sessions, sessions_down, no_memory;
     uint64_t window_cuts;
+    uint64_t rtt[RPC_RTT_BUCKETS]; /* samples of 2^i to 2^(i+1) us; the ends take the rest */
+};
+
+/* What a session looks like, for a report. */
+struct rpc_session_info {
+    uint32_t index;
+    uint64_t user;
+    struct abi_addr addr; /* family 0: not yet heard */
+    bool down;
+    uint64_t srtt_ns, rttvar_ns, base_rtt_ns; /* 0: no sample yet */
+    uint64_t rto_ns;
+    uint32_t window, flight; /* bytes */
+    uint64_t rx_packets, rx_bytes, tx_packets, tx_bytes, retransmits, auth_failed;
+    uint64_t heap_bytes; /* the session, its keys and its slots; not messages under way */
+    uint64_t rtt[RPC_RTT_BUCKETS];
 };
 
 /* Time after which an asked peer that says nothing is reported DOWN. */
@@ -153,6 +170,8 @@ void rpc_tick(struct rpc *r, uint64_t now_ns);
 uint64_t rpc_deadline(const struct rpc *r);
 
 const struct rpc_counters *rpc_counters(const struct rpc *r);
+/* The next session from place *cursor on, which begins at 0 and moves. False: no more. */
+bool rpc_session_info(const struct rpc *r, uint32_t *cursor, struct rpc_session_info *ret);
 
 /* How the simulator proves that it finds bugs; only it and tests call this. 0 in production. */
 enum rpc_plant {

@@ -385,4 +385,5 @@ void rpc_ask_send_again(struct rpc *r, struct rpc_session *s, uint16_t slot)
     rpc_ask_enqueue(s, &s->tosend, slot);
     rpc_session_dirty(r, s);
     r->counters.retransmits++;
+    s->retransmits++;
 }

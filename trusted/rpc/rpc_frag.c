@@ -199,6 +199,7 @@ static void find_losses(struct rpc *r, struct rpc_session *s, struct rpc_out *o)
         o->again |= lost;
         o->timed_ns = 0;
         r->counters.retransmits += (uint64_t)__builtin_popcountll(lost);
+        s->retransmits += (uint64_t)__builtin_popcountll(lost);
         rpc_window_lost(r, s);
     }
 }
@@ -266,6 +267,7 @@ void rpc_out_expire(struct rpc *r, struct rpc_session *s, struct rpc_out *o)
         o->timed_ns = 0;
         rpc_flight_sub(s, lost * o->frag);
         r->counters.retransmits += lost;
+        s->retransmits += lost;
         rpc_session_back_off(r, s);
     }
     o->again = 0;

@@ -240,6 +240,8 @@ struct rpc_session {
     uint64_t kept;       /* bytes of long answers, until they are acknowledged */
 
     uint64_t srtt_ns, rttvar_ns, rto_ns, jitter_ns, backed_off_ns;
+    uint64_t rx_packets, rx_bytes, tx_bytes, retransmits; /* sent packets: keys->send_number */
+    uint32_t rtt[RPC_RTT_BUCKETS];
     uint32_t backoff;
     uint32_t busy; /* calls, and long answers not yet acknowledged */
     uint64_t heard_ns, asked_ns, pinged_ns;

@@ -248,5 +248,6 @@ bool rpc_packet_seal(struct rpc *r, struct rpc_session *s, uint8_t *to, size_t n
               (struct bytes){.p = to + RPC_HEADER_LEN, .n = n}, to + RPC_HEADER_LEN);
     r->counters.tx_packets++;
     r->counters.tx_bytes += RPC_HEADER_LEN + n + AEAD_TAG_LEN;
+    s->tx_bytes += RPC_HEADER_LEN + n + AEAD_TAG_LEN;
     return true;
 }

@@ -14,6 +14,16 @@ uint64_t rpc_session_rto(const struct rpc_session *s)
     return rto < RPC_RTO_MAX_NS ? rto : RPC_RTO_MAX_NS;
 }
 
+static void record(struct rpc *r, struct rpc_session *s, uint64_t rtt_ns)
+{
+    uint64_t us = rtt_ns / 1000;
+    uint32_t bucket = us == 0 ? 0 : 63 - (uint32_t)__builtin_clzll(us);
+
+    bucket = bucket < RPC_RTT_BUCKETS ? bucket : RPC_RTT_BUCKETS - 1;
+    s->rtt[bucket]++;
+    r->counters.rtt[bucket]++;
+}
+
 /* RFC 6298 §2 with a floor for local networks. One sample per round trip: the hundred answers of
  * one datagram took the same way, and would teach the variance that nothing ever varies. */
 void rpc_session_sample(struct rpc *r, struct rpc_session *s, uint64_t rtt_ns)
@@ -25,6 +35,7 @@ void rpc_session_sample(struct rpc *r, struct rpc_session *s, uint64_t rtt_ns)
         return;
     }
     s->sampled_ns = r->now_ns;
+    record(r, s, rtt_ns);
     if (rtt_ns > RPC_DEAD_NS) {
         rtt_ns = RPC_DEAD_NS; /* the clock is the host's: no sample may make us wait for ever */
     }
