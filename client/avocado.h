@@ -112,6 +112,100 @@ AVO_API enum avo_status avo_delete(struct avo_client *c, const void *key, size_t
  */
 AVO_API const char *avo_last_error(const struct avo_client *c);
 
+/* ---- several keys ---- */
+
+enum avo_item_flags {
+    AVO_ITEM_DELETE = 1, /* avo_mput: delete the key; value is not looked at */
+};
+
+struct avo_item {
+    const void *key;
+    size_t key_len;
+    const void *value; /* avo_mput: what to write. avo_mget: what was read, until avo_batch_free */
+    size_t value_len;
+    uint32_t flags;
+    enum avo_status status; /* set by the call; AVO_NOT_FOUND: avo_mget, no such key */
+};
+
+/*
+ * Reads or writes many keys, with one question per replica set (shard) for up to 256 keys and 64
+ * KiB. Each key is linearizable by itself, as with avo_get, avo_put and avo_delete; the batch is
+ * not atomic, and if a key stands in it twice, either value may prevail. Every item gets its own
+ * status; a write whose outcome is not known ends AVO_INDETERMINATE, as always.
+ *
+ * The calls start the batch; `items`, keys and values must stay until avo_batch_wait has said
+ * AVO_OK or avo_batch_free was called. AVO_USAGE: no items, or more than 1,048,576; AVO_NO_MEMORY.
+ */
+struct avo_batch;
+AVO_API enum avo_status avo_mget(struct avo_client *c, struct avo_item *items, size_t n,
+                                 struct avo_batch **ret_batch);
+AVO_API enum avo_status avo_mput(struct avo_client *c, struct avo_item *items, size_t n,
+                                 struct avo_batch **ret_batch);
+/* AVO_OK: every item has its status. AVO_BUSY: not within timeout_ms (0: do not wait; drive the
+ * client by avo_fd and avo_next_ms; -1: wait until all have ended, at their deadline at the
+ * latest). Moves packets of the whole client; completions of other operations wait for avo_poll. */
+AVO_API enum avo_status avo_batch_wait(struct avo_batch *b, int timeout_ms);
+/* Frees the values that were read. What is still under way may happen or not. NULL is allowed. */
+AVO_API void avo_batch_free(struct avo_batch *b);
+
+/* ---- scans ---- */
+
+/*
+ * The keys of a range in bytewise order (as memcmp, the shorter first), across all shards. Every
+ * key that is handed out had that value, and every key that is passed over was absent, at an
+ * instant between the call that asked for its page and the one that handed it out; instants differ
+ * from key to key, so the whole is not a snapshot. A key that is not written meanwhile is seen
+ * exactly once. docs/protocol/scan.md says more.
+ */
+struct avo_scan;
+
+enum avo_scan_flags {
+    AVO_SCAN_REVERSE = 1, /* from the end to the start */
+    AVO_SCAN_VALUES = 2,  /* keys with their values */
+};
+
+/* All zero: every key, without values. */
+struct avo_scan_options {
+    const void *start; /* the first key that may be returned; none: from the beginning */
+    size_t start_len;
+    const void *end; /* the first key that may not be returned; none: to the end */
+    size_t end_len;
+    const void *prefix; /* only keys that begin with it */
+    size_t prefix_len;
+    const char *cursor; /* of avo_scan_cursor: goes on there. NULL or "": from the first key */
+    uint64_t limit;     /* at most so many keys; 0: all */
+    uint32_t flags;
+    uint32_t reserved[5]; /* zero */
+};
+
+struct avo_entry {
+    const void *key; /* valid until the next call with this scan, like value */
+    size_t key_len;
+    const void *value; /* NULL without AVO_SCAN_VALUES */
+    size_t value_len;
+};
+
+/* Room that any cursor fits into, the final zero included. */
+#define AVO_CURSOR_MAX 1400
+
+/* Options are copied. AVO_USAGE: a start after the end, a bound that is too long, a cursor that is
+ * none or of another scan (the cluster, range and direction must be the same); avo_last_error says
+ * which. Many scans may be open on a client; each holds at most two pages (64 KiB of keys and
+ * values, or one longer value) for each shard. Close scans before their client. */
+AVO_API enum avo_status avo_scan_open(struct avo_client *c, const struct avo_scan_options *options,
+                                      struct avo_scan **ret_scan);
+/* The next key. AVO_NOT_FOUND: there are no more, or the limit is reached. AVO_BUSY: nothing came
+ * within timeout_ms (0: do not wait; drive the client by avo_fd and avo_next_ms and call again; -1:
+ * wait). Anything else is a page that failed; calling again asks for it again. Moves packets of the
+ * whole client; completions of other operations wait for avo_poll. */
+AVO_API enum avo_status avo_scan_next(struct avo_scan *s, struct avo_entry *ret_entry,
+                                      int timeout_ms);
+/* Where the scan stands, as text without spaces: behind the last key that was handed out; "" before
+ * the first. It stays good across restarts of this process. It contains that key. */
+AVO_API enum avo_status avo_scan_cursor(const struct avo_scan *s, char *to, size_t size);
+/* NULL is allowed. */
+AVO_API void avo_scan_close(struct avo_scan *s);
+
 /* ---- cluster state ---- */
 
 /* State of the node at `place` (0..avo_nodes-1) as JSON text, asked over the control channel;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/client.h"
 
+#include "client/calls.h"
 #include "client/status.h"
 #include "trusted/config/explain.h"
 #include "trusted/crypto/entropy.h"
@@ -238,6 +239,7 @@ AVO_API void avo_close(struct avo_client *c)
         link_fini(&c->links[i]);
     }
     core_fini(c->core);
+    client_calls_fini(c);
     heap_fini(c->heap);
     if (c->region != NULL) {
         (void)munmap(c->region, c->region_bytes);
@@ -384,8 +386,9 @@ AVO_API size_t avo_poll(struct avo_client *c, struct avo_completion *to, size_t 
     core_release(c->core);
     for (;;) {
         client_serve(c, now_ns);
+        client_calls_serve(c);
         n = collect(c, to, max);
-        if (n > 0 || now_ns >= until_ns || (timeout_ms < 0 && core_in_flight(c->core) == 0) ||
+        if (n > 0 || now_ns >= until_ns || (timeout_ms < 0 && avo_in_flight(c) == 0) ||
             (max == 0 && core_done(c->core) > 0)) {
             break;
         }
@@ -412,7 +415,7 @@ AVO_API int avo_next_ms(const struct avo_client *c)
     if (c == NULL) {
         return -1;
     }
-    if (c->unsent > 0 || core_done(c->core) > 0) {
+    if (c->unsent > 0 || core_done(c->core) > 0 || core_done_batches(c->core) > 0) {
         return 0;
     }
     at_ns = client_deadline(c);
@@ -426,7 +429,7 @@ AVO_API int avo_next_ms(const struct avo_client *c)
 
 AVO_API size_t avo_in_flight(const struct avo_client *c)
 {
-    return c == NULL ? 0 : core_in_flight(c->core);
+    return c == NULL ? 0 : core_in_flight(c->core) - c->calls_n;
 }
 
 /* ---- blocking ---- */
@@ -445,7 +448,7 @@ static enum avo_status ask(struct avo_client *c, const struct question *q,
     if (c == NULL) {
         return AVO_USAGE;
     }
-    if (core_in_flight(c->core) > 0) {
+    if (avo_in_flight(c) > 0) {
         return refuse(c, AVO_USAGE, "a blocking call while operations are in flight");
     }
     status = avo_submit(c, q->op, q->key.p, q->key.n, q->value.p, q->value.n, 0);

@@ -40,10 +40,12 @@ struct avo_client {
     struct link_env env;
     struct link links[NODES_MAX];
     int epoll, timer;
-    uint64_t timer_at_ns;   /* when the timer is set to ring; UINT64_MAX: it is not */
-    uint64_t links_at_ns;   /* when links were last looked at */
-    uint64_t clogged_at_ns; /* when the kernel took no more datagrams; 0: it does */
-    uint32_t unsent;        /* submitted since the last transmission */
+    uint64_t timer_at_ns;      /* when the timer is set to ring; UINT64_MAX: it is not */
+    uint64_t links_at_ns;      /* when links were last looked at */
+    uint64_t clogged_at_ns;    /* when the kernel took no more datagrams; 0: it does */
+    uint32_t unsent;           /* submitted since the last transmission */
+    struct client_call *calls; /* batches under way (calls.h) */
+    uint32_t calls_n;
     struct client_watch *watch;
     char last_error[640];
 };

@@ -28,7 +28,7 @@ RESULT core_init(const struct core_config *k, struct core **ret)
         .aead = k->aead,
         .sessions_max = k->nodes_n * SHARDS_MAX,
         .datagram_bytes = k->datagram_bytes,
-        .message_max = k->value_max + KEY_MAX + MESSAGE_HEAD_MAX,
+        .message_max = message_max_for(k->value_max),
         .seed = k->seed,
     };
 
@@ -72,6 +72,7 @@ void core_fini(struct core *c)
     heap = c->config.heap;
     rpc_fini(c->rpc); /* first: calls under way borrow from the operations */
     core_release(c);
+    heap_free(heap, c->lent_batch.block, c->lent_batch.n);
     for (uint32_t i = 0; c->ops != NULL && i < c->config.in_flight_max; i++) {
         free_op_memory(c, &c->ops[i]);
     }
@@ -103,8 +104,7 @@ static void hedge_all(struct core *c, uint32_t index)
     for (uint32_t i = 0; i < c->config.in_flight_max; i++) {
         struct op *o = &c->ops[i];
 
-        for (uint32_t k = 0; o->state == OP_CALLED && o->op == CLIENT_GET && k < CORE_CALLS_MAX;
-             k++) {
+        for (uint32_t k = 0; o->state == OP_CALLED && op_is_read(o) && k < CORE_CALLS_MAX; k++) {
             if (o->calls[k].live && o->calls[k].call.session == index) {
                 core_hedge(c, o);
                 break;
@@ -263,11 +263,20 @@ uint32_t core_sessions_up(const struct core *c)
 
 static enum err check_request(const struct core *c, const struct core_request *q)
 {
-    if (q->op < CLIENT_GET || q->op > CLIENT_DELETE || q->timeout_ms == 0 ||
-        q->timeout_ms > CLIENT_TIMEOUT_MS_MAX || q->key.n == 0) {
+    bool is_batch = client_op_is_batch(q->op);
+
+    if (q->timeout_ms == 0 || q->timeout_ms > CLIENT_TIMEOUT_MS_MAX) {
         return ERR_USAGE;
     }
-    if (q->value.n != 0 && q->op != CLIENT_PUT) {
+    if (is_batch) {
+        bool ok = q->key.n == 0 && q->value.n != 0 && q->shard < c->config.shards_n;
+
+        return !ok                                                                    ? ERR_USAGE
+               : q->value.n > message_max_for(c->config.value_max) - MESSAGE_HEAD_MAX ? ERR_TOO_BIG
+                                                                                      : OK;
+    }
+    if (q->op < CLIENT_GET || q->op > CLIENT_DELETE || q->key.n == 0 ||
+        (q->value.n != 0 && q->op != CLIENT_PUT)) {
         return ERR_USAGE;
     }
     return q->key.n > KEY_MAX || q->value.n > c->config.value_max ? ERR_TOO_BIG : OK;
@@ -289,7 +298,9 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
     }
     hear(c, now_ns);
     op_list_remove(o);
-    memcpy(block, q->key.p, q->key.n);
+    if (q->key.n != 0) {
+        memcpy(block, q->key.p, q->key.n);
+    }
     if (q->value.n != 0) {
         memcpy(block + q->key.n, q->value.p, q->value.n);
     }
@@ -304,6 +315,7 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
         .key_len = (uint32_t)q->key.n,
         .value_len = (uint32_t)q->value.n,
         .start = (uint8_t)c->start,
+        .shard = q->shard,
     };
     c->in_flight++;
     c->counters.submitted++;
@@ -357,9 +369,10 @@ uint64_t core_deadline(const struct core *c)
     return o != NULL && o->wake_at_ns < rpc ? o->wake_at_ns : rpc;
 }
 
-bool core_take(struct core *c, struct core_completion *ret)
+static bool take_from(struct core *c, struct op_list *l, struct lent *lend,
+                      struct core_completion *ret)
 {
-    struct op *o = op_list_pop(&c->done);
+    struct op *o = op_list_pop(l);
 
     if (o == NULL) {
         return false;
@@ -372,15 +385,33 @@ bool core_take(struct core *c, struct core_completion *ret)
         .tag = o->tag,
         .value = o->value,
     };
-    if (o->value_block != NULL) {
-        CHECK(c->lent_n < c->config.in_flight_max);
-        c->lent[c->lent_n++] = (struct lent){.block = o->value_block, .n = o->value_block_n};
-        o->value_block = NULL;
-    }
+    *lend = (struct lent){.block = o->value_block, .n = o->value_block_n};
+    o->value_block = NULL;
     o->state = OP_FREE;
     op_list_push(&c->free, o);
     c->in_flight--;
     return true;
+}
+
+bool core_take(struct core *c, struct core_completion *ret)
+{
+    struct lent lend = {0};
+
+    if (!take_from(c, &c->done, &lend, ret)) {
+        return false;
+    }
+    if (lend.block != NULL) {
+        CHECK(c->lent_n < c->config.in_flight_max);
+        c->lent[c->lent_n++] = lend;
+    }
+    return true;
+}
+
+bool core_take_batch(struct core *c, struct core_completion *ret)
+{
+    heap_free(c->config.heap, c->lent_batch.block, c->lent_batch.n);
+    c->lent_batch = (struct lent){0};
+    return take_from(c, &c->done_batches, &c->lent_batch, ret);
 }
 
 void core_release(struct core *c)
@@ -399,6 +430,11 @@ uint32_t core_in_flight(const struct core *c)
 uint32_t core_done(const struct core *c)
 {
     return c->done.n;
+}
+
+uint32_t core_done_batches(const struct core *c)
+{
+    return c->done_batches.n;
 }
 
 const struct core_counters *core_counters(const struct core *c)

@@ -11,9 +11,10 @@
  *     core_submit --> [waiting for a slot] --> rpc --> core_transmit
  *     core_receive, core_tick --> rpc --> answer, or another attempt --> core_take
  *
- * CLI-1: an operation ends exactly once, at its deadline at the latest. A GET moves freely between
- * coordinators. A PUT or DELETE is given to a second coordinator only when it is certain that the
- * first did nothing; else it ends as INDETERMINATE. Clauses CLI-n: docs/protocol/client.md.
+ * CLI-1: an operation ends exactly once, at its deadline at the latest. Reads (GET, SCAN, MGET)
+ * move freely between coordinators. A write is given to a second coordinator only when it is
+ * certain that the first did nothing; else it ends as INDETERMINATE. Clauses CLI-n:
+ * docs/protocol/client.md.
  */
 
 #include "trusted/config/cluster.h"
@@ -44,6 +45,7 @@ struct core_request {
     uint32_t timeout_ms; /* 1..CLIENT_TIMEOUT_MS_MAX */
     uint64_t user;       /* comes back in the completion */
     struct bytes key, value;
+    uint32_t shard; /* of a batch, which has no key: whom to ask; below core_shards() */
 };
 
 struct core_completion {
@@ -55,7 +57,9 @@ struct core_completion {
     enum err status;
     enum err cause; /* what led to UNAVAILABLE or INDETERMINATE, for a person; else OK */
     struct tag tag;
-    struct bytes value; /* GET with OK: valid until core_release; p is not NULL even if n is 0 */
+    /* GET or batch with OK: valid until core_release (batch: until the next one is taken); p is
+     * not NULL even if n is 0 */
+    struct bytes value;
 };
 
 struct core_counters {
@@ -88,7 +92,8 @@ uint32_t core_shards(const struct core *c);
 uint32_t core_sessions_up(const struct core *c);
 
 /* Key and value are copied. BUSY: in_flight_max operations are not yet taken. USAGE: no such
- * operation, timeout, or key; a value that is not a put's. TOO_BIG. FULL: no room in our heap. */
+ * operation, timeout, key or shard; a value that is not a put's or a batch's. TOO_BIG. FULL: no
+ * room in our heap. */
 RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q);
 
 void core_receive(struct core *c, uint64_t now_ns, struct bytes datagram, struct abi_addr from);
@@ -99,14 +104,18 @@ void core_tick(struct core *c, uint64_t now_ns);
 /* When core_tick is due; UINT64_MAX: never. */
 uint64_t core_deadline(const struct core *c);
 
-/* Next operation that ended; false when there is none. */
+/* Next operation on one key that ended; false when there is none. */
 bool core_take(struct core *c, struct core_completion *ret);
+/* Next batch that ended. Its value goes with the next call. */
+bool core_take_batch(struct core *c, struct core_completion *ret);
 /* The values of all completions taken so far may go. */
 void core_release(struct core *c);
 
-/* Submitted and not yet taken; ended and not yet taken. */
+/* Submitted and not yet taken. */
 uint32_t core_in_flight(const struct core *c);
+/* Operations on one key, batches: ended and not yet taken. */
 uint32_t core_done(const struct core *c);
+uint32_t core_done_batches(const struct core *c);
 const struct core_counters *core_counters(const struct core *c);
 const struct rpc_counters *core_rpc_counters(const struct core *c);
 

@@ -29,9 +29,12 @@ struct op *core_lookup(struct core *c, uint64_t cookie, struct op_call **ret_cal
     return o;
 }
 
+/* CFG-6: that of the key as long as the number of shards stays; a batch has named it. */
 static uint32_t shard_of(const struct core *c, const struct op *o)
 {
-    return cluster_shard_of(c->config.cluster, c->config.shards_n, o->block, o->key_len);
+    return client_op_is_batch(o->op)
+               ? o->shard
+               : cluster_shard_of(c->config.cluster, c->config.shards_n, o->block, o->key_len);
 }
 
 static uint8_t bit(uint32_t place)
@@ -95,7 +98,7 @@ static uint32_t timeout_for(const struct core *c, const struct op *o, uint32_t s
     uint64_t margin_ms = left_ms / 8 < 250 ? left_ms / 8 : 250;
     uint64_t ms = left_ms - margin_ms;
 
-    if (o->op != CLIENT_GET && choose(c, o, shard, o->tried | bit(place), &other)) {
+    if (!op_is_read(o) && choose(c, o, shard, o->tried | bit(place), &other)) {
         ms = left_ms / 2;
     }
     return ms == 0 ? 1 : ms > CLIENT_TIMEOUT_MS_MAX ? CLIENT_TIMEOUT_MS_MAX : (uint32_t)ms;
@@ -176,7 +179,7 @@ void core_finish(struct core *c, struct op *o, enum err status, enum err cause)
     c->counters.completed++;
     c->counters.indeterminate += status == ERR_INDETERMINATE;
     c->counters.unavailable += status == ERR_UNAVAILABLE;
-    op_list_push(&c->done, o);
+    op_list_push(client_op_is_batch(o->op) ? &c->done_batches : &c->done, o);
     for (uint32_t i = 0; i < freed_n; i++) {
         core_pump(c, &c->sessions[freed[i]]);
     }
@@ -187,13 +190,13 @@ static void expire(struct core *c, struct op *o)
 {
     enum err cause = o->cause == OK ? ERR_TIMEOUT : o->cause;
 
-    for (uint32_t i = 0; i < CORE_CALLS_MAX && o->op != CLIENT_GET; i++) {
+    for (uint32_t i = 0; i < CORE_CALLS_MAX && !op_is_read(o); i++) {
         if (o->calls[i].live && o->calls[i].sent_before != c->sent) {
             core_finish(c, o, ERR_INDETERMINATE, ERR_TIMEOUT);
             return;
         }
     }
-    if (o->op == CLIENT_GET && rpc_counters(c->rpc)->no_memory != o->no_memory_before) {
+    if (op_is_read(o) && rpc_counters(c->rpc)->no_memory != o->no_memory_before) {
         core_finish(c, o, ERR_FULL,
                     cause); /* there were answers, but no room to put them together */
         return;
@@ -225,7 +228,7 @@ static void wait_in(struct core *c, struct op *o, struct op_list *l, enum op_sta
 static void started(struct core *c, struct op *o, struct session *s, enum err err)
 {
     if (err == OK) {
-        set_alarm(c, o, o->op == CLIENT_GET ? c->now_ns + o->share_ns : o->deadline_at_ns);
+        set_alarm(c, o, op_is_read(o) ? c->now_ns + o->share_ns : o->deadline_at_ns);
         return;
     }
     if (err == ERR_TOO_BIG) {
@@ -257,7 +260,7 @@ static void enter(struct core *c, struct op *o, uint32_t place, struct session *
  * answer could hardly come in time. */
 static bool too_late(const struct core *c, const struct op *o)
 {
-    return o->op != CLIENT_GET && o->cause != OK &&
+    return !op_is_read(o) && o->cause != OK &&
            o->deadline_at_ns - c->now_ns < o->share_ns * CORE_CALLS_MAX / 16;
 }
 
@@ -286,7 +289,7 @@ void core_hedge(struct core *c, struct op *o)
     uint32_t shard = shard_of(c, o);
     uint32_t place;
 
-    CHECK(o->state == OP_CALLED && o->op == CLIENT_GET);
+    CHECK(o->state == OP_CALLED && op_is_read(o));
     set_alarm(c, o, c->now_ns + o->share_ns);
     if (!choose(c, o, shard, o->tried | live_places(o), &place) &&
         !choose(c, o, shard, live_places(o), &place)) {
@@ -309,7 +312,7 @@ void core_alarm(struct core *c, struct op *o)
         core_dispatch(c, o);
         return;
     case OP_CALLED:
-        if (o->op == CLIENT_GET) {
+        if (op_is_read(o)) {
             core_hedge(c, o);
             return;
         }
@@ -365,7 +368,7 @@ static void try_again(struct core *c, struct op *o, enum err cause, bool at_once
 }
 
 /* A value is kept in the block it came in, or in a copy. */
-static void finish_get(struct core *c, struct op *o, const struct client_response *m)
+static void finish_with_value(struct core *c, struct op *o, const struct client_response *m)
 {
     o->tag = m->tag;
     if (rpc_take_body(c->rpc, &o->value_block, &o->value_block_n)) {
@@ -374,7 +377,7 @@ static void finish_get(struct core *c, struct op *o, const struct client_respons
         o->value_block_n = m->value.n;
         o->value_block = heap_alloc(c->config.heap, m->value.n);
         if (o->value_block == NULL) {
-            core_finish(c, o, ERR_FULL, OK);
+            core_finish(c, o, op_is_read(o) ? ERR_FULL : ERR_INDETERMINATE, OK);
             return;
         }
         memcpy(o->value_block, m->value.p, m->value.n);
@@ -389,12 +392,12 @@ static void finish_get(struct core *c, struct op *o, const struct client_respons
 /* CLI-7: the answer of one coordinator. */
 static void on_answer(struct core *c, struct op *o, const struct client_response *m)
 {
-    bool is_get = o->op == CLIENT_GET;
+    bool is_read = op_is_read(o);
 
     switch (m->status) {
     case OK:
-        if (is_get) {
-            finish_get(c, o, m);
+        if (is_read || client_op_is_batch(o->op)) {
+            finish_with_value(c, o, m);
             return;
         }
         o->tag = m->tag;
@@ -413,7 +416,7 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
         try_again(c, o, m->status, false);
         return;
     case ERR_INTEGRITY: /* CLI-11: another coordinator may reach an intact copy */
-        if (!is_get) {
+        if (!is_read) {
             core_finish(c, o, ERR_INTEGRITY, OK);
             return;
         }
@@ -439,7 +442,7 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
     case ERR_MISMATCH:
     case ERR_N:
     default:
-        if (is_get) {
+        if (is_read) {
             try_again(c, o, m->status, false);
             return;
         }
@@ -451,19 +454,19 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
 /* One encoding, but not every answer fits every question. */
 static bool answers(const struct op *o, const struct client_response *m)
 {
-    if (o->op == CLIENT_GET) {
-        return true;
+    if (client_op_is_batch(o->op)) {
+        return m->status != ERR_NOT_FOUND && (m->status != OK || m->value.n != 0);
     }
-    return m->value.n == 0 && m->status != ERR_NOT_FOUND;
+    return op_is_read(o) || (m->value.n == 0 && m->status != ERR_NOT_FOUND);
 }
 
 static void on_failure(struct core *c, struct op *o, bool left, enum err err)
 {
-    if (o->op == CLIENT_GET && err == ERR_TOO_BIG) {
+    if (op_is_read(o) && err == ERR_TOO_BIG) {
         core_finish(c, o, ERR_TOO_BIG, OK);
         return;
     }
-    if (o->op == CLIENT_GET || !left) {
+    if (op_is_read(o) || !left) {
         try_again(c, o, err, err == ERR_CLOSED);
         return;
     }

@@ -34,10 +34,11 @@ struct core {
     struct session *sessions; /* nodes_n times SHARDS_MAX */
     struct op *ops;
     struct alarms alarms;
-    struct op_list free, parked, done;
+    struct op_list free, parked, done, done_batches;
     uint32_t in_flight;
     struct lent *lent;
     uint32_t lent_n;
+    struct lent lent_batch; /* of the batch that was taken last */
     struct core_counters counters;
 };
 

@@ -51,6 +51,7 @@ struct op {
     uint64_t wake_at_ns, deadline_at_ns, share_ns;
     uint64_t no_memory_before; /* rpc's counter when it was submitted */
     uint64_t user;
+    uint32_t shard;
     uint8_t *block; /* key, then value */
     uint32_t key_len, value_len;
     uint32_t calls_n;
@@ -60,10 +61,16 @@ struct op {
     uint8_t attempts; /* pauses so far */
     enum err status, cause;
     struct tag tag;
-    struct bytes value; /* of a GET */
+    struct bytes value; /* of a GET, or the answer to a batch */
     void *value_block;
     size_t value_block_n;
 };
+
+/* Reads may be asked of any coordinator, and of several. */
+static inline bool op_is_read(const struct op *o)
+{
+    return o->op == CLIENT_GET || o->op == CLIENT_SCAN || o->op == CLIENT_MGET;
+}
 
 void op_list_push(struct op_list *l, struct op *o);
 void op_list_remove(struct op *o); /* from the list it is in, if any */

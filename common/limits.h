@@ -29,9 +29,17 @@ enum {
     AEAD_TAG_LEN = 16,
     RPC_BODY_MAX = DATAGRAM_MAX - RPC_HEADER_LEN - AEAD_TAG_LEN,
 
-    /* A message is a request or a response: operation header, key and value. */
+    /* A message is a request or a response: operation header, key and value; or a batch: several
+     * keys with what is said of each, at most so many bytes of keys and values unless one alone
+     * is longer. */
     MESSAGE_HEAD_MAX = 64,
-    MESSAGE_MAX = VALUE_MAX + KEY_MAX + MESSAGE_HEAD_MAX,
+    BATCH_KEYS_MAX = 256,
+    BATCH_BYTES = 64 << 10,
+    BATCH_ITEM_MAX = 32,     /* what is said of a key, besides its bytes and its value's */
+    BOUND_MAX = KEY_MAX + 1, /* a bound of a range: also just above the longest key */
+    MESSAGE_MAX = VALUE_MAX + 2 * BOUND_MAX + MESSAGE_HEAD_MAX,
+
+    BATCHES_MAX = 64, /* batches one shard coordinates at a time */
 
     /* Outstanding requests per session; the answering end keeps a record for each. */
     RPC_SLOTS_PEER = 4096,
@@ -56,9 +64,18 @@ _Static_assert(DATAGRAM_MIN >= KEY_MAX + MESSAGE_HEAD_MAX + 64 + RPC_HEADER_LEN 
                "a request without a value fits one datagram of any permitted size");
 _Static_assert((OPS_MAX & (OPS_MAX - 1)) == 0, "an operation's place is the low bits of a cookie");
 _Static_assert(OPS_MAX <= RPC_SLOTS_PEER, "an operation never waits for a slot to a peer");
+_Static_assert(BATCH_BYTES + BATCH_KEYS_MAX * BATCH_ITEM_MAX <= VALUE_MAX, "a batch is a message");
 _Static_assert((REPLAY_BITS_PEER & (REPLAY_BITS_PEER - 1)) == 0, "window is masked");
 _Static_assert((REPLAY_BITS_CLIENT & (REPLAY_BITS_CLIENT - 1)) == 0, "window is masked");
 _Static_assert(RPC_SESSIONS_MAX <= 1 << 20, "connection index has 20 bits");
 _Static_assert(NODES_MAX <= 8, "sets of members are bytes");
+
+/* The longest message of a cluster that accepts values of `value_max` bytes. */
+static inline uint32_t message_max_for(uint32_t value_max)
+{
+    uint32_t batch = BATCH_BYTES + BATCH_KEYS_MAX * BATCH_ITEM_MAX;
+
+    return (value_max > batch ? value_max : batch) + 2 * BOUND_MAX + MESSAGE_HEAD_MAX;
+}
 
 #endif

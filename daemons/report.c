@@ -101,12 +101,13 @@ static json_t *abd_json(const struct abd_counters *c)
 {
     json_t *o = json_object();
 
-    ADD_FIELDS(o, {"gets", c->gets}, {"puts", c->puts}, {"deletes", c->deletes},
-               {"reads_one_round", c->reads_one_round}, {"write_backs", c->write_backs},
-               {"hedges", c->hedges}, {"unavailable", c->unavailable},
-               {"indeterminate", c->indeterminate}, {"busy", c->busy},
-               {"refused_tags", c->refused_tags}, {"repairs", c->repairs},
-               {"repairs_failed", c->repairs_failed}, {"ops", c->ops});
+    ADD_FIELDS(
+        o, {"gets", c->gets}, {"puts", c->puts}, {"deletes", c->deletes}, {"scans", c->scans},
+        {"scan_keys", c->scan_keys}, {"scan_lists", c->scan_lists}, {"batch_gets", c->batch_gets},
+        {"batch_puts", c->batch_puts}, {"reads_one_round", c->reads_one_round},
+        {"write_backs", c->write_backs}, {"hedges", c->hedges}, {"unavailable", c->unavailable},
+        {"indeterminate", c->indeterminate}, {"busy", c->busy}, {"refused_tags", c->refused_tags},
+        {"repairs", c->repairs}, {"repairs_failed", c->repairs_failed}, {"ops", c->ops});
     return o;
 }
 

@@ -55,7 +55,7 @@ static void request(struct fuzz *f, struct reader *r)
     struct bytes key = get_bytes(r, op >> 4);
     struct bytes value = get_bytes(r, get_u8(r));
     struct client_request m = {
-        .op = (enum client_op)(op % 4), .timeout_ms = timeout_ms, .key = key, .value = value};
+        .op = (enum client_op)(op % 8), .timeout_ms = timeout_ms, .key = key, .value = value};
 
     if (!r->failed && f->requests_n < REQUESTS) {
         step(f, &(struct abd_in){.kind = ABD_IN_REQUEST, .user = f->requests_n++, .request = &m});

@@ -16,8 +16,8 @@ static void request(struct bytes in)
     client_request_encode_head(&m, head);
     CHECK(sizeof(head) + m.key.n + m.value.n == in.n);
     CHECK(memcmp(head, in.p, sizeof(head)) == 0);
-    CHECK(m.key.p == in.p + sizeof(head));
-    CHECK(m.value.n == 0 || m.value.p == m.key.p + m.key.n);
+    CHECK(m.key.n == 0 || m.key.p == in.p + sizeof(head));
+    CHECK(m.value.n == 0 || m.value.p == in.p + sizeof(head) + m.key.n);
 }
 
 static void response(struct bytes in)

@@ -17,8 +17,8 @@ static void ask(struct bytes in)
     n = peer_ask_encode_head(&m, head);
     CHECK(n + m.key.n + m.value.n == in.n);
     CHECK(memcmp(head, in.p, n) == 0);
-    CHECK(m.key.p == in.p + n);
-    CHECK(m.value.n == 0 || m.value.p == m.key.p + m.key.n);
+    CHECK(m.key.n == 0 || m.key.p == in.p + n);
+    CHECK(m.value.n == 0 || m.value.p == in.p + n + m.key.n);
 }
 
 static void answer(struct bytes in)

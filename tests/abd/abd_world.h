@@ -74,6 +74,9 @@ uint32_t world_put(struct world *w, uint8_t node, const char *key, const char *v
 uint32_t world_put_bytes(struct world *w, uint8_t node, struct bytes key, struct bytes value);
 uint32_t world_delete(struct world *w, uint8_t node, const char *key, uint32_t timeout_ms);
 
+/* A scan or another operation on several keys; the reply's value is a body of batch_wire.h. */
+uint32_t world_batch(struct world *w, uint8_t node, enum client_op op, struct bytes body);
+
 /* The oldest live call, or NULL. */
 struct world_call *world_call(struct world *w, uint8_t from, uint8_t to);
 uint32_t world_live_calls(const struct world *w);

@@ -417,6 +417,7 @@ static void test_repairs_are_bounded(void **state)
     (void)state;
     for (int i = 0; i < 10; i++) {
         key[1] = (char)('0' + i);
+        world_plant(w, 0, key, (struct tag){.ts = 1, .writer = 9}, "v1");
         world_plant(w, 1, key, (struct tag){.ts = 2, .writer = 9}, "v2");
     }
     world_damage(w, 1);

@@ -224,7 +224,7 @@ static void test_request_key_limit(void **state)
 
 static void test_value_limit(void **state)
 {
-    size_t n = CLIENT_RESPONSE_HEAD_LEN + (size_t)VALUE_MAX + 1;
+    size_t n = CLIENT_RESPONSE_HEAD_LEN + (size_t)CLIENT_BODY_MAX + 1; /* of a batch */
     uint8_t *b = calloc(1, n);
     struct client_request q = request_marker();
     struct client_response a;
@@ -232,7 +232,7 @@ static void test_value_limit(void **state)
     (void)state;
     assert_non_null(b);
     assert_int_equal(client_response_decode((struct bytes){b, n - 1}, &a), OK);
-    assert_int_equal(a.value.n, VALUE_MAX);
+    assert_int_equal(a.value.n, CLIENT_BODY_MAX);
     assert_int_equal(client_response_decode((struct bytes){b, n}, &a), ERR_MALFORMED);
 
     b[0] = CLIENT_PUT;

@@ -54,6 +54,7 @@ static void on_reconfigure(struct abd *a, const struct abd_members *m)
             }
         }
     }
+    abd_batch_reconfigure(a);
     a->sweeping = true;
     a->sweep_at = 0;
 }
@@ -68,10 +69,15 @@ static bool has_room(const struct abd *a, const struct abd_out *out)
 
 static void sweep(struct abd *a, struct abd_out *out)
 {
-    for (int n = 0; n < ABD_SWEEP_STEP && a->sweep_at < a->used_n && has_room(a, out); n++) {
-        struct abd_op *op = &a->ops[a->sweep_at++];
+    uint32_t end = a->used_n + (uint32_t)BATCHES_MAX;
 
-        if (op->phase != ABD_PHASE_FREE && op->list != ABD_LIST_TAIL) {
+    for (int n = 0; n < ABD_SWEEP_STEP && a->sweep_at < end && has_room(a, out); n++) {
+        uint32_t at = a->sweep_at++;
+        struct abd_op *op = &a->ops[at < a->used_n ? at : 0];
+
+        if (at >= a->used_n) {
+            abd_batch_sweep(a, at - a->used_n, out);
+        } else if (op->phase != ABD_PHASE_FREE && op->list != ABD_LIST_TAIL) {
             op->failed = (uint8_t)(op->failed & ~a->sweep_clear);
             if (op->stale) {
                 abd_restart(a, op, out);
@@ -80,7 +86,7 @@ static void sweep(struct abd *a, struct abd_out *out)
             }
         }
     }
-    if (a->sweep_at >= a->used_n) {
+    if (a->sweep_at >= end) {
         a->sweeping = false;
         a->sweep_clear = 0;
     }
@@ -115,7 +121,7 @@ static bool serve(struct abd *a, struct abd_out *out)
             return true;
         }
     }
-    return false;
+    return a->batches_n != 0 && abd_batch_serve(a, out);
 }
 
 static void on_timer(struct abd *a, struct abd_out *out)
@@ -136,6 +142,11 @@ uint64_t abd_deadline(const struct abd *a)
 
         at = due < at ? due : at;
     }
+    if (a->batches_n != 0) {
+        uint64_t due = abd_batch_deadline(a);
+
+        at = due < at ? due : at;
+    }
     return a->sweeping && a->now_ns < at ? a->now_ns : at;
 }
 
@@ -143,7 +154,6 @@ uint64_t abd_deadline(const struct abd *a)
 
 RESULT abd_init(const struct abd_config *c, struct abd **ret)
 {
-    struct prng prng = {.state = c->seed};
     struct abd *a;
 
     CHECK(c->members_n >= 1 && c->members_n <= NODES_MAX && c->self < c->members_n);
@@ -156,7 +166,8 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
     a->heap = c->heap;
     a->store = c->store;
     a->config = *c;
-    a->rotor = (uint8_t)prng_below(&prng, c->members_n);
+    a->prng = (struct prng){.state = c->seed};
+    a->rotor = (uint8_t)prng_below(&a->prng, c->members_n);
     set_members(a, &(struct abd_members){c->self, c->members_n, c->voters});
     abd_pace_init(a);
     if (abd_pool_init(a) != OK) {
@@ -170,6 +181,7 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
 void abd_fini(struct abd *a)
 {
     if (a != NULL) {
+        abd_batch_fini(a);
         abd_pool_fini(a);
         heap_free(a->heap, a, sizeof(*a));
     }

@@ -12,6 +12,7 @@
  *   delete  a put of a tombstone
  *   get     R1 ask a majority; a majority holds the maximum -> answer (one round)
  *           else R2 apply the maximum at a majority -> answer
+ *   scan, multi-get, multi-put: the same for many keys in one round (abd_batch.h)
  *
  * The transport under it repeats a question until it is answered, cancelled, or fails; the machine
  * asks each peer again when it comes UP after a failure. Answers may be duplicated or late: a call
@@ -43,7 +44,7 @@ struct abd_config {
 };
 
 enum abd_in_kind {
-    ABD_IN_REQUEST = 1, /* a client's get, put or delete */
+    ABD_IN_REQUEST = 1, /* a client's operation */
     ABD_IN_ASK,         /* a peer's question */
     ABD_IN_ANSWER,      /* a peer's answer to our call */
     ABD_IN_PEER_UP,     /* calls to this peer work (again); nobody is up at first */
@@ -82,11 +83,17 @@ struct abd_call {
     struct peer_ask ask;
 };
 
+/* Operations on one key have the places below OPS_MAX, batches those behind. */
+enum { ABD_PLACES = OPS_MAX + BATCHES_MAX };
+static const uint64_t ABD_COOKIE_BATCH = UINT64_C(1) << 63;
+
 /* The low bits of a cookie are the operation's place in the pool. At any instant a peer has at most
  * one call per place (a cancel precedes the next call), so the driver can index its calls by it. */
 static inline uint32_t abd_cookie_op(uint64_t cookie)
 {
-    return (uint32_t)(cookie & (OPS_MAX - 1));
+    uint32_t place = (uint32_t)(cookie & (OPS_MAX - 1));
+
+    return (cookie & ABD_COOKIE_BATCH) != 0 ? OPS_MAX + place % BATCHES_MAX : place;
 }
 
 struct abd_cancel {
@@ -117,7 +124,10 @@ struct abd_out {
 struct abd_counters {
     uint64_t gets, puts, deletes, reads_one_round, write_backs, hedges;
     uint64_t unavailable, indeterminate, busy, refused_tags, repairs, repairs_failed;
-    uint64_t ops; /* in flight now */
+    uint64_t scans, scan_keys,
+        scan_lists;                  /* pages, keys in them, replicas that held other things */
+    uint64_t batch_gets, batch_puts; /* keys */
+    uint64_t ops;                    /* in flight now */
 };
 
 /* How the simulator proves that it finds bugs: each plant breaks one rule. 0 in production. */
@@ -128,7 +138,9 @@ enum abd_plant {
     ABD_PLANT_NO_WRITE_BACK = 1 << 3,    /* answer a get after R1 whatever the votes */
     ABD_PLANT_COUNT_DUPLICATES = 1 << 4, /* a peer may vote twice in a phase */
     ABD_PLANT_WRONG_AGREEMENT =
-        1 << 5, /* fast read when a majority, self unseen, has any one tag */
+        1 << 5,                       /* fast read when a majority, self unseen, has any one tag */
+    ABD_PLANT_SCAN_SILENCE = 1 << 12, /* a list that ends early speaks for the whole range */
+    ABD_PLANT_SCAN_NO_WRITE_BACK = 1 << 13, /* a page shows the maximum whoever holds it */
 };
 
 RESULT abd_init(const struct abd_config *c, struct abd **ret); /* ENCLAVE_MEMORY */

@@ -11,26 +11,15 @@
  */
 static void mint(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
-    struct tag own = abd_find(a, abd_key(op)).tag;
-    uint64_t ts = own.ts > op->tag.ts ? own.ts : op->tag.ts;
-    bool applied = false;
     enum err err;
 
     abd_op_cancel(a, op, out);
-    if (ts > UINT64_MAX - TAG_JUMP_MAX) {
-        abd_finish(a, op, ERR_UNAVAILABLE, out);
-        return;
-    }
-    op->tag = (struct tag){.ts = ts + 1, .writer = a->config.incarnation};
-    if (abd_has_plant(a, ABD_PLANT_SHARED_TAGS)) {
-        op->tag.writer = 1;
-    }
-    err = abd_apply(a, op, &applied, out);
+    err = abd_mint(a, abd_key(op), op->tombstone, op->tombstone ? (struct bytes){0} : abd_value(op),
+                   &op->tag, out);
     if (err != OK) {
         abd_finish(a, op, err, out); /* nothing was sent: nothing happened */
         return;
     }
-    CHECK(applied || a->plants != 0);
     abd_round_enter(a, op, ABD_PHASE_APPLY, out);
     op->holders = 0;
     op->holders_n = 0;
@@ -67,13 +56,10 @@ static RESULT hold_here(struct abd *a, struct abd_op *op, struct abd_out *out)
     enum err err;
 
     if (op->damaged && tag_compare(op->tag, op->own) == 0) {
-        err = store_repair(a->store, abd_key(op), op->tag, abd_value(op));
-        a->counters.repairs += err == OK;
-        if (err == ERR_MISMATCH && tag_compare(abd_find(a, abd_key(op)).tag, op->tag) > 0) {
-            err = OK; /* something newer stands here by now, which is as good */
-        }
+        err = abd_mend(a, abd_key(op), op->tag, abd_value(op));
     } else {
-        err = abd_apply(a, op, &applied, out);
+        err = abd_keep(a, abd_key(op), op->tag, op->tombstone,
+                       op->tombstone ? (struct bytes){0} : abd_value(op), &applied, out);
     }
     if (err == OK) {
         abd_round_hold(a, op, a->self_bit);
@@ -274,8 +260,14 @@ static bool answers_round(const struct abd_op *op, const struct peer_answer *m)
         return op->phase == ABD_PHASE_APPLY;
     case PEER_REFUSED:
         return true;
+    case PEER_SAME:
+    case PEER_LISTED:
+    case PEER_TAGGED:
+    case PEER_LOOKED:
+    case PEER_PUSHED:
+    default:
+        return false;
     }
-    return false;
 }
 
 static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,
@@ -303,6 +295,13 @@ static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
             on_no_vote(a, op, bit, out);
         }
         return;
+    case PEER_SAME:
+    case PEER_LISTED:
+    case PEER_TAGGED:
+    case PEER_LOOKED:
+    case PEER_PUSHED:
+    default:
+        CHECK(false); /* answers_round */
     }
 }
 
@@ -310,7 +309,7 @@ static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
 static struct abd_op *op_of(struct abd *a, uint64_t cookie)
 {
     uint32_t place = abd_cookie_op(cookie);
-    struct abd_op *op = &a->ops[place < a->used_n ? place : 0];
+    struct abd_op *op = &a->ops[place < a->used_n ? place : 0]; /* batches lie beyond all */
 
     return place < a->used_n && op->phase != ABD_PHASE_FREE && op->cookie == cookie ? op : NULL;
 }
@@ -320,6 +319,10 @@ void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out)
     struct abd_op *op = op_of(a, in->cookie);
     uint8_t bit = abd_bit(in->peer);
 
+    if ((in->cookie & ABD_COOKIE_BATCH) != 0) {
+        abd_batch_on_answer(a, in, out);
+        return;
+    }
     if (op == NULL) {
         return;
     }
@@ -347,6 +350,10 @@ void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *
     struct abd_op *op = op_of(a, in->cookie);
     uint8_t bit = abd_bit(in->peer);
 
+    if ((in->cookie & ABD_COOKIE_BATCH) != 0) {
+        abd_batch_on_call_failed(a, in, out);
+        return;
+    }
     if (op == NULL || (op->outstanding & bit) == 0) {
         return;
     }
@@ -418,6 +425,11 @@ static RESULT start_request(struct abd *a, struct abd_op *op, const struct clien
         a->counters.deletes++;
         op->tombstone = true;
         break;
+    case CLIENT_SCAN:
+    case CLIENT_MGET:
+    case CLIENT_MPUT:
+    default:
+        CHECK(false); /* request_fault */
     }
     start_write(a, op, out);
     return OK;
@@ -428,8 +440,13 @@ void abd_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out)
     const struct client_request *r = in->request;
     uint32_t ms = r->timeout_ms > CLIENT_TIMEOUT_MS_MAX ? CLIENT_TIMEOUT_MS_MAX : r->timeout_ms;
     struct abd_op *op = NULL;
-    enum err err = request_fault(a, r);
+    enum err err;
 
+    if (client_op_is_batch(r->op)) {
+        abd_batch_on_request(a, in, out);
+        return;
+    }
+    err = request_fault(a, r);
     if (err == OK) {
         err = abd_op_take(a, r->key, a->now_ns + ms * UINT64_C(1000000), out, &op);
     }

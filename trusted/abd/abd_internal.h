@@ -2,6 +2,7 @@
 #ifndef TRUSTED_ABD_ABD_INTERNAL_H
 #define TRUSTED_ABD_ABD_INTERNAL_H
 
+#include "common/prng.h"
 #include "trusted/abd/abd.h"
 
 /*
@@ -124,7 +125,10 @@ struct abd {
     struct abd_list lists[ABD_LISTS_N];
     struct abd_op *ops;
     uint16_t *timers; /* binary heap of places by expires_at_ns */
-    void *limbo;      /* what the last output lends; freed by the next step */
+    struct prng prng; /* secrets of digests */
+    uint32_t batches_n;
+    struct abd_batch *batches[BATCHES_MAX]; /* NULL: free */
+    void *limbo;                            /* what the last output lends; freed by the next step */
     size_t limbo_n;
 };
 
@@ -181,6 +185,8 @@ void abd_list_leave(struct abd *a, struct abd_op *op);
 
 /* Gives up the oldest tail for its memory. False: there is none, or no room to say so. */
 bool abd_relieve(struct abd *a, struct abd_out *out);
+/* Takes a call back, or does not make it if it stands in this very output. */
+void abd_out_cancel(struct abd_out *out, uint8_t peer, uint64_t cookie);
 void *abd_alloc(struct abd *a, size_t n, struct abd_out *out);
 /* Keeps what the output lends until the next step. */
 void abd_lend(struct abd *a, void *p, size_t n);
@@ -192,7 +198,18 @@ struct store_entry abd_find(struct abd *a, struct bytes key);
 /* ABD-17 */
 bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag);
 /* store_apply, giving up tails for memory. */
-RESULT abd_apply(struct abd *a, const struct abd_op *op, bool *ret_applied, struct abd_out *out);
+RESULT abd_keep(struct abd *a, struct bytes key, struct tag tag, bool tombstone, struct bytes value,
+                bool *ret_applied, struct abd_out *out);
+/* ABD-11: puts a value back that does not open here. OK also when something newer stands here by
+ * now, which is as good. */
+RESULT abd_mend(struct abd *a, struct bytes key, struct tag tag, struct bytes value);
+/* ABD-3, ABD-12, ABD-17: what a peer wants this replica to hold. */
+RESULT abd_take_in(struct abd *a, struct bytes key, struct tag tag, bool tombstone,
+                   struct bytes value, struct abd_out *out);
+/* ABD-4: gives the write a tag above *tag and above what stands here, and keeps it here.
+ * UNAVAILABLE when the key's tags are used up; ENCLAVE_MEMORY, HOST_MEMORY: nothing happened. */
+RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes value,
+                struct tag *tag, struct abd_out *out);
 void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out);
 
 /* ---- abd_round.c: whom to ask, who voted, how an operation ends ---- */
@@ -246,5 +263,22 @@ void abd_repair(struct abd *a, struct bytes key, struct abd_out *out);
 void abd_expire(struct abd *a, struct abd_op *op, struct abd_out *out);
 /* The time of its list has come; HEDGE or RETRY. */
 void abd_nudge(struct abd *a, struct abd_op *op, struct abd_out *out);
+
+/* ---- abd_batch.c: several keys at once (abd_batch.h) ---- */
+
+void abd_batch_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out);
+void abd_batch_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out);
+void abd_batch_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out);
+void abd_batch_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *out);
+uint64_t abd_batch_deadline(const struct abd *a);
+/* Serves one batch whose time has come. False: none. */
+bool abd_batch_serve(struct abd *a, struct abd_out *out);
+/* MEM-8: tails end; the others begin again, or end, in the sweep that follows. */
+void abd_batch_reconfigure(struct abd *a);
+/* After a peer or the members changed, for the batch at a place. */
+void abd_batch_sweep(struct abd *a, uint32_t place, struct abd_out *out);
+/* Gives up the oldest tail of a batch. False: there is none. */
+bool abd_batch_relieve(struct abd *a, struct abd_out *out);
+void abd_batch_fini(struct abd *a);
 
 #endif

@@ -125,8 +125,10 @@ bool abd_relieve(struct abd *a, struct abd_out *out)
 {
     struct abd_op *op;
 
-    if (a->lists[ABD_LIST_TAIL].head == ABD_NONE ||
-        out->cancels_n + a->config.members_n - 1U > ABD_CANCELS_MAX) {
+    if (a->lists[ABD_LIST_TAIL].head == ABD_NONE) {
+        return abd_batch_relieve(a, out);
+    }
+    if (out->cancels_n + a->config.members_n - 1U > ABD_CANCELS_MAX) {
         return false;
     }
     op = &a->ops[a->lists[ABD_LIST_TAIL].head];
@@ -199,7 +201,8 @@ RESULT abd_op_take(struct abd *a, struct bytes key, uint64_t expires_at_ns, stru
     uint16_t place;
     enum err err;
 
-    if (a->free_head == ABD_NONE && !abd_relieve(a, out)) {
+    if (a->free_head == ABD_NONE &&
+        (a->lists[ABD_LIST_TAIL].head == ABD_NONE || !abd_relieve(a, out))) {
         return ERR_BUSY;
     }
     place = a->free_head;
@@ -260,24 +263,23 @@ void abd_op_give(struct abd *a, struct abd_op *op)
 }
 
 /* Cancels are carried out before calls; a call of this very step is simply not made. */
-static bool unmake_call(struct abd_out *out, uint8_t peer, uint64_t cookie)
+void abd_out_cancel(struct abd_out *out, uint8_t peer, uint64_t cookie)
 {
     for (uint32_t i = 0; i < out->calls_n; i++) {
         if (out->calls[i].peer == peer && out->calls[i].cookie == cookie) {
             out->calls[i] = out->calls[--out->calls_n];
-            return true;
+            return;
         }
     }
-    return false;
+    CHECK(out->cancels_n < ABD_CANCELS_MAX);
+    out->cancels[out->cancels_n++] = (struct abd_cancel){.peer = peer, .cookie = cookie};
 }
 
 void abd_op_cancel(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     for (uint8_t peer = 0; op->outstanding != 0 && peer < a->config.members_n; peer++) {
-        if ((op->outstanding & abd_bit(peer)) != 0 && !unmake_call(out, peer, op->cookie)) {
-            CHECK(out->cancels_n < ABD_CANCELS_MAX);
-            out->cancels[out->cancels_n++] =
-                (struct abd_cancel){.peer = peer, .cookie = op->cookie};
+        if ((op->outstanding & abd_bit(peer)) != 0) {
+            abd_out_cancel(out, peer, op->cookie);
         }
     }
     op->outstanding = 0;

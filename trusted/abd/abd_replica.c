@@ -30,20 +30,58 @@ bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag)
     return ok;
 }
 
-RESULT abd_apply(struct abd *a, const struct abd_op *op, bool *ret_applied, struct abd_out *out)
+/* NOLINTNEXTLINE(readability-function-size): what store_apply takes, and the output */
+RESULT abd_keep(struct abd *a, struct bytes key, struct tag tag, bool tombstone, struct bytes value,
+                bool *ret_applied, struct abd_out *out)
 {
     enum err err;
 
     do {
-        err = store_apply(a->store, abd_key(op), op->tag, op->tombstone,
-                          op->tombstone ? (struct bytes){0} : abd_value(op), ret_applied);
+        err = store_apply(a->store, key, tag, tombstone, value, ret_applied);
     } while ((err == ERR_ENCLAVE_MEMORY || err == ERR_HOST_MEMORY) && abd_relieve(a, out));
     return err;
+}
+
+RESULT abd_mend(struct abd *a, struct bytes key, struct tag tag, struct bytes value)
+{
+    enum err err = store_repair(a->store, key, tag, value);
+
+    a->counters.repairs += err == OK;
+    return err == ERR_MISMATCH && tag_compare(abd_find(a, key).tag, tag) > 0 ? OK : err;
+}
+
+RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes value,
+                struct tag *tag, struct abd_out *out)
+{
+    struct tag own = abd_find(a, key).tag;
+    uint64_t ts = own.ts > tag->ts ? own.ts : tag->ts;
+    bool applied = false;
+
+    if (ts > UINT64_MAX - TAG_JUMP_MAX) {
+        return ERR_UNAVAILABLE;
+    }
+    *tag = (struct tag){.ts = ts + 1, .writer = a->config.incarnation};
+    if (abd_has_plant(a, ABD_PLANT_SHARED_TAGS)) {
+        tag->writer = 1;
+    }
+    TRY(abd_keep(a, key, *tag, tombstone, value, &applied, out));
+    CHECK(applied || a->plants != 0);
+    return OK;
 }
 
 static void refuse(struct abd_out *out, enum err err)
 {
     out->answer = (struct peer_answer){.kind = PEER_REFUSED, .err = err};
+}
+
+/* ABD-13: an asker who holds nothing that opens may be such a repair itself; two of them would keep
+ * each other going for ever. */
+static void repair_unless_asked_by_one(struct abd *a, const struct peer_ask *ask,
+                                       struct abd_out *out)
+{
+    if (!tag_is_zero(ask->tag)) {
+        abd_repair(a, ask->key, out);
+    }
 }
 
 /* A newer tag goes with its value, so that one round is enough for an asker who is behind. */
@@ -76,7 +114,7 @@ static void answer_newer(struct abd *a, const struct peer_ask *ask, const struct
         /* ABD-12: say that a newer value exists, never an older one. */
         CHECK(err == ERR_INTEGRITY);
         out->answer.holds = PEER_HOLDS_DAMAGED;
-        abd_repair(a, ask->key, out);
+        repair_unless_asked_by_one(a, ask, out);
     }
 }
 
@@ -92,7 +130,7 @@ static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *o
         answer_newer(a, ask, &e, out);
     } else if (e.damaged) {
         out->answer.holds = PEER_HOLDS_DAMAGED;
-        abd_repair(a, ask->key, out);
+        repair_unless_asked_by_one(a, ask, out);
     } else {
         out->answer.holds = PEER_HOLDS_SAME;
     }
@@ -100,31 +138,32 @@ static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *o
 
 /* ABD-3: keep the greater, acknowledge in any case -- the asker wants to know that we hold this or
  * something newer. Equal tags are equal values: a chance to replace one that was damaged. */
-static void on_apply(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+RESULT abd_take_in(struct abd *a, struct bytes key, struct tag tag, bool tombstone,
+                   struct bytes value, struct abd_out *out)
 {
     bool applied = false;
-    enum err err;
 
-    if (tag_is_zero(ask->tag) || ask->value.n > a->config.value_max ||
-        (ask->tombstone && ask->value.n != 0)) {
-        refuse(out, ERR_MALFORMED);
-        return;
+    if (tag_is_zero(tag) || value.n > a->config.value_max || (tombstone && value.n != 0)) {
+        return ERR_MALFORMED;
     }
-    if (!abd_tag_plausible(a, ask->key, ask->tag)) {
-        refuse(out, ERR_POLICY);
-        return;
+    if (!abd_tag_plausible(a, key, tag)) {
+        return ERR_POLICY;
     }
-    do {
-        err = store_apply(a->store, ask->key, ask->tag, ask->tombstone, ask->value, &applied);
-    } while ((err == ERR_ENCLAVE_MEMORY || err == ERR_HOST_MEMORY) && abd_relieve(a, out));
-    if (err == OK && !applied && !ask->tombstone) {
-        struct store_entry e = abd_find(a, ask->key);
+    TRY(abd_keep(a, key, tag, tombstone, value, &applied, out));
+    if (!applied && !tombstone) {
+        struct store_entry e = abd_find(a, key);
 
-        if (e.damaged && tag_compare(e.tag, ask->tag) == 0) {
-            err = store_repair(a->store, ask->key, ask->tag, ask->value);
-            a->counters.repairs += err == OK;
+        if (e.damaged && tag_compare(e.tag, tag) == 0) {
+            return abd_mend(a, key, tag, value);
         }
     }
+    return OK;
+}
+
+static void on_apply(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    enum err err = abd_take_in(a, ask->key, ask->tag, ask->tombstone, ask->value, out);
+
     if (err == OK) {
         out->answer = (struct peer_answer){.kind = PEER_APPLIED};
     } else {
@@ -137,6 +176,10 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     const struct peer_ask *ask = in->ask;
 
     out->have_answer = true;
+    if (peer_ask_is_batch(ask->kind)) {
+        abd_batch_on_ask(a, in, out);
+        return;
+    }
     if (ask->key.n == 0 || ask->key.n > KEY_MAX) {
         refuse(out, ERR_MALFORMED);
         return;
@@ -151,6 +194,12 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     case PEER_APPLY:
         on_apply(a, ask, out);
         return;
+    case PEER_RANGE:
+    case PEER_TAGS:
+    case PEER_LOOK:
+    case PEER_PUSH:
+    default:
+        break;
     }
     refuse(out, ERR_MALFORMED);
 }

@@ -184,7 +184,7 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
 
     if (err != OK) {
         refuse_client(r, e->request, err);
-    } else if (m.value.n > r->value_max) {
+    } else if (m.value.n > r->value_max && !client_op_is_batch(m.op)) {
         refuse_client(r, e->request, ERR_TOO_BIG);
     } else if (!pending_take(r, e->request, &in.user)) {
         refuse_client(r, e->request, ERR_BUSY);
@@ -199,7 +199,8 @@ static void on_member_request(struct replica *r, const struct rpc_event *e)
     struct abd_in in = {.kind = ABD_IN_ASK, .peer = member_of(e->user), .ask = &m};
     const struct peer_answer malformed = {.kind = PEER_REFUSED, .err = ERR_MALFORMED};
 
-    if (peer_ask_decode(e->body, &m) != OK || m.value.n > r->value_max) {
+    if (peer_ask_decode(e->body, &m) != OK ||
+        (m.value.n > r->value_max && !peer_ask_is_batch(m.kind))) {
         r->requests_refused++;
         answer(r, e->request, &malformed);
         return;
@@ -425,12 +426,12 @@ static RESULT init_tables(struct replica *r)
     if (r->pending == NULL) {
         return ERR_ENCLAVE_MEMORY;
     }
-    for (uint16_t i = 0; i < OPS_MAX; i++) {
+    for (uint32_t i = 0; i < OPS_MAX; i++) {
         r->pending[i].next_free = (uint16_t)(i + 1);
     }
     for (uint8_t m = 0; m < r->members_n; m++) {
         if (m != r->self) {
-            r->calls[m] = heap_zalloc(r->heap, OPS_MAX * sizeof(*r->calls[m]));
+            r->calls[m] = heap_zalloc(r->heap, ABD_PLACES * sizeof(*r->calls[m]));
             if (r->calls[m] == NULL) {
                 return ERR_ENCLAVE_MEMORY;
             }
@@ -451,7 +452,7 @@ static RESULT init_parts(struct replica *r, const struct replica_config *c)
                                    .aead = c->aead,
                                    .sessions_max = c->sessions_max,
                                    .datagram_bytes = c->datagram_bytes,
-                                   .message_max = c->value_max + KEY_MAX + MESSAGE_HEAD_MAX,
+                                   .message_max = message_max_for(c->value_max),
                                    .key_packets = c->key_packets,
                                    .seed = c->seed};
     struct abd_config abd = {.heap = c->heap,
@@ -509,7 +510,7 @@ void replica_fini(struct replica *r)
     abd_fini(r->abd);
     store_fini(r->store);
     for (uint8_t m = 0; m < r->members_n; m++) {
-        heap_free(heap, r->calls[m], OPS_MAX * sizeof(*r->calls[m]));
+        heap_free(heap, r->calls[m], ABD_PLACES * sizeof(*r->calls[m]));
     }
     heap_free(heap, r->pending, OPS_MAX * sizeof(*r->pending));
     heap_free(heap, r, sizeof(*r));

@@ -33,9 +33,9 @@ struct replica {
     uint32_t value_max;
     uint32_t member_session[NODES_MAX]; /* our index; 0: none (a generation is never 0) */
     bool member_up[NODES_MAX];
-    struct replica_pending *pending; /* OPS_MAX */
-    struct replica_call *calls[NODES_MAX];
-    uint16_t free_head; /* OPS_MAX: none */
+    struct replica_pending *pending;       /* OPS_MAX */
+    struct replica_call *calls[NODES_MAX]; /* ABD_PLACES each */
+    uint16_t free_head;                    /* OPS_MAX: none */
     uint32_t failed_n;
     struct abd_cancel failed[REPLICA_FAILED_MAX];
     uint64_t requests_refused;

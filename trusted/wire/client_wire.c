@@ -11,8 +11,13 @@ _Static_assert((int)KEY_MAX <= (int)UINT16_MAX, "a key length is two bytes");
 /* CLI-2: what both ends hold to be one request. */
 static bool request_is_legal(const struct client_request *m)
 {
-    if (m->op < CLIENT_GET || m->op > CLIENT_DELETE || m->timeout_ms == 0 ||
-        m->timeout_ms > CLIENT_TIMEOUT_MS_MAX || m->key.n == 0 || m->key.n > KEY_MAX) {
+    if (m->timeout_ms == 0 || m->timeout_ms > CLIENT_TIMEOUT_MS_MAX) {
+        return false;
+    }
+    if (client_op_is_batch(m->op)) {
+        return m->key.n == 0 && m->value.n != 0 && m->value.n <= CLIENT_BODY_MAX;
+    }
+    if (m->op < CLIENT_GET || m->op > CLIENT_DELETE || m->key.n == 0 || m->key.n > KEY_MAX) {
         return false;
     }
     return m->value.n == 0 || (m->op == CLIENT_PUT && m->value.n <= VALUE_MAX);
@@ -57,7 +62,7 @@ static bool response_is_legal(const struct client_response *m)
     if ((unsigned)m->status >= ERR_N) {
         return false;
     }
-    return m->value.n == 0 || (m->status == OK && m->value.n <= VALUE_MAX);
+    return m->value.n == 0 || (m->status == OK && m->value.n <= CLIENT_BODY_MAX);
 }
 
 void client_response_encode_head(const struct client_response *m,

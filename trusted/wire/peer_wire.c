@@ -20,6 +20,9 @@ static uint8_t flags_of(bool tombstone)
 /* What both ends hold to be one question. Fields that a kind does not carry are not looked at. */
 static bool ask_is_legal(const struct peer_ask *m)
 {
+    if (peer_ask_is_batch(m->kind)) {
+        return m->key.n == 0 && m->value.n != 0;
+    }
     if (m->key.n == 0 || m->key.n > KEY_MAX) {
         return false;
     }
@@ -29,6 +32,10 @@ static bool ask_is_legal(const struct peer_ask *m)
         return m->value.n == 0;
     case PEER_APPLY:
         return m->value.n == 0 || (!m->tombstone && m->value.n <= VALUE_MAX);
+    case PEER_RANGE:
+    case PEER_TAGS:
+    case PEER_LOOK:
+    case PEER_PUSH:
     default:
         return false;
     }
@@ -41,6 +48,9 @@ size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK
     w.to.p = to;
     CHECK(ask_is_legal(m));
     put_u8(&w, (uint8_t)m->kind);
+    if (peer_ask_is_batch(m->kind)) {
+        return w.len;
+    }
     if (m->kind == PEER_APPLY) {
         put_u8(&w, flags_of(m->tombstone));
     }
@@ -57,16 +67,16 @@ RESULT peer_ask_decode(struct bytes from, struct peer_ask *ret)
     struct reader r = {.rest = from};
     struct peer_ask m = {.kind = (enum peer_ask_kind)get_u8(&r)};
     uint8_t flags = 0;
-    uint16_t key_len;
 
     if (m.kind == PEER_APPLY) {
         flags = get_u8(&r);
     }
-    if (m.kind != PEER_QUERY) {
+    if (m.kind == PEER_READ || m.kind == PEER_APPLY) {
         m.tag = get_tag(&r);
     }
-    key_len = get_u16(&r);
-    m.key = get_bytes(&r, key_len);
+    if (!peer_ask_is_batch(m.kind)) {
+        m.key = get_bytes(&r, get_u16(&r));
+    }
     m.value = get_rest(&r);
     m.tombstone = (flags & PEER_FLAG_TOMBSTONE) != 0;
     if (!reader_done(&r) || (flags & ~PEER_FLAGS_KNOWN) != 0 || !ask_is_legal(&m)) {
@@ -90,6 +100,13 @@ static bool answer_is_legal(const struct peer_answer *m)
             return m->value.n == 0 || (!m->tombstone && m->value.n <= VALUE_MAX);
         }
         return m->holds >= PEER_HOLDS_SAME && m->holds <= PEER_HOLDS_DAMAGED && m->value.n == 0;
+    case PEER_SAME:
+        return m->value.n == 0;
+    case PEER_LISTED:
+    case PEER_TAGGED:
+    case PEER_LOOKED:
+    case PEER_PUSHED:
+        return m->value.n != 0;
     default:
         return false;
     }
@@ -104,6 +121,12 @@ size_t peer_answer_len(const struct peer_answer *m)
         return PEER_HOLDS_HEAD_LEN + m->value.n;
     case PEER_REFUSED:
         return 1 + 1;
+    case PEER_LISTED:
+    case PEER_TAGGED:
+    case PEER_LOOKED:
+    case PEER_PUSHED:
+        return 1 + m->value.n;
+    case PEER_SAME:
     case PEER_APPLIED:
     default:
         return 1;
@@ -132,6 +155,13 @@ RESULT peer_answer_encode(const struct peer_answer *m, struct mbytes to, size_t 
     case PEER_REFUSED:
         put_u8(&w, (uint8_t)m->err);
         break;
+    case PEER_LISTED:
+    case PEER_TAGGED:
+    case PEER_LOOKED:
+    case PEER_PUSHED:
+        put_bytes(&w, m->value);
+        break;
+    case PEER_SAME:
     case PEER_APPLIED:
     default:
         break;
@@ -159,6 +189,13 @@ RESULT peer_answer_decode(struct bytes from, struct peer_answer *ret)
     case PEER_REFUSED:
         m.err = (enum err)get_u8(&r);
         break;
+    case PEER_LISTED:
+    case PEER_TAGGED:
+    case PEER_LOOKED:
+    case PEER_PUSHED:
+        m.value = get_rest(&r);
+        break;
+    case PEER_SAME:
     case PEER_APPLIED:
     default:
         break;

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/check.h"
+#include "trusted/abd/abd_batch.h"
+
+/* The answering side of batches. Nothing is kept between two questions. */
+
+static void refuse(struct abd_out *out, enum err err)
+{
+    out->answer = (struct peer_answer){.kind = PEER_REFUSED, .err = err};
+}
+
+/* Hands the answer's body over: it is valid until the next step. */
+static void answer(struct abd *a, enum peer_answer_kind kind, const struct writer *w,
+                   struct abd_out *out)
+{
+    CHECK(!w->failed);
+    abd_lend(a, w->to.p, w->to.n);
+    out->answer =
+        (struct peer_answer){.kind = kind, .value = (struct bytes){.p = w->to.p, .n = w->len}};
+}
+
+/* ---- RANGE ---- */
+
+/* How far a look at the range got. */
+struct look {
+    uint64_t digest;
+    size_t bytes; /* of the items as a list */
+    uint16_t n;
+    bool more; /* there is something beyond the last item */
+    uint16_t last_n;
+    uint8_t last[KEY_MAX];
+};
+
+/* One walk up to the limits; writes the items to `w` unless it is NULL. */
+static void look_at(struct abd *a, const struct scan_ask *ask, struct writer *w, struct look *ret)
+{
+    struct store_walk walk;
+
+    ret->digest = ret->bytes = ret->n = ret->last_n = 0;
+    ret->more = false;
+    store_walk_begin(ask->low, ask->high, ask->down, &walk);
+    while (store_walk_next(a->store, &walk) == OK) {
+        struct batch_item m = {.state = walk.entry.tombstone ? BATCH_TOMBSTONE : BATCH_LIVE,
+                               .tag = walk.entry.tag,
+                               .key = walk.key};
+        size_t len = batch_item_len(BATCH_LISTED, &m);
+
+        if (ret->n == ask->keys_max || (ret->n > 0 && ret->bytes + len > BATCH_BYTES)) {
+            ret->more = true;
+            return;
+        }
+        ret->digest += abd_scan_print(ask->secret, m.key, m.tag, walk.entry.tombstone, 0);
+        ret->bytes += len;
+        ret->n++;
+        ret->last_n = (uint16_t)walk.key.n;
+        memcpy(ret->last, walk.key.p, walk.key.n);
+        if (w != NULL) {
+            batch_item_put(w, BATCH_LISTED, &m);
+        }
+    }
+}
+
+/* SCAN-3: all that stands here, or where the look ended. */
+static void on_range(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    struct scan_ask range;
+    struct look look;
+    struct scan_page page = {0};
+    struct writer w = {0};
+    uint8_t next[BOUND_MAX];
+
+    if (scan_ask_decode(ask->value, true, &range) != OK || range.values) {
+        refuse(out, ERR_MALFORMED);
+        return;
+    }
+    look_at(a, &range, NULL, &look);
+    if (!look.more && look.n == range.count && look.digest == range.digest) {
+        out->answer = (struct peer_answer){.kind = PEER_SAME};
+        return;
+    }
+    w.to.n = PAGE_HEAD_MAX + look.bytes;
+    w.to.p = abd_alloc(a, w.to.n, out);
+    if (w.to.p == NULL) {
+        refuse(out, ERR_ENCLAVE_MEMORY);
+        return;
+    }
+    memcpy(next, look.last, look.last_n);
+    next[look.last_n] = 0; /* upwards: the first key above the last one */
+    page.more = look.more;
+    page.next = (struct bytes){.p = next, .n = look.last_n + (range.down ? 0U : 1U)};
+    scan_page_put_head(&w, &page, look.n);
+    look_at(a, &range, &w, &look);
+    answer(a, PEER_LISTED, &w, out);
+}
+
+/* ---- TAGS ---- */
+
+static void on_tags(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    struct batch_list list;
+    struct batch_item m;
+    struct writer w = {0};
+
+    if (batch_list_decode(ask->value, BATCH_TAGS, 1, &list) != OK) {
+        refuse(out, ERR_MALFORMED);
+        return;
+    }
+    w.to.n = 2 + list.n * (size_t)TAG_WIRE_LEN;
+    w.to.p = abd_alloc(a, w.to.n, out);
+    if (w.to.p == NULL) {
+        refuse(out, ERR_ENCLAVE_MEMORY);
+        return;
+    }
+    put_u16(&w, list.n);
+    while (batch_list_next(&list, &m)) {
+        put_tag(&w, abd_find(a, m.key).tag);
+    }
+    answer(a, PEER_TAGGED, &w, out);
+}
+
+/* ---- LOOK ---- */
+
+/* What is said of one key. A newer value goes with its tag, read into the answer itself. */
+static void put_looked(struct abd *a, struct bytes key, struct tag asked,
+                       const struct store_entry *e, struct writer *w, struct abd_out *out)
+{
+    struct batch_item m = {.state = PEER_HOLDS_SAME, .tag = e->tag};
+    struct store_entry read = *e;
+    int c = tag_compare(e->tag, asked);
+    bool damaged = c >= 0 && e->damaged;
+    size_t at = w->len;
+
+    if (c < 0) {
+        m.state = PEER_HOLDS_OLDER;
+    } else if (c > 0) {
+        m.state = PEER_HOLDS_NEWER | (e->tombstone ? BATCH_LOOKED_TOMBSTONE : 0);
+        m.value.n = e->value_len; /* its bytes follow */
+    }
+    if (m.value.n != 0 && !damaged) {
+        size_t head = batch_item_len(BATCH_LOOKED, &(struct batch_item){0});
+
+        damaged =
+            store_read(a->store, key, (struct mbytes){w->to.p + at + head, w->to.n - at - head},
+                       &read) != OK;
+        if (!damaged) {
+            put_u8(w, m.state);
+            put_tag(w, m.tag);
+            put_u32(w, read.value_len);
+            w->len += read.value_len;
+            return;
+        }
+    }
+    m.value.n = 0;
+    if (damaged) {
+        /* ABD-12: say that a newer value exists, never an older one. */
+        m.state = PEER_HOLDS_DAMAGED;
+        if (!tag_is_zero(asked) && out->calls_n == 0) {
+            abd_repair(a, key, out);
+        }
+    }
+    batch_item_put(w, BATCH_LOOKED, &m);
+}
+
+/* Values that this answer has room for: all, or as many as fit, the first one in any case. */
+static size_t looked_bytes(struct abd *a, struct batch_list list, uint16_t *ret_fit)
+{
+    size_t bytes = 0;
+    struct batch_item m;
+
+    *ret_fit = 0;
+    while (batch_list_next(&list, &m)) {
+        struct store_entry e = abd_find(a, m.key);
+        uint32_t len = tag_compare(e.tag, m.tag) > 0 && !e.damaged ? e.value_len : 0;
+
+        if (bytes > 0 && bytes + len > BATCH_BYTES) {
+            break;
+        }
+        bytes += len;
+        (*ret_fit)++;
+    }
+    return bytes;
+}
+
+static void on_look(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    struct batch_list list;
+    struct batch_item m;
+    struct writer w = {0};
+    uint16_t fit;
+
+    if (batch_list_decode(ask->value, BATCH_LOOK, 1, &list) != OK) {
+        refuse(out, ERR_MALFORMED);
+        return;
+    }
+    w.to.n = 2 + list.n * (1UL + TAG_WIRE_LEN + 4) + looked_bytes(a, list, &fit);
+    w.to.p = abd_alloc(a, w.to.n, out);
+    if (w.to.p == NULL) {
+        refuse(out, ERR_ENCLAVE_MEMORY);
+        return;
+    }
+    put_u16(&w, list.n);
+    while (batch_list_next(&list, &m)) {
+        struct store_entry e;
+
+        if (fit == 0) {
+            batch_item_put(&w, BATCH_LOOKED, &(struct batch_item){.state = BATCH_LOOKED_SKIPPED});
+            continue;
+        }
+        fit--;
+        e = abd_find(a, m.key);
+        put_looked(a, m.key, m.tag, &e, &w, out);
+    }
+    answer(a, PEER_LOOKED, &w, out);
+}
+
+/* ---- PUSH ---- */
+
+/* ABD-3 for each key. */
+static void on_push(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    struct batch_list list;
+    struct batch_item m;
+    struct writer w = {0};
+
+    if (batch_list_decode(ask->value, BATCH_PUSH, BATCH_TOMBSTONE + 1, &list) != OK) {
+        refuse(out, ERR_MALFORMED);
+        return;
+    }
+    w.to.n = 2 + list.n;
+    w.to.p = abd_alloc(a, w.to.n, out);
+    if (w.to.p == NULL) {
+        refuse(out, ERR_ENCLAVE_MEMORY);
+        return;
+    }
+    put_u16(&w, list.n);
+    while (batch_list_next(&list, &m)) {
+        put_u8(&w, (uint8_t)abd_take_in(a, m.key, m.tag, m.state == BATCH_TOMBSTONE, m.value, out));
+    }
+    answer(a, PEER_PUSHED, &w, out);
+}
+
+void abd_batch_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
+{
+    const struct peer_ask *ask = in->ask;
+
+    if (ask->kind == PEER_RANGE) {
+        on_range(a, ask, out);
+    } else if (ask->kind == PEER_TAGS) {
+        on_tags(a, ask, out);
+    } else if (ask->kind == PEER_LOOK) {
+        on_look(a, ask, out);
+    } else {
+        on_push(a, ask, out);
+    }
+}
