@@ -39,6 +39,9 @@ enum avo_status {
     AVO_HOST_MEMORY = 9,    /* the cluster's host memory is used up: nothing was done */
     AVO_BUSY = 10,          /* avo_submit: too many operations in flight: nothing was done */
     AVO_NO_MEMORY = 11,     /* this process is out of memory: nothing was done */
+    AVO_MISMATCH = 12,      /* the compare failed, or the key exists already: nothing was done */
+    AVO_NOT_NUMBER = 13,    /* increment: the value is no decimal int64: nothing was done */
+    AVO_OVERFLOW = 14,      /* increment: the sum does not fit: nothing was done */
 };
 
 /* A sentence fragment; a stable upper-case name. Static storage, never NULL. */

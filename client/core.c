@@ -263,23 +263,27 @@ uint32_t core_sessions_up(const struct core *c)
 
 static enum err check_request(const struct core *c, const struct core_request *q)
 {
-    bool is_batch = client_op_is_batch(q->op);
+    const struct client_request m = {
+        .op = q->op,
+        .timeout_ms = q->timeout_ms,
+        .key = q->key,
+        .value = q->value,
+        .rmw = q->rmw,
+        .expect_len = q->expect_len,
+        .delta = q->delta,
+    };
+    size_t value_max = c->config.value_max;
 
-    if (q->timeout_ms == 0 || q->timeout_ms > CLIENT_TIMEOUT_MS_MAX) {
-        return ERR_USAGE;
+    if (client_op_is_batch(q->op)) {
+        value_max = message_max_for(c->config.value_max) - MESSAGE_HEAD_MAX;
+        if (q->shard >= c->config.shards_n) {
+            return ERR_USAGE;
+        }
     }
-    if (is_batch) {
-        bool ok = q->key.n == 0 && q->value.n != 0 && q->shard < c->config.shards_n;
-
-        return !ok                                                                    ? ERR_USAGE
-               : q->value.n > message_max_for(c->config.value_max) - MESSAGE_HEAD_MAX ? ERR_TOO_BIG
-                                                                                      : OK;
+    if (q->key.n > KEY_MAX || q->value.n > value_max) {
+        return ERR_TOO_BIG;
     }
-    if (q->op < CLIENT_GET || q->op > CLIENT_DELETE || q->key.n == 0 ||
-        (q->value.n != 0 && q->op != CLIENT_PUT)) {
-        return ERR_USAGE;
-    }
-    return q->key.n > KEY_MAX || q->value.n > c->config.value_max ? ERR_TOO_BIG : OK;
+    return client_request_is_legal(&m) ? OK : ERR_USAGE;
 }
 
 RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q)
@@ -314,9 +318,16 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
         .block = block,
         .key_len = (uint32_t)q->key.n,
         .value_len = (uint32_t)q->value.n,
+        .rmw = q->rmw,
+        .expect_len = q->expect_len,
+        .delta = q->delta,
         .start = (uint8_t)c->start,
         .shard = q->shard,
     };
+    if (o->op == CLIENT_RMW && c->spill) { /* RMW-14: all clients ask the same one */
+        o->start =
+            (uint8_t)cluster_shard_of(c->config.cluster, c->config.nodes_n, block, o->key_len);
+    }
     c->in_flight++;
     c->counters.submitted++;
     core_dispatch(c, o);
@@ -380,6 +391,7 @@ static bool take_from(struct core *c, struct op_list *l, struct lent *lend,
     *ret = (struct core_completion){
         .user = o->user,
         .op = o->op,
+        .rmw = o->rmw,
         .status = o->status,
         .cause = o->cause,
         .tag = o->tag,

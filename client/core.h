@@ -45,20 +45,25 @@ struct core_request {
     uint32_t timeout_ms; /* 1..CLIENT_TIMEOUT_MS_MAX */
     uint64_t user;       /* comes back in the completion */
     struct bytes key, value;
-    uint32_t shard; /* of a batch, which has no key: whom to ask; below core_shards() */
+    uint32_t shard;      /* of a batch, which has no key: whom to ask; below core_shards() */
+    enum client_rmw rmw; /* RMW, and what follows: as in client_wire.h */
+    uint32_t expect_len;
+    int64_t delta;
 };
 
 struct core_completion {
     uint64_t user;
     enum client_op op;
-    /* OK, NOT_FOUND (get), UNAVAILABLE, INDETERMINATE (writes), INTEGRITY, TOO_BIG, ENCLAVE_MEMORY,
-     * HOST_MEMORY (the cluster's), POLICY, USAGE, or FULL: our own heap has no room for the value.
+    enum client_rmw rmw;
+    /* OK, NOT_FOUND (get, RMW), MISMATCH, NOT_NUMBER, OVERFLOW (RMW), UNAVAILABLE, INDETERMINATE
+     * (writes), INTEGRITY, TOO_BIG, ENCLAVE_MEMORY, HOST_MEMORY (the cluster's), POLICY, USAGE, or
+     * FULL: our own heap has no room for the value.
      */
     enum err status;
     enum err cause; /* what led to UNAVAILABLE or INDETERMINATE, for a person; else OK */
     struct tag tag;
-    /* GET or batch with OK: valid until core_release (batch: until the next one is taken); p is
-     * not NULL even if n is 0 */
+    /* GET or batch with OK, RMW as client_wire.h says: valid until core_release (batch: until the
+     * next one is taken). p is NULL only if there is no value: not for an empty one. */
     struct bytes value;
 };
 

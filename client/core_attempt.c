@@ -74,7 +74,7 @@ static bool choose(const struct core *c, const struct op *o, uint32_t shard, uin
         if (!s->up || (avoid & bit(place)) != 0) {
             continue;
         }
-        if (has_room(s) || !c->spill) {
+        if (has_room(s) || !c->spill || o->op == CLIENT_RMW) {
             *ret_place = place;
             return true;
         }
@@ -112,8 +112,11 @@ static enum err start_call(struct core *c, struct op *o, uint32_t place, struct 
         .timeout_ms = timeout_for(c, o, (uint32_t)(s - c->sessions) % SHARDS_MAX, place),
         .key = {.p = o->block, .n = o->key_len},
         .value = {.p = o->block + o->key_len, .n = o->value_len},
+        .rmw = o->rmw,
+        .expect_len = o->expect_len,
+        .delta = o->delta,
     };
-    struct rpc_question q = {.head_len = CLIENT_REQUEST_HEAD_LEN, .key = m.key, .value = m.value};
+    struct rpc_question q = {.key = m.key, .value = m.value};
     struct op_call *call = NULL;
     uint32_t i;
 
@@ -126,7 +129,7 @@ static enum err start_call(struct core *c, struct op *o, uint32_t place, struct 
     if (call == NULL) {
         return ERR_FULL;
     }
-    client_request_encode_head(&m, q.head);
+    q.head_len = (uint8_t)client_request_encode_head(&m, q.head);
     q.cookie = cookie_of(c, o, i - 1);
     TRY(rpc_call(c->rpc, c->now_ns, s->index, &q, &call->call));
     call->place = (uint8_t)place;
@@ -367,10 +370,28 @@ static void try_again(struct core *c, struct op *o, enum err cause, bool at_once
     pause_op(c, o);
 }
 
+/* Whether this answer has a value, be it empty. */
+static bool has_value(const struct op *o, const struct client_response *m)
+{
+    if (o->op == CLIENT_GET || client_op_is_batch(o->op)) {
+        return m->status == OK;
+    }
+    if (o->op != CLIENT_RMW || m->absent) {
+        return false;
+    }
+    return m->status == ERR_MISMATCH ||
+           (m->status == OK && (o->rmw == CLIENT_RMW_INCR || o->rmw == CLIENT_RMW_APPEND ||
+                                o->rmw == CLIENT_RMW_GET_SET));
+}
+
 /* A value is kept in the block it came in, or in a copy. */
-static void finish_with_value(struct core *c, struct op *o, const struct client_response *m)
+static void finish_answered(struct core *c, struct op *o, const struct client_response *m)
 {
     o->tag = m->tag;
+    if (!has_value(o, m)) {
+        core_finish(c, o, m->status, OK);
+        return;
+    }
     if (rpc_take_body(c->rpc, &o->value_block, &o->value_block_n)) {
         o->value = m->value;
     } else if (m->value.n != 0) {
@@ -386,7 +407,7 @@ static void finish_with_value(struct core *c, struct op *o, const struct client_
     if (o->value.n == 0) {
         o->value = (struct bytes){.p = &nothing, .n = 0};
     }
-    core_finish(c, o, OK, OK);
+    core_finish(c, o, m->status, OK);
 }
 
 /* CLI-7: the answer of one coordinator. */
@@ -396,16 +417,11 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
 
     switch (m->status) {
     case OK:
-        if (is_read || client_op_is_batch(o->op)) {
-            finish_with_value(c, o, m);
-            return;
-        }
-        o->tag = m->tag;
-        core_finish(c, o, OK, OK);
-        return;
     case ERR_NOT_FOUND:
-        o->tag = m->tag;
-        core_finish(c, o, ERR_NOT_FOUND, OK);
+    case ERR_MISMATCH:
+    case ERR_NOT_NUMBER:
+    case ERR_OVERFLOW:
+        finish_answered(c, o, m);
         return;
     case ERR_BUSY:
         c->counters.busy++;
@@ -439,7 +455,6 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
     case ERR_INDETERMINATE:
     case ERR_CLOSED:
     case ERR_IO:
-    case ERR_MISMATCH:
     case ERR_N:
     default:
         if (is_read) {
@@ -454,10 +469,26 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
 /* One encoding, but not every answer fits every question. */
 static bool answers(const struct op *o, const struct client_response *m)
 {
-    if (client_op_is_batch(o->op)) {
-        return m->status != ERR_NOT_FOUND && (m->status != OK || m->value.n != 0);
+    bool compares =
+        o->op == CLIENT_RMW && (o->rmw == CLIENT_RMW_CAS || o->rmw == CLIENT_RMW_DELETE_IF);
+
+    if ((m->value.n != 0 && !has_value(o, m)) ||
+        (m->absent && (o->op != CLIENT_RMW || o->rmw != CLIENT_RMW_GET_SET))) {
+        return false;
     }
-    return op_is_read(o) || (m->value.n == 0 && m->status != ERR_NOT_FOUND);
+    if (client_op_is_batch(o->op) && m->status == OK && m->value.n == 0) {
+        return false;
+    }
+    if (m->status == ERR_NOT_FOUND) {
+        return compares || o->op == CLIENT_GET;
+    }
+    if (m->status == ERR_MISMATCH) {
+        return compares || (o->op == CLIENT_RMW && o->rmw == CLIENT_RMW_PUT_NEW);
+    }
+    if (m->status == ERR_NOT_NUMBER || m->status == ERR_OVERFLOW) {
+        return o->op == CLIENT_RMW && o->rmw == CLIENT_RMW_INCR;
+    }
+    return true;
 }
 
 static void on_failure(struct core *c, struct op *o, bool left, enum err err)

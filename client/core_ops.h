@@ -54,6 +54,9 @@ struct op {
     uint32_t shard;
     uint8_t *block; /* key, then value */
     uint32_t key_len, value_len;
+    enum client_rmw rmw;
+    uint32_t expect_len;
+    int64_t delta;
     uint32_t calls_n;
     struct op_call calls[CORE_CALLS_MAX];
     uint8_t tried;    /* places that were asked and have not answered well (bits) */
@@ -61,7 +64,7 @@ struct op {
     uint8_t attempts; /* pauses so far */
     enum err status, cause;
     struct tag tag;
-    struct bytes value; /* of a GET, or the answer to a batch */
+    struct bytes value; /* of the answer */
     void *value_block;
     size_t value_block_n;
 };

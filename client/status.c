@@ -23,6 +23,10 @@ static const struct {
     [AVO_HOST_MEMORY] = {"HOST_MEMORY", "the cluster's host memory is used up, nothing was done"},
     [AVO_BUSY] = {"BUSY", "too many operations in flight, nothing was done"},
     [AVO_NO_MEMORY] = {"NO_MEMORY", "this process is out of memory, nothing was done"},
+    [AVO_MISMATCH] = {"MISMATCH", "the key holds another value, nothing was done"},
+    [AVO_NOT_NUMBER] = {"NOT_NUMBER",
+                        "the value is not a decimal number of 64 bits, nothing was done"},
+    [AVO_OVERFLOW] = {"OVERFLOW", "the sum does not fit 64 bits, nothing was done"},
 };
 
 enum { STATUSES_N = sizeof(statuses) / sizeof(statuses[0]) };
@@ -70,6 +74,12 @@ enum avo_status status_of(enum err err)
         return AVO_NO_MEMORY;
     case ERR_INDETERMINATE:
         return AVO_INDETERMINATE;
+    case ERR_MISMATCH:
+        return AVO_MISMATCH;
+    case ERR_NOT_NUMBER:
+        return AVO_NOT_NUMBER;
+    case ERR_OVERFLOW:
+        return AVO_OVERFLOW;
     case ERR_UNAVAILABLE:
     case ERR_TIMEOUT:
     case ERR_CLOSED:
@@ -77,7 +87,6 @@ enum avo_status status_of(enum err err)
     case ERR_REPLAY:
     case ERR_BOUNDARY:
     case ERR_UNKNOWN_INDEX:
-    case ERR_MISMATCH:
     case ERR_N:
     default:
         return AVO_UNAVAILABLE;

@@ -57,6 +57,12 @@ static void request(struct fuzz *f, struct reader *r)
     struct client_request m = {
         .op = (enum client_op)(op % 8), .timeout_ms = timeout_ms, .key = key, .value = value};
 
+    if (m.op == CLIENT_RMW) {
+        m.rmw = (enum client_rmw)get_u8(r);
+        m.expect_len = get_u8(r);
+        m.delta = (int8_t)get_u8(r);
+    }
+
     if (!r->failed && f->requests_n < REQUESTS) {
         step(f, &(struct abd_in){.kind = ABD_IN_REQUEST, .user = f->requests_n++, .request = &m});
     }

@@ -38,7 +38,7 @@ struct search {
     } * stack;
     size_t depth;
     size_t must_left;    /* operations that have returned and are not done */
-    size_t *twin_before; /* of an unknown delete: the one called before it, or its own number */
+    size_t *twin_before; /* of an unknown twin: the one called before it, or its own number */
     bool *done;
 };
 
@@ -122,25 +122,82 @@ static void unlift(struct entry *call)
     call->next->prev = call;
 }
 
+uint64_t linear_append(uint64_t value, uint64_t more)
+{
+    struct prng p = {.state = value ^ more << 1};
+
+    return prng_u64(&p) | 1;
+}
+
+/* False: what the operation answered does not fit a register that holds `value`. */
+static bool apply(const struct linear_op *op, uint64_t value, uint64_t *ret_after)
+{
+    uint64_t old = value == LINEAR_ABSENT ? LINEAR_NUMBER : value;
+
+    *ret_after = op->value;
+    switch (op->kind) {
+    case LINEAR_WRITE:
+        return true;
+    case LINEAR_READ:
+        return value == op->value;
+    case LINEAR_CAS:
+        return value == op->expect;
+    case LINEAR_ADD:
+        *ret_after = old + op->value;
+        return op->ret == LINEAR_NEVER || *ret_after == op->expect;
+    case LINEAR_APPEND:
+        *ret_after = linear_append(value, op->value);
+        return true;
+    }
+    return false;
+}
+
+static bool sees(const struct linear_op *op, uint64_t value)
+{
+    return (op->kind == LINEAR_READ && op->value == value) ||
+           (op->kind == LINEAR_CAS && op->expect == value);
+}
+
+/* Writes a value of its own, and it is not known whether it did. */
+static bool is_unknown_write(const struct linear_op *op)
+{
+    return (op->kind == LINEAR_WRITE || op->kind == LINEAR_CAS) && op->ret == LINEAR_NEVER &&
+           op->value != LINEAR_ABSENT;
+}
+
+/* Whether values of writes are unique and every other operation names the value it met. */
+static bool is_exact(const struct linear_op *ops, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (ops[i].kind == LINEAR_ADD || ops[i].kind == LINEAR_APPEND) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /*
  * Values of writes are unique except for LINEAR_ABSENT, which keeps the unknown writes few: one
- * whose value nobody read can be left out, one whose value somebody read happened before that read
- * returned.
+ * whose value nobody met can be left out, one whose value somebody met happened before that
+ * operation returned.
  */
 static size_t prune(struct linear_op *ops, size_t n)
 {
     size_t kept = 0;
 
+    if (!is_exact(ops, n)) {
+        return n;
+    }
     for (size_t i = 0; i < n; i++) {
         struct linear_op op = ops[i];
         bool is_read = false;
 
-        if (op.kind == LINEAR_WRITE && op.ret == LINEAR_NEVER && op.value != LINEAR_ABSENT) {
+        if (is_unknown_write(&op)) {
             for (size_t r = 0; r < n; r++) {
                 /* ops[0..kept) were moved, never lost: look at both halves */
                 const struct linear_op *read = &ops[r];
 
-                if ((r < kept || r >= i) && read->kind == LINEAR_READ && read->value == op.value) {
+                if ((r < kept || r >= i) && sees(read, op.value)) {
                     is_read = true;
                     op.ret = read->ret < op.ret ? read->ret : op.ret;
                 }
@@ -187,26 +244,47 @@ static void build(struct search *s)
     free(call_of);
 }
 
-static bool is_unknown_delete(const struct linear_op *op)
+static bool is_unknown_twin(const struct linear_op *op)
 {
-    return op->kind == LINEAR_WRITE && op->ret == LINEAR_NEVER && op->value == LINEAR_ABSENT;
+    return op->ret == LINEAR_NEVER &&
+           ((op->kind == LINEAR_WRITE && op->value == LINEAR_ABSENT) || op->kind == LINEAR_ADD);
 }
 
 /*
- * Unknown deletes are the writes that cannot be pruned, and each could double the states. They are
- * alike, so it is enough to try them in the order of their calls, and only where they change
- * anything.
+ * Unknown deletes and additions are what cannot be pruned, and each could double the states. Those
+ * of the same kind and amount are alike, so it is enough to try them in the order of their calls,
+ * and only where they change anything.
  */
 static bool is_worth_trying(const struct search *s, size_t op, uint64_t value)
 {
-    return !is_unknown_delete(&s->ops[op]) ||
-           (value != LINEAR_ABSENT && (s->twin_before[op] == op || s->done[s->twin_before[op]]));
+    const struct linear_op *o = &s->ops[op];
+
+    if (!is_unknown_twin(o)) {
+        return true;
+    }
+    return (o->kind == LINEAR_ADD || value != LINEAR_ABSENT) &&
+           (s->twin_before[op] == op || s->done[s->twin_before[op]]);
+}
+
+/* The last twin of `op` among the calls before entry `at`; `op` itself when there is none. */
+static size_t twin_before(const struct search *s, size_t at, size_t op)
+{
+    const struct linear_op *o = &s->ops[op];
+
+    while (--at > 0) {
+        const struct entry *e = &s->entries[at];
+        const struct linear_op *other = &s->ops[e->op];
+
+        if (e->match != NULL && is_unknown_twin(other) && other->kind == o->kind &&
+            other->value == o->value) {
+            return e->op;
+        }
+    }
+    return op;
 }
 
 static void prepare(struct search *s)
 {
-    size_t before = s->n;
-
     for (size_t i = 1; i <= 2 * s->n; i++) {
         const struct entry *e = &s->entries[i];
 
@@ -214,9 +292,8 @@ static void prepare(struct search *s)
             continue;
         }
         s->must_left += s->ops[e->op].ret != LINEAR_NEVER;
-        if (is_unknown_delete(&s->ops[e->op])) {
-            s->twin_before[e->op] = before == s->n ? e->op : before;
-            before = e->op;
+        if (is_unknown_twin(&s->ops[e->op])) {
+            s->twin_before[e->op] = twin_before(s, i, e->op);
         }
     }
 }
@@ -242,12 +319,12 @@ static enum linear_verdict search(struct search *s, size_t *ret_worst)
         CHECK(e != NULL); /* the last entry of a list is a return: it goes back, not on */
         op = &s->ops[e->op];
         if (e->match != NULL) {
-            uint64_t after = op->kind == LINEAR_WRITE ? op->value : value;
+            uint64_t after;
+            bool fits = apply(op, value, &after);
             struct state then = {.hi = done.hi ^ s->mark[e->op].hi,
                                  .lo = done.lo ^ s->mark[e->op].lo};
 
-            if (after == op->value && is_worth_trying(s, e->op, value) &&
-                visit(s, mixed(then, after))) {
+            if (fits && is_worth_trying(s, e->op, value) && visit(s, mixed(then, after))) {
                 mark_done(s, e->op, true);
                 s->stack[s->depth].call = e;
                 s->stack[s->depth++].value = value;

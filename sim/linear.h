@@ -15,7 +15,15 @@
 enum linear_kind {
     LINEAR_READ = 1,
     LINEAR_WRITE,
+    LINEAR_CAS,    /* writes `value` if the register holds `expect`, and did so */
+    LINEAR_ADD,    /* adds `value` to a number (absent counts as 0); the sum was `expect` */
+    LINEAR_APPEND, /* the register becomes linear_append(register, value) */
 };
+
+/* Numbers, so that a sum is none of the other values. */
+static const uint64_t LINEAR_NUMBER = UINT64_C(1) << 62; /* the number 0 */
+/* A value made of another and something behind it; never ABSENT. */
+uint64_t linear_append(uint64_t value, uint64_t more);
 
 static const uint64_t LINEAR_ABSENT = 0; /* the value before the first write, and after a delete */
 static const uint64_t LINEAR_NEVER = UINT64_MAX;
@@ -25,7 +33,8 @@ static const uint64_t LINEAR_NEVER = UINT64_MAX;
  * all. An operation that is known to have had no effect does not belong here. */
 struct linear_op {
     enum linear_kind kind;
-    uint64_t value; /* written, or read */
+    uint64_t value;  /* written, or read */
+    uint64_t expect; /* CAS; ADD unless it returns NEVER */
     uint64_t call, ret;
 };
 

@@ -23,7 +23,7 @@ struct options {
 };
 
 struct totals {
-    uint64_t seeds, twice, ops, unknown, failed, events, transcript;
+    uint64_t seeds, twice, ops, unknown, failed, events, undecided, transcript;
 };
 
 /* What is running, for the line that replays it. */
@@ -67,10 +67,11 @@ static void say_held(const struct options *o, const struct totals *t)
         return;
     }
     (void)printf("%" PRIu64 " seeds held (level %s): %" PRIu64 " operations, %" PRIu64
-                 " of unknown outcome, %" PRIu64 " refused, %" PRIu64 " events; %" PRIu64
+                 " of unknown outcome, %" PRIu64 " refused, %" PRIu64 " events, %" PRIu64
+                 " seeds undecided; %" PRIu64
                  " seeds ran twice with equal transcripts; all transcripts %016" PRIx64 "\n",
                  t->seeds, o->any_level ? "protocol and replica" : level_name(o->spec.level),
-                 t->ops, t->unknown, t->failed, t->events, t->twice, t->transcript);
+                 t->ops, t->unknown, t->failed, t->events, t->undecided, t->twice, t->transcript);
 }
 
 static void say_failed(const struct options *o, const struct run_spec *spec,
@@ -87,11 +88,12 @@ static void say_json(const struct options *o, const struct totals *t, const stru
     json_t *j;
 
     (void)snprintf(transcript, sizeof(transcript), "%016" PRIx64, t->transcript);
-    j = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s?}", "held", bad == NULL, "seeds",
-                  (json_int_t)t->seeds, "twice", (json_int_t)t->twice, "operations",
+    j = json_pack("{s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s?}", "held", bad == NULL,
+                  "seeds", (json_int_t)t->seeds, "twice", (json_int_t)t->twice, "operations",
                   (json_int_t)t->ops, "unknown", (json_int_t)t->unknown, "refused",
-                  (json_int_t)t->failed, "events", (json_int_t)t->events, "transcript", transcript,
-                  "plant", o->plant != NULL ? o->plant->name : NULL);
+                  (json_int_t)t->failed, "undecided", (json_int_t)t->undecided, "events",
+                  (json_int_t)t->events, "transcript", transcript, "plant",
+                  o->plant != NULL ? o->plant->name : NULL);
     CHECK(j != NULL);
     if (bad != NULL) {
         (void)json_object_set_new(j, "verdict", json_string(verdict_name(bad->verdict)));
@@ -116,6 +118,7 @@ static void count(struct totals *t, const struct options *o, uint64_t i, const s
     t->unknown += r->unknown_n;
     t->failed += r->failed_n;
     t->events += r->events;
+    t->undecided += r->undecided;
     t->transcript = prng_u64(&mix);
 }
 

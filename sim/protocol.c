@@ -30,6 +30,7 @@ enum {
 /* Answer of a coordinator on its way to the client. */
 struct response {
     enum err status;
+    bool absent;
     size_t value_len;
     uint8_t value[];
 };
@@ -214,7 +215,8 @@ static void carry_out(struct run *r, struct protocol *c, uint8_t node)
             struct response *copy = malloc(sizeof(*copy) + m->value.n);
 
             CHECK(copy != NULL);
-            *copy = (struct response){.status = m->status, .value_len = m->value.n};
+            *copy = (struct response){
+                .status = m->status, .absent = m->absent, .value_len = m->value.n};
             if (m->value.n != 0) {
                 memcpy(copy->value, m->value.p, m->value.n);
             }
@@ -375,19 +377,14 @@ static void on_request(struct run *r, struct event *e)
 {
     const struct history_op *o = &r->history.ops[e->a];
     uint8_t key[2] = {'k', (uint8_t)o->key};
-    struct client_request m = {
-        .op = o->op, .timeout_ms = o->timeout_ms, .key = {.p = key, .n = sizeof(key)}};
-    uint8_t *value = NULL;
+    struct client_request m;
+    uint8_t *value;
 
     if (!awake(r, (uint8_t)o->node, e)) {
         return;
     }
-    if (o->op == CLIENT_PUT) {
-        value = malloc(o->value_len);
-        CHECK(value != NULL);
-        history_value(e->a, value, o->value_len);
-        m.value = (struct bytes){.p = value, .n = o->value_len};
-    }
+    history_request(&r->history, e->a, &m, &value);
+    m.key = (struct bytes){.p = key, .n = sizeof(key)};
     (void)step(r, (uint8_t)o->node,
                &(struct abd_in){.kind = ABD_IN_REQUEST, .user = e->a, .request = &m}, NULL);
     free(value);
@@ -421,7 +418,8 @@ static void event(struct run *r, struct event *e)
         on_request(r, e);
         break;
     case EVENT_RESPONSE:
-        run_answer(r, e->a, m->status, (struct bytes){.p = m->value, .n = m->value_len});
+        run_answer(r, e->a, m->status,
+                   (struct bytes){.p = m->absent ? NULL : m->value, .n = m->value_len});
         break;
     default:
         CHECK(false);

@@ -278,17 +278,20 @@ static void on_submit(struct run *r, struct replicas *c, size_t op)
     const struct history_op *o = &r->history.ops[op];
     uint8_t key[2] = {'k', (uint8_t)o->key};
     uint8_t end = (uint8_t)(c->nodes_n + (o->after_heal ? c->clients_n + o->node : o->client));
-    struct core_request q = {
-        .op = o->op, .timeout_ms = o->timeout_ms, .user = op, .key = {.p = key, .n = sizeof(key)}};
-    uint8_t *value = NULL;
+    struct client_request m;
+    struct core_request q;
+    uint8_t *value;
     enum err err;
 
-    if (o->op == CLIENT_PUT) {
-        value = malloc(o->value_len);
-        CHECK(value != NULL);
-        history_value(op, value, o->value_len);
-        q.value = (struct bytes){.p = value, .n = o->value_len};
-    }
+    history_request(&r->history, op, &m, &value);
+    q = (struct core_request){.op = m.op,
+                              .timeout_ms = m.timeout_ms,
+                              .user = op,
+                              .key = {.p = key, .n = sizeof(key)},
+                              .value = m.value,
+                              .rmw = m.rmw,
+                              .expect_len = m.expect_len,
+                              .delta = m.delta};
     err = core_submit(c->ends[end].core, r->world.now_ns, &q);
     free(value);
     if (err != OK) {

@@ -19,6 +19,8 @@
 #include "sim/trace.h"
 #include "sim/world.h"
 
+enum { KEYS_MAX = 4 };
+
 enum level {
     LEVEL_PROTOCOL, /* abd and store; the transport is simulated */
     LEVEL_REPLICA,  /* whole replicas: rpc, crypto, abd, store; datagrams are simulated */
@@ -41,7 +43,8 @@ struct swarm {
     uint64_t key_packets;                /* level replica */
     size_t heap_bytes, arena_bytes;
     uint32_t clients_n, keys_n, ops_n;
-    uint32_t get_chance, delete_chance, sticky_chance;
+    uint32_t get_chance, delete_chance, sticky_chance, rmw_chance;
+    enum history_flavour flavours[KEYS_MAX];
     uint32_t timeout_ms_min, timeout_ms_max;
     uint32_t value_max, ops_max;
     uint32_t loss, duplicate, slow;                        /* slow: ten times the delay and more */
@@ -130,6 +133,7 @@ struct run {
     uint32_t final_step; /* liveness phase: which operation comes next */
 
     enum verdict verdict;
+    bool undecided;
     char why[200];
 };
 
@@ -137,6 +141,7 @@ struct run_result {
     enum verdict verdict;
     uint64_t hash, events, virtual_ns;
     uint32_t ops_n, unknown_n, failed_n;
+    bool undecided; /* the checker gave up */
     char why[200];
 };
 
@@ -151,7 +156,8 @@ void run_twice(const struct run_spec *spec, struct run_result *ret);
 /* The first reason stays. */
 void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* The answer has reached the client. */
+/* The answer has reached the client. value.p is NULL when there is no value, not for an empty one.
+ */
 void run_answer(struct run *r, size_t op, enum err status, struct bytes value);
 /* True while a node runs; false when it has crashed. A paused node: *ret_ns says until when. */
 bool run_awake(const struct run *r, uint8_t node, uint64_t *ret_ns);

@@ -58,6 +58,15 @@ static void draw_clients(struct swarm *s, struct prng *p)
     s->ops_max = (uint32_t)PICK(p, 4, 16, 64, 64);
 }
 
+static void draw_rmw(struct swarm *s, struct prng *p)
+{
+    s->rmw_chance = (uint32_t)PICK(p, 0, 0, 0, 300, 600, 900);
+    for (size_t i = 0; i < KEYS_MAX && s->rmw_chance != 0; i++) {
+        s->flavours[i] = (enum history_flavour)PICK(p, HISTORY_REGISTER, HISTORY_REGISTER,
+                                                    HISTORY_COUNTER, HISTORY_COUNTER, HISTORY_LOG);
+    }
+}
+
 /* The replica level has its own scales: real retransmission, handshakes of hundreds of
  * milliseconds until a peer is DOWN, fixed tables. */
 static void draw_replica(struct swarm *s, struct prng *p)
@@ -106,6 +115,7 @@ const struct trait traits[] = {
     TRAIT("misdirect", misdirect),
     TRAIT("spoof", spoof),
     TRAIT("delete", delete_chance),
+    TRAIT("rmw", rmw_chance),
 };
 
 const size_t traits_n = sizeof(traits) / sizeof(traits[0]);
@@ -144,6 +154,7 @@ void swarm_draw(struct swarm *s, const struct run_spec *spec)
     if (spec->level == LEVEL_REPLICA) {
         draw_replica(s, p);
     }
+    draw_rmw(s, p);
     restrict_to(s, spec);
     if (spec->level == LEVEL_PROTOCOL) {
         s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;

@@ -135,9 +135,12 @@ int cli_exit_of(enum avo_status status)
     case AVO_OK:
         return CLI_OK;
     case AVO_NOT_FOUND:
+    case AVO_MISMATCH:
         return CLI_NOT_FOUND;
     case AVO_USAGE:
     case AVO_TOO_BIG:
+    case AVO_NOT_NUMBER:
+    case AVO_OVERFLOW:
         return CLI_USAGE;
     case AVO_UNAVAILABLE:
     case AVO_ENCLAVE_MEMORY:

@@ -141,6 +141,7 @@ static void take_out(struct world *w, uint8_t node)
         r->have = true;
         r->status = out->reply.response.status;
         r->tag = out->reply.response.tag;
+        r->absent = out->reply.response.absent;
         r->value = copy_of(out->reply.response.value, (struct bytes){0});
         r->value_len = out->reply.response.value.n;
         r->value[r->value_len] = 0;
@@ -209,6 +210,32 @@ uint32_t world_put_bytes(struct world *w, uint8_t node, struct bytes key, struct
     return request(
         w, node,
         &(struct client_request){.op = CLIENT_PUT, .timeout_ms = 1000, .key = key, .value = value});
+}
+
+uint32_t world_rmw(struct world *w, uint8_t node, enum client_rmw kind, const char *key,
+                   const char *expect, const char *value)
+{
+    char both[256];
+    size_t expect_n = expect == NULL ? 0 : strlen(expect);
+    size_t value_n = value == NULL || kind == CLIENT_RMW_INCR ? 0 : strlen(value);
+    struct client_request m = {.op = CLIENT_RMW,
+                               .timeout_ms = 1000,
+                               .key = text(key),
+                               .value = {(const uint8_t *)both, expect_n + value_n},
+                               .rmw = kind,
+                               .expect_len = (uint32_t)expect_n};
+
+    assert_true(expect_n + value_n < sizeof(both));
+    if (expect_n != 0) {
+        memcpy(both, expect, expect_n);
+    }
+    if (value_n != 0) {
+        memcpy(both + expect_n, value, value_n);
+    }
+    if (kind == CLIENT_RMW_INCR) {
+        m.delta = strtoll(value, NULL, 10);
+    }
+    return request(w, node, &m);
 }
 
 uint32_t world_delete(struct world *w, uint8_t node, const char *key, uint32_t timeout_ms)

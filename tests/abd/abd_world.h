@@ -30,7 +30,7 @@ struct world_call {
 };
 
 struct world_reply {
-    bool have;
+    bool have, absent;
     enum err status;
     struct tag tag;
     uint8_t *value;
@@ -73,6 +73,9 @@ uint32_t world_put(struct world *w, uint8_t node, const char *key, const char *v
                    uint32_t timeout_ms);
 uint32_t world_put_bytes(struct world *w, uint8_t node, struct bytes key, struct bytes value);
 uint32_t world_delete(struct world *w, uint8_t node, const char *key, uint32_t timeout_ms);
+/* `expect` may be NULL; `value` for an increment is the amount. */
+uint32_t world_rmw(struct world *w, uint8_t node, enum client_rmw kind, const char *key,
+                   const char *expect, const char *value);
 
 /* A scan or another operation on several keys; the reply's value is a body of batch_wire.h. */
 uint32_t world_batch(struct world *w, uint8_t node, enum client_op op, struct bytes body);

@@ -277,11 +277,10 @@ static inline void cluster_pass(struct test_cluster *c, uint64_t ns)
 static inline RESULT cluster_submit(struct test_cluster *c, uint8_t node,
                                     const struct client_request *m, uint64_t cookie)
 {
-    struct rpc_question q = {
-        .cookie = cookie, .head_len = CLIENT_REQUEST_HEAD_LEN, .key = m->key, .value = m->value};
+    struct rpc_question q = {.cookie = cookie, .key = m->key, .value = m->value};
     struct rpc_call call;
 
-    client_request_encode_head(m, q.head);
+    q.head_len = (uint8_t)client_request_encode_head(m, q.head);
     return rpc_call(c->client, c->now_ns, c->client_session[node], &q, &call);
 }
 

@@ -26,6 +26,35 @@ static const struct request_case requests[] = {
       9}},
     {{.op = CLIENT_DELETE, .timeout_ms = 258, .key = {(const uint8_t *)"\0\0", 2}},
      {(const uint8_t *)"\x03\x00\x02\x01\x00\x00\x02\x00\x00\x00", 10}},
+    {{.op = CLIENT_RMW,
+      .timeout_ms = 1,
+      .key = {(const uint8_t *)"k", 1},
+      .rmw = CLIENT_RMW_CAS,
+      .expect_len = 2,
+      .value = {(const uint8_t *)"abc", 3}},
+     {(const uint8_t *)"\x04\x00\x01\x00\x00\x00\x01\x00"
+                       "\x01\0\0\0\0\0\0\0\0\x02\0\0\0"
+                       "kabc",
+      25}},
+    {{.op = CLIENT_RMW,
+      .timeout_ms = 1,
+      .key = {(const uint8_t *)"k", 1},
+      .rmw = CLIENT_RMW_INCR,
+      .delta = -2},
+     {(const uint8_t *)"\x04\x00\x01\x00\x00\x00\x01\x00"
+                       "\x03\xfe\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"
+                       "k",
+      22}},
+    {{.op = CLIENT_RMW,
+      .timeout_ms = 1,
+      .key = {(const uint8_t *)"k", 1},
+      .rmw = CLIENT_RMW_DELETE_IF,
+      .expect_len = 1,
+      .value = {(const uint8_t *)"x", 1}},
+     {(const uint8_t *)"\x04\x00\x01\x00\x00\x00\x01\x00"
+                       "\x06\0\0\0\0\0\0\0\0\x01\0\0\0"
+                       "kx",
+      23}},
 };
 
 struct response_case {
@@ -44,6 +73,10 @@ static const struct response_case responses[] = {
      {(const uint8_t *)"\x00\x00" TAG_BYTES "xyz", 21}},
     {{.status = OK, .tag = TAG_OF}, {(const uint8_t *)"\x00\x00" TAG_BYTES, 18}},
     {{.status = ERR_NOT_FOUND}, {(const uint8_t *)"\x0d\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 18}},
+    {{.status = OK, .absent = true},
+     {(const uint8_t *)"\x00\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 18}},
+    {{.status = ERR_MISMATCH, .tag = TAG_OF, .value = {(const uint8_t *)"o", 1}},
+     {(const uint8_t *)"\x15\x00" TAG_BYTES "o", 19}},
     {{.status = ERR_BUSY}, {(const uint8_t *)"\x0c\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 18}},
 };
 
@@ -94,15 +127,18 @@ static void test_request_golden(void **state)
     for (size_t i = 0; i < CASES_REQUESTS; i++) {
         const struct client_request *want = &requests[i].m;
         struct bytes golden = requests[i].golden;
-        uint8_t head[CLIENT_REQUEST_HEAD_LEN];
+        uint8_t head[CLIENT_REQUEST_HEAD_MAX];
+        size_t head_n = client_request_encode_head(want, head);
         struct client_request got;
 
-        client_request_encode_head(want, head);
-        assert_int_equal(golden.n, sizeof(head) + want->key.n + want->value.n);
-        assert_memory_equal(head, golden.p, sizeof(head));
+        assert_int_equal(golden.n, head_n + want->key.n + want->value.n);
+        assert_memory_equal(head, golden.p, head_n);
         assert_int_equal(client_request_decode(golden, &got), OK);
         assert_int_equal(got.op, want->op);
         assert_int_equal(got.timeout_ms, want->timeout_ms);
+        assert_int_equal(got.rmw, want->rmw);
+        assert_int_equal(got.expect_len, want->expect_len);
+        assert_true(got.delta == want->delta);
         assert_bytes(got.key, want->key);
         assert_bytes(got.value, want->value);
     }
@@ -122,6 +158,7 @@ static void test_response_golden(void **state)
         assert_memory_equal(head, golden.p, sizeof(head));
         assert_int_equal(client_response_decode(golden, &got), OK);
         assert_int_equal(got.status, want->status);
+        assert_int_equal(got.absent, want->absent);
         assert_int_equal(tag_compare(got.tag, want->tag), 0);
         assert_bytes(got.value, want->value);
     }
@@ -135,12 +172,15 @@ static void test_request_lengths(void **state)
     (void)state;
     for (size_t i = 0; i < CASES_REQUESTS; i++) {
         struct bytes golden = requests[i].golden;
-        size_t least = CLIENT_REQUEST_HEAD_LEN + requests[i].m.key.n;
+        const struct client_request *m = &requests[i].m;
+        bool is_rmw = m->op == CLIENT_RMW;
+        size_t least =
+            (is_rmw ? CLIENT_RMW_HEAD_LEN : CLIENT_REQUEST_HEAD_LEN) + m->key.n + m->expect_len;
 
         for (size_t n = 0; n < least; n++) {
             request_refused(golden.p, n);
         }
-        if (requests[i].m.op == CLIENT_PUT) {
+        if (m->op == CLIENT_PUT || (is_rmw && m->rmw == CLIENT_RMW_CAS)) {
             continue;
         }
         memset(longer, 0, sizeof(longer));
@@ -162,7 +202,8 @@ static void test_response_lengths(void **state)
         for (size_t n = 0; n < CLIENT_RESPONSE_HEAD_LEN; n++) {
             response_refused(golden.p, n);
         }
-        if (responses[i].m.status == OK) {
+        if ((responses[i].m.status == OK && !responses[i].m.absent) ||
+            responses[i].m.status == ERR_MISMATCH) {
             continue;
         }
         memset(longer, 0, sizeof(longer));
@@ -184,7 +225,7 @@ static void test_request_head_bytes(void **state)
     for (unsigned v = 0; v < 256; v++) {
         b[0] = (uint8_t)v;
         if (v != CLIENT_PUT) {
-            request_refused(b, sizeof(b)); /* GET and DELETE: they would carry a value */
+            request_refused(b, sizeof(b)); /* GET and DELETE: a value; RMW: no head of its own */
         }
     }
     memcpy(b, put.p, sizeof(b));
@@ -259,14 +300,50 @@ static void test_response_status(void **state)
         } else {
             response_refused(b, sizeof(b) - 1);
         }
-        if (v != OK) {
-            response_refused(b, sizeof(b)); /* only OK has a value */
+        if (v != OK && v != ERR_MISMATCH) {
+            response_refused(b, sizeof(b)); /* only these have a value */
         }
     }
     b[0] = OK;
-    for (unsigned v = 1; v < 256; v++) {
+    for (unsigned v = 2; v < 256; v++) {
         b[1] = (uint8_t)v;
         response_refused(b, sizeof(b) - 1);
+    }
+    b[1] = CLIENT_FLAG_ABSENT;
+    response_refused(b, sizeof(b)); /* absent, and a value */
+    b[0] = ERR_NOT_FOUND;
+    response_refused(b, sizeof(b) - 1);
+}
+
+/* CLI-16: every part where it belongs, in every kind. */
+static void test_rmw_parts(void **state)
+{
+    uint8_t b[CLIENT_RMW_HEAD_LEN + 3] = {CLIENT_RMW, 0, 1, 0, 0, 0, 1, 0};
+    struct client_request m;
+
+    (void)state;
+    for (unsigned kind = 0; kind < 256; kind++) {
+        bool delta_ok = kind == CLIENT_RMW_INCR;
+        bool compares = kind == CLIENT_RMW_CAS || kind == CLIENT_RMW_DELETE_IF;
+        bool value_ok = kind != CLIENT_RMW_INCR && kind != CLIENT_RMW_DELETE_IF;
+        bool known = kind >= CLIENT_RMW_CAS && kind <= CLIENT_RMW_DELETE_IF;
+
+        for (unsigned i = 0; i < 16; i++) {
+            size_t expect = i & 3, delta = i >> 2 & 1, value_n = 2 * (i >> 3 & 1);
+            size_t len = CLIENT_RMW_HEAD_LEN + 1 + value_n;
+            bool fine = known && (delta == 0 || delta_ok) && expect <= value_n &&
+                        (expect == 0 || compares) && (value_n == 0 || kind != CLIENT_RMW_INCR) &&
+                        (value_ok || expect == value_n);
+
+            b[8] = (uint8_t)kind;
+            b[9] = (uint8_t)delta;
+            b[17] = (uint8_t)expect;
+            if (fine) {
+                assert_int_equal(client_request_decode((struct bytes){b, len}, &m), OK);
+            } else {
+                request_refused(b, len);
+            }
+        }
     }
 }
 
@@ -277,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_request_lengths),    cmocka_unit_test(test_response_lengths),
         cmocka_unit_test(test_request_head_bytes), cmocka_unit_test(test_request_key_limit),
         cmocka_unit_test(test_value_limit),        cmocka_unit_test(test_response_status),
+        cmocka_unit_test(test_rmw_parts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

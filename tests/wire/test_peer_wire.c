@@ -14,6 +14,17 @@
         (const uint8_t *)"k\0", 2                                                                  \
     }
 
+#define BALLOT_BYTES "\x38\x37\x36\x35\x34\x33\x32\x31"
+#define BALLOT_OF UINT64_C(0x3132333435363738)
+#define OP_BYTES                                                                                   \
+    "\x02"                                                                                         \
+    "\x14\x13\x12\x11"                                                                             \
+    "\x28\x27\x26\x25\x24\x23\x22\x21"
+#define OP_OF                                                                                      \
+    {                                                                                              \
+        .number = UINT64_C(0x2122232425262728), .writer = 0x11121314, .owner = 2                   \
+    }
+
 struct ask_case {
     struct peer_ask m;
     struct bytes golden;
@@ -33,6 +44,46 @@ static const struct ask_case asks[] = {
      true},
     {{.kind = PEER_APPLY, .tombstone = true, .tag = TAG_OF, .key = KEY_OF},
      {(const uint8_t *)"\x03\x01" TAG_BYTES "\x02\x00k\0", 22},
+     false},
+    {{.kind = PEER_PREPARE, .tag = TAG_OF, .ballot = BALLOT_OF, .op = OP_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x04\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
+     false},
+    {{.kind = PEER_ACCEPT,
+      .tag = TAG_OF,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF,
+      .value = {(const uint8_t *)"vw", 2}},
+     {(const uint8_t *)"\x05\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0vw", 45},
+     true},
+    {{.kind = PEER_ACCEPT,
+      .tombstone = true,
+      .tag = TAG_OF,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF},
+     {(const uint8_t *)"\x05\x01" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
+     false},
+    {{.kind = PEER_COMMIT, .tag = TAG_OF, .ballot = BALLOT_OF, .op = OP_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x06\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
+     false},
+    {{.kind = PEER_COMMIT,
+      .value_given = true,
+      .tag = TAG_OF,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF,
+      .value = {(const uint8_t *)"v", 1}},
+     {(const uint8_t *)"\x06\x02" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0v", 44},
+     true},
+    {{.kind = PEER_COMMIT,
+      .value_given = true,
+      .tombstone = true,
+      .tag = TAG_OF,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF},
+     {(const uint8_t *)"\x06\x03" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
      false},
 };
 
@@ -64,6 +115,35 @@ static const struct answer_case answers[] = {
      false},
     {{.kind = PEER_APPLIED}, {(const uint8_t *)"\x03", 1}, false},
     {{.kind = PEER_REFUSED, .err = ERR_EPOCH}, {(const uint8_t *)"\x04\x12", 2}, false},
+    {{.kind = PEER_INSTANCE, .instance = PEER_ACCEPTED},
+     {(const uint8_t *)"\x05\x02\x00"
+                       "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                       "\0\0\0\0\0\0\0\0"
+                       "\0\0\0\0\0\0\0\0\0\0\0\0\0",
+      40},
+     false},
+    {{.kind = PEER_INSTANCE,
+      .instance = PEER_PROMISED,
+      .holds_base = true,
+      .value_given = true,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .value = {(const uint8_t *)"v", 1}},
+     {(const uint8_t *)"\x05\x01\x06"
+                       "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0" BALLOT_BYTES OP_BYTES "v",
+      41},
+     true},
+    {{.kind = PEER_INSTANCE,
+      .instance = PEER_CLOSED,
+      .helped = true,
+      .committed = true,
+      .value_given = true,
+      .tombstone = true,
+      .tag = TAG_OF},
+     {(const uint8_t *)"\x05\x04\x1b" TAG_BYTES "\0\0\0\0\0\0\0\0"
+                       "\0\0\0\0\0\0\0\0\0\0\0\0\0",
+      40},
+     false},
 };
 
 enum { ASKS_N = sizeof(asks) / sizeof(asks[0]), ANSWERS_N = sizeof(answers) / sizeof(answers[0]) };
@@ -107,6 +187,9 @@ static void test_ask_golden(void **state)
         assert_int_equal(got.kind, want->kind);
         assert_int_equal(got.tombstone, want->tombstone);
         assert_int_equal(tag_compare(got.tag, want->tag), 0);
+        assert_int_equal(got.value_given, want->value_given);
+        assert_true(got.ballot == want->ballot);
+        assert_true(rmw_id_equal(got.op, want->op));
         assert_bytes(got.key, want->key);
         assert_bytes(got.value, want->value);
     }
@@ -118,7 +201,7 @@ static void test_answer_golden(void **state)
     for (size_t i = 0; i < ANSWERS_N; i++) {
         const struct peer_answer *want = &answers[i].m;
         struct bytes golden = answers[i].golden;
-        uint8_t to[32];
+        uint8_t to[64];
         size_t n = SIZE_MAX;
         struct peer_answer got;
 
@@ -134,6 +217,13 @@ static void test_answer_golden(void **state)
         assert_int_equal(got.holds, want->holds);
         assert_int_equal(got.tombstone, want->tombstone);
         assert_int_equal(got.err, want->err);
+        assert_int_equal(got.instance, want->instance);
+        assert_int_equal(got.value_given, want->value_given);
+        assert_int_equal(got.holds_base, want->holds_base);
+        assert_int_equal(got.helped, want->helped);
+        assert_int_equal(got.committed, want->committed);
+        assert_true(got.ballot == want->ballot);
+        assert_true(rmw_id_equal(got.op, want->op));
         assert_int_equal(tag_compare(got.tag, want->tag), 0);
         assert_bytes(got.value, want->value);
     }
@@ -177,12 +267,12 @@ static void test_unknown_kinds(void **state)
     (void)state;
     for (unsigned kind = 0; kind < 256; kind++) {
         b[0] = (uint8_t)kind;
-        if ((kind == 0 || kind > PEER_APPLY) && !peer_ask_is_batch(kind)) {
+        if ((kind == 0 || kind > PEER_COMMIT) && !peer_ask_is_batch(kind)) {
             for (size_t n = 1; n <= sizeof(b); n++) {
                 ask_refused(b, n);
             }
         }
-        if ((kind == 0 || kind > PEER_REFUSED) && !peer_answer_is_batch(kind)) {
+        if ((kind == 0 || kind > PEER_INSTANCE) && !peer_answer_is_batch(kind)) {
             for (size_t n = 1; n <= sizeof(b); n++) {
                 answer_refused(b, n);
             }
@@ -209,6 +299,40 @@ static void test_reserved_bits(void **state)
         if (answers[i].m.holds != PEER_HOLDS_NEWER) {
             b[2] = PEER_FLAG_TOMBSTONE;
             answer_refused(b, answers[i].golden.n);
+        }
+    }
+    for (size_t i = 5; i <= 10; i++) { /* PREPARE, ACCEPT, COMMIT */
+        uint8_t rmw[48];
+
+        memcpy(rmw, asks[i].golden.p, asks[i].golden.n);
+        for (unsigned flags = 4; flags < 256; flags++) {
+            rmw[1] = (uint8_t)flags;
+            ask_refused(rmw, asks[i].golden.n);
+        }
+        if (rmw[0] != PEER_COMMIT) {
+            rmw[1] = PEER_FLAG_VALUE; /* only a COMMIT has the choice */
+            ask_refused(rmw, asks[i].golden.n);
+        } else {
+            rmw[1] = PEER_FLAG_TOMBSTONE; /* a tombstone that does not come along */
+            ask_refused(rmw, asks[i].golden.n);
+        }
+    }
+    for (size_t i = 8; i <= 10; i++) { /* the INSTANCE answers */
+        uint8_t instance[48];
+
+        memcpy(instance, answers[i].golden.p, answers[i].golden.n);
+        for (unsigned flags = 32; flags < 256; flags++) {
+            instance[2] = (uint8_t)flags;
+            answer_refused(instance, answers[i].golden.n);
+        }
+        instance[2] = PEER_FLAG_TOMBSTONE;
+        answer_refused(instance, answers[i].golden.n);
+        instance[2] = 0;
+        for (unsigned state_n = 0; state_n < 256; state_n++) {
+            if (state_n < PEER_PROMISED || state_n > PEER_CLOSED) {
+                instance[1] = (uint8_t)state_n;
+                answer_refused(instance, answers[i].golden.n);
+            }
         }
     }
     memcpy(b, answers[1].golden.p, answers[1].golden.n);
@@ -253,8 +377,8 @@ static void test_key_limits(void **state)
 
 static void test_value_limits(void **state)
 {
-    size_t n = PEER_ASK_HEAD_MAX + 1 + (size_t)VALUE_MAX + 1;
-    uint8_t *b = calloc(1, n);
+    size_t n = 1 + 1 + TAG_WIRE_LEN + 2 + 1 + (size_t)VALUE_MAX + 1;
+    uint8_t *b = calloc(1, n + 64);
     struct peer_ask q;
     struct peer_answer a;
 
@@ -271,6 +395,12 @@ static void test_value_limits(void **state)
     n = PEER_HOLDS_HEAD_LEN + (size_t)VALUE_MAX;
     assert_int_equal(peer_answer_decode((struct bytes){b, n}, &a), OK);
     assert_int_equal(a.value.n, VALUE_MAX);
+    assert_int_equal(peer_answer_decode((struct bytes){b, n + 1}, &a), ERR_MALFORMED);
+    b[0] = PEER_INSTANCE;
+    b[1] = PEER_PROMISED;
+    b[2] = PEER_FLAG_VALUE;
+    n = PEER_INSTANCE_HEAD_LEN + (size_t)VALUE_MAX;
+    assert_int_equal(peer_answer_decode((struct bytes){b, n}, &a), OK);
     assert_int_equal(peer_answer_decode((struct bytes){b, n + 1}, &a), ERR_MALFORMED);
     free(b);
 }

@@ -2,8 +2,7 @@
 #include "trusted/abd/abd.h"
 
 #include "common/check.h"
-#include "common/prng.h"
-#include "trusted/abd/abd_internal.h"
+#include "trusted/abd/abd_rmw.h"
 
 /* ---- peers ---- */
 
@@ -40,6 +39,7 @@ static void set_members(struct abd *a, const struct abd_members *m)
 static void on_reconfigure(struct abd *a, const struct abd_members *m)
 {
     set_members(a, m);
+    abd_acceptor_reconfigure(a);
     a->up = a->sweep_clear = 0;
     for (uint16_t i = 0; i < a->used_n; i++) {
         struct abd_op *op = &a->ops[i];
@@ -183,6 +183,7 @@ void abd_fini(struct abd *a)
     if (a != NULL) {
         abd_batch_fini(a);
         abd_pool_fini(a);
+        abd_acceptor_fini(a);
         heap_free(a->heap, a, sizeof(*a));
     }
 }

@@ -12,13 +12,16 @@
  *   delete  a put of a tombstone
  *   get     R1 ask a majority; a majority holds the maximum -> answer (one round)
  *           else R2 apply the maximum at a majority -> answer
+ *   read-modify-write
+ *           PREPARE at a majority -> evaluate -> ACCEPT at a majority -> COMMIT at a majority ->
+ *           answer: Paxos for each base value decides what comes directly after it
  *   scan, multi-get, multi-put: the same for many keys in one round (abd_batch.h)
  *
  * The transport under it repeats a question until it is answered, cancelled, or fails; the machine
  * asks each peer again when it comes UP after a failure. Answers may be duplicated or late: a call
  * names the operation, its phase and generation, and a peer counts once per phase.
  *
- * Clauses ABD-1 to ABD-n: docs/protocol/abd.md.
+ * Clauses ABD-1 to ABD-n: docs/protocol/abd.md; RMW-1 to RMW-n: docs/protocol/rmw.md.
  */
 
 #include "trusted/mem/heap.h"
@@ -124,6 +127,8 @@ struct abd_out {
 struct abd_counters {
     uint64_t gets, puts, deletes, reads_one_round, write_backs, hedges;
     uint64_t unavailable, indeterminate, busy, refused_tags, repairs, repairs_failed;
+    uint64_t rmws, rmw_outbid, rmw_helped, rmw_doubts;
+    uint64_t rmw_records; /* of instances, standing now */
     uint64_t scans, scan_keys,
         scan_lists;                  /* pages, keys in them, replicas that held other things */
     uint64_t batch_gets, batch_puts; /* keys */
@@ -139,6 +144,10 @@ enum abd_plant {
     ABD_PLANT_COUNT_DUPLICATES = 1 << 4, /* a peer may vote twice in a phase */
     ABD_PLANT_WRONG_AGREEMENT =
         1 << 5,                       /* fast read when a majority, self unseen, has any one tag */
+    ABD_PLANT_LOCAL_COMPARE = 1 << 6, /* a failed compare is answered from one replica */
+    ABD_PLANT_LOSE_ID = 1 << 7,       /* a helper proposes under an id of its own */
+    ABD_PLANT_SHOW_ACCEPTED = 1 << 8, /* gets are shown what was accepted and not committed */
+    ABD_PLANT_NO_DOUBT = 1 << 9,      /* an owner in doubt evaluates again on a newer base */
     ABD_PLANT_SCAN_SILENCE = 1 << 12, /* a list that ends early speaks for the whole range */
     ABD_PLANT_SCAN_NO_WRITE_BACK = 1 << 13, /* a page shows the maximum whoever holds it */
 };
@@ -156,5 +165,24 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out);
 uint64_t abd_deadline(const struct abd *a);
 
 const struct abd_counters *abd_counters(const struct abd *a);
+
+/* ---- what a change of members carries over besides the store (RMW-15) ---- */
+
+/* Something that this replica has accepted and does not know to be decided. Views are valid until
+ * the next call of this machine. */
+struct abd_rmw_item {
+    struct tag base;
+    struct rmw_id op;
+    uint64_t ballot;
+    bool tombstone;
+    struct bytes key, value;
+};
+
+/* The items one after another: *cursor is 0 at first and is moved on. False: that was all. Only
+ * while this replica is sealed. */
+bool abd_rmw_export(const struct abd *a, uint64_t *cursor, struct abd_rmw_item *ret);
+/* Merges an item of another replica whose keys this one holds already (MISMATCH: the item's key is
+ * not here in that version). MALFORMED: no item of any replica; ENCLAVE_MEMORY, BUSY. */
+RESULT abd_rmw_import(struct abd *a, const struct abd_rmw_item *item);
 
 #endif

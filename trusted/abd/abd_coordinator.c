@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
-#include "trusted/abd/abd_internal.h"
+#include "trusted/abd/abd_rmw.h"
 
 /* ---- put and delete ---- */
 
@@ -50,7 +50,7 @@ static void start_write(struct abd *a, struct abd_op *op, struct abd_out *out)
 /* ---- get ---- */
 
 /* Makes this replica hold the maximum too; that is its own vote. */
-static RESULT hold_here(struct abd *a, struct abd_op *op, struct abd_out *out)
+RESULT abd_hold_here(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     bool applied;
     enum err err;
@@ -93,7 +93,7 @@ static void check_read(struct abd *a, struct abd_op *op, struct abd_out *out)
         return;
     }
     if ((op->holders & a->self_bit) == 0) {
-        err = hold_here(a, op, out);
+        err = abd_hold_here(a, op, out);
     }
     if (agreed(a, op)) {
         a->counters.reads_one_round += op->kind == ABD_OP_GET;
@@ -135,7 +135,7 @@ static void vote_read(struct abd *a, struct abd_op *op, uint8_t bit, struct tag 
 }
 
 /* Reads what stands here into the operation: one search of the index unless the value is large. */
-static RESULT read_own(struct abd *a, struct abd_op *op, struct abd_out *out)
+RESULT abd_read_own(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     struct store_entry e = {0};
     enum err err;
@@ -154,12 +154,11 @@ static RESULT read_own(struct abd *a, struct abd_op *op, struct abd_out *out)
     return OK;
 }
 
-static RESULT start_read(struct abd *a, struct abd_op *op, enum abd_op_kind kind,
-                         struct abd_out *out)
+RESULT abd_start_read(struct abd *a, struct abd_op *op, enum abd_op_kind kind, struct abd_out *out)
 {
     op->kind = (uint8_t)kind;
     abd_round_enter(a, op, ABD_PHASE_READ, out);
-    TRY(read_own(a, op, out));
+    TRY(abd_read_own(a, op, out));
     op->voted = op->holders = 0;
     op->votes_n = op->holders_n = op->agree_n = 0;
     op->readable = !op->damaged;
@@ -178,11 +177,10 @@ static RESULT start_read(struct abd *a, struct abd_op *op, enum abd_op_kind kind
 
 /* ---- answers ---- */
 
-/* The call has ended without a vote (ABD-16). */
-static void on_no_vote(struct abd *a, struct abd_op *op, uint8_t bit, struct abd_out *out)
+void abd_no_vote(struct abd *a, struct abd_op *op, uint8_t bit, struct abd_out *out)
 {
     op->failed |= bit;
-    if (op->phase != ABD_PHASE_APPLY) {
+    if (!abd_is_last_round(op)) {
         abd_round_widen(a, op);
     }
     if ((a->up & bit) != 0 && op->list != ABD_LIST_RETRY) {
@@ -195,7 +193,7 @@ static void on_tag(struct abd *a, struct abd_op *op, uint8_t bit, const struct p
                    struct abd_out *out)
 {
     if (!abd_tag_plausible(a, abd_key(op), m->tag)) {
-        on_no_vote(a, op, bit, out);
+        abd_no_vote(a, op, bit, out);
         return;
     }
     if (tag_compare(m->tag, op->tag) > 0) {
@@ -231,7 +229,7 @@ static void on_holds(struct abd *a, struct abd_op *op, uint8_t bit, const struct
     int c = tag_compare(m->tag, op->tag);
 
     if (!holds_makes_sense(a, op, m)) {
-        on_no_vote(a, op, bit, out);
+        abd_no_vote(a, op, bit, out);
         return;
     }
     if (m->holds == PEER_HOLDS_NEWER && (c > 0 || (c == 0 && !op->readable))) {
@@ -257,7 +255,9 @@ static bool answers_round(const struct abd_op *op, const struct peer_answer *m)
     case PEER_HOLDS:
         return op->phase == ABD_PHASE_READ;
     case PEER_APPLIED:
-        return op->phase == ABD_PHASE_APPLY;
+        return abd_is_last_round(op) || op->phase >= ABD_PHASE_PREPARE;
+    case PEER_INSTANCE:
+        return op->phase == ABD_PHASE_PREPARE || op->phase == ABD_PHASE_ACCEPT;
     case PEER_REFUSED:
         return true;
     case PEER_SAME:
@@ -270,11 +270,26 @@ static bool answers_round(const struct abd_op *op, const struct peer_answer *m)
     }
 }
 
+static void on_refusal(struct abd *a, struct abd_op *op, uint8_t bit, enum err why,
+                       struct abd_out *out)
+{
+    if (op->phase == ABD_PHASE_COMMIT && (op->rmw->accepted & bit) != 0 && why == ERR_MISMATCH) {
+        op->rmw->accepted = (uint8_t)(op->rmw->accepted & ~bit); /* RMW-6: now with the value */
+        abd_pursue(a, op, out);
+    } else if (op->phase >= ABD_PHASE_PREPARE && why == ERR_MISMATCH && !abd_is_last_round(op)) {
+        abd_rmw_lacks(a, op, bit, true, out);
+    } else if (abd_is_last_round(op)) {
+        (void)abd_on_refused(a, op, bit, why, out);
+    } else {
+        abd_no_vote(a, op, bit, out);
+    }
+}
+
 static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,
                     struct abd_out *out)
 {
     if (!answers_round(op, m)) {
-        on_no_vote(a, op, bit, out);
+        abd_no_vote(a, op, bit, out);
         return;
     }
     switch (m->kind) {
@@ -285,15 +300,18 @@ static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
         on_holds(a, op, bit, m, out);
         return;
     case PEER_APPLIED:
+        if (!abd_is_last_round(op)) {
+            abd_rmw_lacks(a, op, bit, false, out);
+            return;
+        }
         abd_round_hold(a, op, bit);
         abd_check_applied(a, op, out);
         return;
+    case PEER_INSTANCE:
+        abd_rmw_answer(a, op, bit, m, out);
+        return;
     case PEER_REFUSED:
-        if (op->phase == ABD_PHASE_APPLY) {
-            (void)abd_on_refused(a, op, bit, m->err, out);
-        } else {
-            on_no_vote(a, op, bit, out);
-        }
+        on_refusal(a, op, bit, m->err, out);
         return;
     case PEER_SAME:
     case PEER_LISTED:
@@ -359,7 +377,7 @@ void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *
     }
     op->outstanding = (uint8_t)(op->outstanding & ~bit);
     if (op->list != ABD_LIST_TAIL) {
-        on_no_vote(a, op, bit, out);
+        abd_no_vote(a, op, bit, out);
     } else if (op->outstanding == 0) {
         abd_op_give(a, op);
     }
@@ -379,6 +397,10 @@ void abd_expire(struct abd *a, struct abd_op *op, struct abd_out *out)
 
 void abd_nudge(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
+    if (op->list == ABD_LIST_PAUSE) {
+        abd_rmw_go(a, op, out);
+        return;
+    }
     if (op->list == ABD_LIST_HEDGE) {
         a->counters.hedges++;
         abd_pace_late(a, op);
@@ -397,10 +419,14 @@ static enum err request_fault(const struct abd *a, const struct client_request *
     if (r->key.n == 0 || r->key.n > KEY_MAX) {
         return ERR_USAGE;
     }
-    if (r->op != CLIENT_GET && r->op != CLIENT_PUT && r->op != CLIENT_DELETE) {
+    if (r->op < CLIENT_GET || r->op > CLIENT_RMW) {
         return ERR_USAGE;
     }
-    if (r->op == CLIENT_PUT && r->value.n > a->config.value_max) {
+    if (r->op == CLIENT_RMW &&
+        (r->rmw < CLIENT_RMW_CAS || r->rmw > CLIENT_RMW_DELETE_IF || r->expect_len > r->value.n)) {
+        return ERR_USAGE;
+    }
+    if (r->op >= CLIENT_PUT && r->value.n > a->config.value_max) {
         return ERR_TOO_BIG;
     }
     return OK;
@@ -412,7 +438,7 @@ static RESULT start_request(struct abd *a, struct abd_op *op, const struct clien
     switch (r->op) {
     case CLIENT_GET:
         a->counters.gets++;
-        return start_read(a, op, ABD_OP_GET, out);
+        return abd_start_read(a, op, ABD_OP_GET, out);
     case CLIENT_PUT:
         a->counters.puts++;
         TRY(abd_op_reserve(a, op, r->value.n, out));
@@ -425,6 +451,9 @@ static RESULT start_request(struct abd *a, struct abd_op *op, const struct clien
         a->counters.deletes++;
         op->tombstone = true;
         break;
+    case CLIENT_RMW:
+        a->counters.rmws++;
+        return abd_rmw_start(a, op, r, out);
     case CLIENT_SCAN:
     case CLIENT_MGET:
     case CLIENT_MPUT:
@@ -475,13 +504,17 @@ void abd_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
     enum err err = OK;
 
     op->stale = false;
+    if (op->kind == ABD_OP_RMW) {
+        abd_rmw_restart(a, op, out);
+        return;
+    }
     if (op->phase == ABD_PHASE_QUERY) {
         op->tag = (struct tag){0};
         start_write(a, op, out);
         return;
     }
     if (op->phase == ABD_PHASE_READ) {
-        err = start_read(a, op, (enum abd_op_kind)op->kind, out);
+        err = abd_start_read(a, op, (enum abd_op_kind)op->kind, out);
         if (err != OK) {
             abd_finish(a, op, err, out);
         }
@@ -490,7 +523,7 @@ void abd_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
     abd_round_enter(a, op, ABD_PHASE_APPLY, out);
     op->holders = 0;
     op->holders_n = 0;
-    err = hold_here(a, op, out);
+    err = abd_hold_here(a, op, out);
     abd_pursue(a, op, out);
     if (err != OK && abd_on_refused(a, op, a->self_bit, err, out)) {
         return;
@@ -515,7 +548,7 @@ void abd_repair(struct abd *a, struct bytes key, struct abd_out *out)
     }
     a->repairs[a->repairs_n++] = abd_place(a, op);
     op->phase = ABD_PHASE_READ;
-    if (start_read(a, op, ABD_OP_REPAIR, out) != OK) {
+    if (abd_start_read(a, op, ABD_OP_REPAIR, out) != OK) {
         abd_finish(a, op, ERR_ENCLAVE_MEMORY, out);
     }
 }

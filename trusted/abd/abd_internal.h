@@ -14,26 +14,39 @@
  *                               majority                  +--else--> APPLY --majority--> answered
  *                                  v
  *                               answered --calls left--> TAIL (a list, phase APPLY) --> FREE
+ *
+ *           read-modify-write (abd_rmw.c)
+ *   FREE --> WAIT --turn--> PREPARE --majority--> ACCEPT --majority--> COMMIT --majority-->
+ * answered ^              |    |                  |                    |
+ *             +---outbid-----+----|------------------+    helped another -+--> PREPARE
+ *                                 +--nothing to write--> APPLY (as a get) --> answered
  */
 enum abd_phase {
     ABD_PHASE_FREE = 0,
     ABD_PHASE_QUERY, /* W1 */
     ABD_PHASE_READ,  /* R1 */
     ABD_PHASE_APPLY, /* W2, R2 */
+    ABD_PHASE_WAIT,  /* asks nobody: a read-modify-write that waits for its turn or after OUTBID */
+    ABD_PHASE_PREPARE, /* from here on: questions of read-modify-writes */
+    ABD_PHASE_ACCEPT,
+    ABD_PHASE_COMMIT,
 };
 
 enum abd_op_kind {
     ABD_OP_GET = 1,
     ABD_OP_WRITE,  /* put, or delete when `tombstone` */
     ABD_OP_REPAIR, /* a get without client, to replace a damaged value */
+    ABD_OP_RMW,    /* has `rmw` */
 };
 
-/* An operation stands in at most one list. Appending keeps a list in order of time: the delay of
- * RETRY and TAIL is constant, and in HEDGE nobody is due before who came earlier. */
+/* An operation stands in at most one list, in order of time. Appending keeps the order: the delay
+ * of RETRY and TAIL is constant, and in HEDGE nobody is due before who came earlier. Only PAUSE is
+ * searched for the place. */
 enum abd_list_id {
     ABD_LIST_HEDGE = 0, /* asked as few peers as it needs; the others follow when due */
     ABD_LIST_RETRY,     /* a call failed though the peer is up; ask again when due */
     ABD_LIST_TAIL,      /* answered; the calls left may go on until due */
+    ABD_LIST_PAUSE,     /* a read-modify-write that starts (again) when due */
     ABD_LISTS_N,
     ABD_LIST_NONE = ABD_LISTS_N,
 };
@@ -53,6 +66,9 @@ static const uint64_t ABD_RETRY_NS = UINT64_C(5000000);
 static const uint64_t ABD_TAIL_NS = UINT64_C(2000000000);
 static const uint64_t ABD_REPAIR_NS = UINT64_C(5000000000);
 
+struct abd_rmw;
+struct abd_acceptor;
+
 struct abd_op {
     uint64_t cookie; /* of the round under way: generation << 16 | round << 12 | place */
     uint64_t user;
@@ -63,6 +79,7 @@ struct abd_op {
     struct tag own; /* READ: what this replica held at the start */
     uint8_t *key;
     uint8_t *value;
+    struct abd_rmw *rmw; /* NULL unless RMW */
     uint32_t value_len, value_cap;
     uint16_t key_len;
     uint16_t prev, next; /* of its list; next: of the free ones */
@@ -124,8 +141,11 @@ struct abd {
     struct abd_pace pace;
     struct abd_list lists[ABD_LISTS_N];
     struct abd_op *ops;
-    uint16_t *timers; /* binary heap of places by expires_at_ns */
-    struct prng prng; /* secrets of digests */
+    struct abd_acceptor *acceptor;   /* NULL before the first read-modify-write */
+    struct abd_list *rmw_lines;      /* RMW-14: by hash of the key; likewise */
+    uint8_t text[CLIENT_NUMBER_MAX]; /* what the last reply lends */
+    uint16_t *timers;                /* binary heap of places by expires_at_ns */
+    struct prng prng;                /* secrets of digests, lengths of pauses */
     uint32_t batches_n;
     struct abd_batch *batches[BATCHES_MAX]; /* NULL: free */
     void *limbo;                            /* what the last output lends; freed by the next step */
@@ -155,6 +175,12 @@ static inline struct bytes abd_key(const struct abd_op *op)
 static inline struct bytes abd_value(const struct abd_op *op)
 {
     return (struct bytes){.p = op->value_len == 0 ? NULL : op->value, .n = op->value_len};
+}
+
+/* W2, R2, COMMIT: everybody is asked, and calls may go on as a tail. */
+static inline bool abd_is_last_round(const struct abd_op *op)
+{
+    return op->phase == ABD_PHASE_APPLY || op->phase == ABD_PHASE_COMMIT;
 }
 
 static inline uint16_t abd_place(const struct abd *a, const struct abd_op *op)
@@ -211,6 +237,10 @@ RESULT abd_take_in(struct abd *a, struct bytes key, struct tag tag, bool tombsto
 RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes value,
                 struct tag *tag, struct abd_out *out);
 void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out);
+void abd_refuse(struct abd_out *out, enum err err);
+/* Reads the value of `e` into memory that is lent with the output. INTEGRITY, ENCLAVE_MEMORY. */
+RESULT abd_read_lent(struct abd *a, struct bytes key, const struct store_entry *e,
+                     struct bytes *ret, struct abd_out *out);
 
 /* ---- abd_round.c: whom to ask, who voted, how an operation ends ---- */
 
@@ -252,6 +282,14 @@ uint8_t abd_pace_preferred(struct abd *a);
 
 /* ---- abd_coordinator.c ---- */
 
+/* Reads what stands here: tag, own, tombstone, damaged and the value. ENCLAVE_MEMORY. */
+RESULT abd_read_own(struct abd *a, struct abd_op *op, struct abd_out *out);
+/* R1 from the start, whatever the operation did so far. ENCLAVE_MEMORY. */
+RESULT abd_start_read(struct abd *a, struct abd_op *op, enum abd_op_kind kind, struct abd_out *out);
+/* The call has ended without a vote (ABD-16). */
+void abd_no_vote(struct abd *a, struct abd_op *op, uint8_t bit, struct abd_out *out);
+/* Makes this replica hold op->tag; that is its own vote. */
+RESULT abd_hold_here(struct abd *a, struct abd_op *op, struct abd_out *out);
 void abd_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out);
 void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out);
 void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *out);

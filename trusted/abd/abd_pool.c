@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
-#include "trusted/abd/abd_internal.h"
+#include "trusted/abd/abd_rmw.h"
 
 _Static_assert(OPS_MAX == 1 << ABD_ROUND_SHIFT, "a place fits below the round");
 _Static_assert((int)OPS_MAX < (int)ABD_NONE, "a place is never NONE");
@@ -102,21 +102,22 @@ void abd_list_enter(struct abd *a, struct abd_op *op, enum abd_list_id list, uin
 {
     struct abd_list *l = &a->lists[list];
     uint16_t place = abd_place(a, op);
+    uint16_t before;
 
     abd_list_leave(a, op);
+    before = l->tail;
     op->due_at_ns = after_ns > ABD_NEVER - a->now_ns ? ABD_NEVER : a->now_ns + after_ns;
-    if (l->tail != ABD_NONE && a->ops[l->tail].due_at_ns > op->due_at_ns) {
-        op->due_at_ns = a->ops[l->tail].due_at_ns;
+    if (list != ABD_LIST_PAUSE && before != ABD_NONE && a->ops[before].due_at_ns > op->due_at_ns) {
+        op->due_at_ns = a->ops[before].due_at_ns;
+    }
+    while (before != ABD_NONE && a->ops[before].due_at_ns > op->due_at_ns) {
+        before = a->ops[before].prev;
     }
     op->list = (uint8_t)list;
-    op->prev = l->tail;
-    op->next = ABD_NONE;
-    if (l->tail == ABD_NONE) {
-        l->head = place;
-    } else {
-        a->ops[l->tail].next = place;
-    }
-    l->tail = place;
+    op->prev = before;
+    op->next = before == ABD_NONE ? l->head : a->ops[before].next;
+    *(op->next == ABD_NONE ? &l->tail : &a->ops[op->next].prev) = place;
+    *(before == ABD_NONE ? &l->head : &a->ops[before].next) = place;
 }
 
 /* ---- memory ---- */
@@ -223,6 +224,7 @@ RESULT abd_op_take(struct abd *a, struct bytes key, uint64_t expires_at_ns, stru
     op->cookie = ++a->generation << ABD_GENERATION_SHIFT | place;
     op->round = 0;
     op->value = NULL;
+    op->rmw = NULL;
     op->value_len = op->value_cap = 0;
     op->tag = op->own = (struct tag){0};
     op->outstanding = 0;
@@ -256,6 +258,7 @@ void abd_op_give(struct abd *a, struct abd_op *op)
     timer_leave(a, op);
     abd_list_leave(a, op);
     key_free(a, op);
+    abd_rmw_free(a, op);
     heap_free(a->heap, op->value, op->value_cap);
     op->phase = ABD_PHASE_FREE;
     op->next = a->free_head;
@@ -321,9 +324,11 @@ void abd_pool_fini(struct abd *a)
 
         if (op->phase != ABD_PHASE_FREE) {
             key_free(a, op);
+            abd_rmw_free(a, op);
             heap_free(a->heap, op->value, op->value_cap);
         }
     }
+    heap_free(a->heap, a->rmw_lines, ABD_RMW_LINES * sizeof(*a->rmw_lines));
     heap_free(a->heap, a->limbo, a->limbo_n);
     heap_free(a->heap, a->ops, a->config.ops_max * sizeof(*a->ops));
     heap_free(a->heap, a->timers, a->config.ops_max * sizeof(*a->timers));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
-#include "trusted/abd/abd_internal.h"
+#include "trusted/abd/abd_rmw.h"
 
 struct store_entry abd_find(struct abd *a, struct bytes key)
 {
@@ -17,7 +17,8 @@ struct store_entry abd_find(struct abd *a, struct bytes key)
  */
 bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag)
 {
-    bool ok = tag_is_zero(tag) || (tag.ts != 0 && tag.writer != 0);
+    /* ts and writer are zero together: behind the zero tag there are only its successors. */
+    bool ok = (tag.ts == 0) == (tag.writer == 0);
 
     if (ok && tag.ts > TAG_JUMP_MAX) {
         struct tag own = abd_find(a, key).tag;
@@ -69,7 +70,7 @@ RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes va
     return OK;
 }
 
-static void refuse(struct abd_out *out, enum err err)
+void abd_refuse(struct abd_out *out, enum err err)
 {
     out->answer = (struct peer_answer){.kind = PEER_REFUSED, .err = err};
 }
@@ -84,38 +85,64 @@ static void repair_unless_asked_by_one(struct abd *a, const struct peer_ask *ask
     }
 }
 
+RESULT abd_read_lent(struct abd *a, struct bytes key, const struct store_entry *e,
+                     struct bytes *ret, struct abd_out *out)
+{
+    struct mbytes room = {.p = NULL, .n = e->value_len};
+    struct store_entry read = *e;
+    enum err err;
+
+    if (e->damaged) {
+        return ERR_INTEGRITY;
+    }
+    if (e->value_len != 0) {
+        room.p = abd_alloc(a, e->value_len, out);
+        if (room.p == NULL) {
+            return ERR_ENCLAVE_MEMORY;
+        }
+        abd_lend(a, room.p, room.n);
+    }
+    err = store_read(a->store, key, room, &read);
+    CHECK(err == OK || err == ERR_INTEGRITY);
+    *ret = (struct bytes){.p = room.p, .n = read.value_len};
+    return err;
+}
+
 /* A newer tag goes with its value, so that one round is enough for an asker who is behind. */
 static void answer_newer(struct abd *a, const struct peer_ask *ask, const struct store_entry *e,
                          struct abd_out *out)
 {
-    struct mbytes room = {.p = NULL, .n = e->value_len};
-    struct store_entry read = *e;
-    enum err err = ERR_INTEGRITY;
+    struct bytes value;
+    enum err err;
 
     out->answer.holds = PEER_HOLDS_NEWER;
     out->answer.tombstone = e->tombstone;
     if (e->tombstone) {
         return;
     }
-    if (!e->damaged) {
-        if (e->value_len != 0) {
-            room.p = abd_alloc(a, e->value_len, out);
-            if (room.p == NULL) {
-                refuse(out, ERR_ENCLAVE_MEMORY);
-                return;
-            }
-            abd_lend(a, room.p, room.n);
-        }
-        err = store_read(a->store, ask->key, room, &read);
-    }
+    err = abd_read_lent(a, ask->key, e, &value, out);
     if (err == OK) {
-        out->answer.value = (struct bytes){.p = room.p, .n = read.value_len};
-    } else {
+        out->answer.value = value;
+    } else if (err == ERR_INTEGRITY) {
         /* ABD-12: say that a newer value exists, never an older one. */
-        CHECK(err == ERR_INTEGRITY);
         out->answer.holds = PEER_HOLDS_DAMAGED;
         repair_unless_asked_by_one(a, ask, out);
+    } else {
+        abd_refuse(out, err);
     }
+}
+
+/* RMW-9, broken on purpose. */
+static bool show_accepted(struct abd *a, const struct peer_ask *ask, struct peer_answer *m)
+{
+    if (!abd_has_plant(a, ABD_PLANT_SHOW_ACCEPTED) ||
+        !abd_accepted_value(a, ask->key, &m->tag, &m->tombstone, &m->value) ||
+        tag_compare(m->tag, ask->tag) <= 0) {
+        return false;
+    }
+    m->kind = PEER_HOLDS;
+    m->holds = PEER_HOLDS_NEWER;
+    return true;
 }
 
 static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
@@ -123,6 +150,9 @@ static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *o
     struct store_entry e = abd_find(a, ask->key);
     int c = tag_compare(e.tag, ask->tag);
 
+    if (show_accepted(a, ask, &out->answer)) {
+        return;
+    }
     out->answer = (struct peer_answer){.kind = PEER_HOLDS, .tag = e.tag};
     if (c < 0) {
         out->answer.holds = PEER_HOLDS_OLDER;
@@ -167,7 +197,7 @@ static void on_apply(struct abd *a, const struct peer_ask *ask, struct abd_out *
     if (err == OK) {
         out->answer = (struct peer_answer){.kind = PEER_APPLIED};
     } else {
-        refuse(out, err);
+        abd_refuse(out, err);
     }
 }
 
@@ -181,7 +211,7 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
         return;
     }
     if (ask->key.n == 0 || ask->key.n > KEY_MAX) {
-        refuse(out, ERR_MALFORMED);
+        abd_refuse(out, ERR_MALFORMED);
         return;
     }
     switch (ask->kind) {
@@ -194,6 +224,11 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     case PEER_APPLY:
         on_apply(a, ask, out);
         return;
+    case PEER_PREPARE:
+    case PEER_ACCEPT:
+    case PEER_COMMIT:
+        abd_on_instance(a, in->peer, ask, out, &out->answer);
+        return;
     case PEER_RANGE:
     case PEER_TAGS:
     case PEER_LOOK:
@@ -201,5 +236,5 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     default:
         break;
     }
-    refuse(out, ERR_MALFORMED);
+    abd_refuse(out, ERR_MALFORMED);
 }

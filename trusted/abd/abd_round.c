@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
-#include "trusted/abd/abd_internal.h"
+#include "trusted/abd/abd_rmw.h"
 
 /* ---- whom to ask ---- */
 
@@ -9,7 +9,9 @@ static uint8_t wanted(const struct abd *a, const struct abd_op *op)
 {
     unsigned set = a->all & ~(unsigned)a->self_bit;
 
-    if (op->phase == ABD_PHASE_APPLY) {
+    if (op->phase == ABD_PHASE_WAIT) {
+        set = 0;
+    } else if (abd_is_last_round(op)) {
         set &= ~(unsigned)(op->holders | op->refused);
     } else {
         set &= (op->wide ? a->voters : op->chosen) & ~(unsigned)op->voted;
@@ -17,10 +19,13 @@ static uint8_t wanted(const struct abd *a, const struct abd_op *op)
     return (uint8_t)(set & a->up & ~(unsigned)(op->failed | op->outstanding));
 }
 
-static struct peer_ask question(const struct abd_op *op)
+static struct peer_ask question(const struct abd_op *op, uint8_t peer)
 {
     struct peer_ask ask = {.key = abd_key(op)};
 
+    if (op->phase >= ABD_PHASE_PREPARE) {
+        return abd_rmw_question(op, peer);
+    }
     if (op->phase == ABD_PHASE_QUERY) {
         ask.kind = PEER_QUERY;
     } else if (op->phase == ABD_PHASE_READ) {
@@ -49,7 +54,7 @@ void abd_pursue(struct abd *a, struct abd_op *op, struct abd_out *out)
     uint8_t set;
 
     CHECK(op->phase != ABD_PHASE_FREE && op->list != ABD_LIST_TAIL);
-    if (op->phase != ABD_PHASE_APPLY && !op->wide &&
+    if (!abd_is_last_round(op) && op->phase != ABD_PHASE_WAIT && !op->wide &&
         (op->chosen & ~(unsigned)(op->voted | a->up)) != 0) {
         abd_round_widen(a, op); /* ABD-15: one of the few went down */
     }
@@ -58,7 +63,7 @@ void abd_pursue(struct abd *a, struct abd_op *op, struct abd_out *out)
         if ((set & abd_bit(peer)) != 0) {
             CHECK(out->calls_n < ABD_CALLS_MAX);
             out->calls[out->calls_n++] =
-                (struct abd_call){.peer = peer, .cookie = op->cookie, .ask = question(op)};
+                (struct abd_call){.peer = peer, .cookie = op->cookie, .ask = question(op, peer)};
             op->outstanding |= abd_bit(peer);
             op->repeated |= op->asked & abd_bit(peer);
             op->asked |= abd_bit(peer);
@@ -74,7 +79,7 @@ void abd_round_enter(struct abd *a, struct abd_op *op, enum abd_phase phase, str
     abd_op_cancel(a, op, out);
     abd_list_leave(a, op);
     op->round++;
-    if (op->round == 1 << (ABD_GENERATION_SHIFT - ABD_ROUND_SHIFT)) { /* many restarts, MEM-8 */
+    if (op->round == 1 << (ABD_GENERATION_SHIFT - ABD_ROUND_SHIFT)) { /* many restarts */
         op->round = 0;
         op->cookie = ++a->generation << ABD_GENERATION_SHIFT;
     }
@@ -161,16 +166,21 @@ void abd_finish(struct abd *a, struct abd_op *op, enum err status, struct abd_ou
     if (op->kind == ABD_OP_REPAIR) {
         a->counters.repairs_failed += status != OK && status != ERR_NOT_FOUND;
     } else {
+        status = op->kind == ABD_OP_RMW ? abd_rmw_outcome(op, status) : status;
         abd_reply_now(a, op->user, status, out);
         if (status == OK || status == ERR_NOT_FOUND) {
             out->reply.response.tag = op->tag;
         }
         if (status == OK && op->kind == ABD_OP_GET) {
             out->reply.response.value = abd_value(op);
-            lends = op->value_cap != 0;
         }
+        if (op->kind == ABD_OP_RMW) {
+            abd_rmw_reply(a, op, &out->reply.response);
+            abd_rmw_leave(a, op);
+        }
+        lends = out->reply.response.value.n != 0 && out->reply.response.value.p == op->value;
     }
-    if (op->phase == ABD_PHASE_APPLY && op->outstanding != 0) {
+    if (abd_is_last_round(op) && op->outstanding != 0) {
         abd_op_linger(a, op);
         return;
     }
@@ -187,6 +197,10 @@ void abd_finish(struct abd *a, struct abd_op *op, enum err status, struct abd_ou
 void abd_finish_read(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     CHECK(a->plants != 0 || abd_set_n(op->holders & a->voters) >= a->majority);
+    if (op->kind == ABD_OP_RMW) {
+        abd_rmw_read_done(a, op, out);
+        return;
+    }
     abd_finish(a, op, op->tombstone || tag_is_zero(op->tag) ? ERR_NOT_FOUND : OK, out);
 }
 
@@ -198,6 +212,9 @@ void abd_check_applied(struct abd *a, struct abd_op *op, struct abd_out *out)
         if (op->kind == ABD_OP_WRITE) {
             CHECK(a->plants != 0 || abd_set_n(op->holders & a->voters) >= a->majority);
             abd_finish(a, op, OK, out);
+        } else if (op->phase == ABD_PHASE_COMMIT) {
+            CHECK(a->plants != 0 || abd_set_n(op->holders & a->voters) >= a->majority);
+            abd_rmw_committed(a, op, out);
         } else {
             abd_finish_read(a, op, out);
         }

@@ -8,13 +8,40 @@ _Static_assert((int)PEER_HOLDS_HEAD_LEN <= (int)MESSAGE_HEAD_MAX, "fits an answe
 _Static_assert(ERR_N <= UINT8_MAX, "a reason is one byte");
 _Static_assert((int)KEY_MAX <= (int)UINT16_MAX, "a key length is two bytes");
 
-enum {
-    PEER_FLAGS_KNOWN = PEER_FLAG_TOMBSTONE,
-};
+_Static_assert((int)PEER_INSTANCE_HEAD_LEN <= (int)MESSAGE_HEAD_MAX, "fits an answer's head");
 
 static uint8_t flags_of(bool tombstone)
 {
     return tombstone ? PEER_FLAG_TOMBSTONE : 0;
+}
+
+static struct rmw_id get_op(struct reader *r)
+{
+    struct rmw_id op = {0};
+
+    op.owner = get_u8(r);
+    op.writer = get_u32(r);
+    op.number = get_u64(r);
+    return op;
+}
+
+static void put_op(struct writer *w, struct rmw_id op)
+{
+    put_u8(w, op.owner);
+    put_u32(w, op.writer);
+    put_u64(w, op.number);
+}
+
+/* A value is where it belongs and within the limit: none without `given`, none in a tombstone. */
+static bool value_is_legal(struct bytes value, bool given, bool tombstone)
+{
+    return given ? value.n == 0 || (!tombstone && value.n <= VALUE_MAX)
+                 : value.n == 0 && !tombstone;
+}
+
+static bool is_rmw(enum peer_ask_kind kind)
+{
+    return kind == PEER_PREPARE || kind == PEER_ACCEPT || kind == PEER_COMMIT;
 }
 
 /* What both ends hold to be one question. Fields that a kind does not carry are not looked at. */
@@ -31,7 +58,13 @@ static bool ask_is_legal(const struct peer_ask *m)
     case PEER_READ:
         return m->value.n == 0;
     case PEER_APPLY:
-        return m->value.n == 0 || (!m->tombstone && m->value.n <= VALUE_MAX);
+        return value_is_legal(m->value, true, m->tombstone);
+    case PEER_PREPARE:
+        return value_is_legal(m->value, false, m->tombstone);
+    case PEER_ACCEPT:
+        return value_is_legal(m->value, true, m->tombstone);
+    case PEER_COMMIT:
+        return value_is_legal(m->value, m->value_given, m->tombstone);
     case PEER_RANGE:
     case PEER_TAGS:
     case PEER_LOOK:
@@ -39,6 +72,13 @@ static bool ask_is_legal(const struct peer_ask *m)
     default:
         return false;
     }
+}
+
+static uint8_t ask_flags(const struct peer_ask *m)
+{
+    bool given = m->kind == PEER_COMMIT && m->value_given;
+
+    return (uint8_t)(flags_of(m->tombstone) | (given ? PEER_FLAG_VALUE : 0));
 }
 
 size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK_HEAD_MAX])
@@ -51,11 +91,15 @@ size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK
     if (peer_ask_is_batch(m->kind)) {
         return w.len;
     }
-    if (m->kind == PEER_APPLY) {
-        put_u8(&w, flags_of(m->tombstone));
+    if (m->kind == PEER_APPLY || is_rmw(m->kind)) {
+        put_u8(&w, ask_flags(m));
     }
     if (m->kind != PEER_QUERY) {
         put_tag(&w, m->tag);
+    }
+    if (is_rmw(m->kind)) {
+        put_u64(&w, m->ballot);
+        put_op(&w, m->op);
     }
     put_u16(&w, (uint16_t)m->key.n);
     CHECK(!w.failed);
@@ -68,18 +112,23 @@ RESULT peer_ask_decode(struct bytes from, struct peer_ask *ret)
     struct peer_ask m = {.kind = (enum peer_ask_kind)get_u8(&r)};
     uint8_t flags = 0;
 
-    if (m.kind == PEER_APPLY) {
+    if (m.kind == PEER_APPLY || is_rmw(m.kind)) {
         flags = get_u8(&r);
     }
-    if (m.kind == PEER_READ || m.kind == PEER_APPLY) {
+    if (m.kind == PEER_READ || m.kind == PEER_APPLY || is_rmw(m.kind)) {
         m.tag = get_tag(&r);
+    }
+    if (is_rmw(m.kind)) {
+        m.ballot = get_u64(&r);
+        m.op = get_op(&r);
     }
     if (!peer_ask_is_batch(m.kind)) {
         m.key = get_bytes(&r, get_u16(&r));
     }
     m.value = get_rest(&r);
     m.tombstone = (flags & PEER_FLAG_TOMBSTONE) != 0;
-    if (!reader_done(&r) || (flags & ~PEER_FLAGS_KNOWN) != 0 || !ask_is_legal(&m)) {
+    m.value_given = (flags & PEER_FLAG_VALUE) != 0;
+    if (!reader_done(&r) || flags != ask_flags(&m) || !ask_is_legal(&m)) {
         return ERR_MALFORMED;
     }
     *ret = m;
@@ -100,6 +149,9 @@ static bool answer_is_legal(const struct peer_answer *m)
             return m->value.n == 0 || (!m->tombstone && m->value.n <= VALUE_MAX);
         }
         return m->holds >= PEER_HOLDS_SAME && m->holds <= PEER_HOLDS_DAMAGED && m->value.n == 0;
+    case PEER_INSTANCE:
+        return m->instance >= PEER_PROMISED && m->instance <= PEER_CLOSED &&
+               value_is_legal(m->value, m->value_given, m->tombstone);
     case PEER_SAME:
         return m->value.n == 0;
     case PEER_LISTED:
@@ -112,6 +164,13 @@ static bool answer_is_legal(const struct peer_answer *m)
     }
 }
 
+static uint8_t instance_flags(const struct peer_answer *m)
+{
+    return (uint8_t)(flags_of(m->tombstone) | (m->value_given ? PEER_FLAG_VALUE : 0) |
+                     (m->holds_base ? PEER_FLAG_HOLDS_BASE : 0) |
+                     (m->helped ? PEER_FLAG_HELPED : 0) | (m->committed ? PEER_FLAG_COMMITTED : 0));
+}
+
 size_t peer_answer_len(const struct peer_answer *m)
 {
     switch (m->kind) {
@@ -121,6 +180,8 @@ size_t peer_answer_len(const struct peer_answer *m)
         return PEER_HOLDS_HEAD_LEN + m->value.n;
     case PEER_REFUSED:
         return 1 + 1;
+    case PEER_INSTANCE:
+        return PEER_INSTANCE_HEAD_LEN + m->value.n;
     case PEER_LISTED:
     case PEER_TAGGED:
     case PEER_LOOKED:
@@ -155,6 +216,14 @@ RESULT peer_answer_encode(const struct peer_answer *m, struct mbytes to, size_t 
     case PEER_REFUSED:
         put_u8(&w, (uint8_t)m->err);
         break;
+    case PEER_INSTANCE:
+        put_u8(&w, (uint8_t)m->instance);
+        put_u8(&w, instance_flags(m));
+        put_tag(&w, m->tag);
+        put_u64(&w, m->ballot);
+        put_op(&w, m->op);
+        put_bytes(&w, m->value);
+        break;
     case PEER_LISTED:
     case PEER_TAGGED:
     case PEER_LOOKED:
@@ -168,6 +237,44 @@ RESULT peer_answer_encode(const struct peer_answer *m, struct mbytes to, size_t 
     }
     CHECK(writer_done(&w, ret_len));
     return OK;
+}
+
+static uint8_t get_instance(struct reader *r, struct peer_answer *m)
+{
+    uint8_t flags;
+
+    m->instance = (enum peer_instance)get_u8(r);
+    flags = get_u8(r);
+    m->tag = get_tag(r);
+    m->ballot = get_u64(r);
+    m->op = get_op(r);
+    m->value = get_rest(r);
+    m->value_given = (flags & PEER_FLAG_VALUE) != 0;
+    m->holds_base = (flags & PEER_FLAG_HOLDS_BASE) != 0;
+    m->helped = (flags & PEER_FLAG_HELPED) != 0;
+    m->committed = (flags & PEER_FLAG_COMMITTED) != 0;
+    return flags;
+}
+
+/* The flags that belong to the message, as its encoder would write them. */
+static uint8_t answer_flags(const struct peer_answer *m)
+{
+    switch (m->kind) {
+    case PEER_HOLDS:
+        return flags_of(m->tombstone && m->holds == PEER_HOLDS_NEWER);
+    case PEER_INSTANCE:
+        return instance_flags(m);
+    case PEER_TAG:
+    case PEER_APPLIED:
+    case PEER_REFUSED:
+    case PEER_SAME:
+    case PEER_LISTED:
+    case PEER_TAGGED:
+    case PEER_LOOKED:
+    case PEER_PUSHED:
+    default:
+        return 0;
+    }
 }
 
 RESULT peer_answer_decode(struct bytes from, struct peer_answer *ret)
@@ -189,6 +296,9 @@ RESULT peer_answer_decode(struct bytes from, struct peer_answer *ret)
     case PEER_REFUSED:
         m.err = (enum err)get_u8(&r);
         break;
+    case PEER_INSTANCE:
+        flags = get_instance(&r, &m);
+        break;
     case PEER_LISTED:
     case PEER_TAGGED:
     case PEER_LOOKED:
@@ -201,8 +311,7 @@ RESULT peer_answer_decode(struct bytes from, struct peer_answer *ret)
         break;
     }
     m.tombstone = (flags & PEER_FLAG_TOMBSTONE) != 0;
-    if (!reader_done(&r) || (flags & ~PEER_FLAGS_KNOWN) != 0 || !answer_is_legal(&m) ||
-        (m.tombstone && m.holds != PEER_HOLDS_NEWER)) {
+    if (!reader_done(&r) || flags != answer_flags(&m) || !answer_is_legal(&m)) {
         return ERR_MALFORMED;
     }
     *ret = m;

@@ -3,19 +3,27 @@
 #define TRUSTED_WIRE_PEER_WIRE_H
 
 /*
- * What replicas ask each other, as RPC request and response bodies. docs/protocol/abd.md, ABD-n.
+ * What replicas ask each other, as RPC request and response bodies. docs/protocol/abd.md, ABD-n,
+ * and docs/protocol/rmw.md, RMW-n.
  *
- *   QUERY   kind 1 | key_len u16 | key                              W1: which tag do you hold?
- *   READ    kind 2 | tag 16 | key_len u16 | key                     R1: I hold this tag; and you?
- *   APPLY   kind 3 | flags u8 | tag 16 | key_len u16 | key | value  W2 and R2
- *   batch   kind 8 to 11 | body                                     batch_wire.h
+ *   QUERY    kind 1 | key_len u16 | key                             W1: which tag do you hold?
+ *   READ     kind 2 | tag 16 | key_len u16 | key                    R1: I hold this tag; and you?
+ *   APPLY    kind 3 | flags u8 | tag 16 | key_len u16 | key | value                  W2 and R2
+ *   PREPARE  kind 4 | flags u8 | tag 16 | ballot u64 | op 13 | key_len u16 | key      RMW-4
+ *   ACCEPT   kind 5 | the same | value                                                RMW-4
+ *   COMMIT   kind 6 | the same | value                                                RMW-6
+ *     op     owner u8 | writer u32 | number u64                     the operation's id, RMW-12
+ *   batch    kind 8 to 11 | body                                    batch_wire.h
  *
  *   answers
- *   TAG     kind 1 | tag 16                                         to QUERY
- *   HOLDS   kind 2 | state u8 | flags u8 | tag 16 | value           to READ
- *   APPLIED kind 3                                                  to APPLY, also when it lost
- *   REFUSED kind 4 | err u8                                         to any: not counted as a vote
- *   batch   kind 8 to 12 | body                                     batch_wire.h
+ *   TAG      kind 1 | tag 16                                        to QUERY
+ *   HOLDS    kind 2 | state u8 | flags u8 | tag 16 | value          to READ
+ *   APPLIED  kind 3                                                 to APPLY (also when it lost)
+ *                                                                   and COMMIT
+ *   REFUSED  kind 4 | err u8                                        to any: not counted as a vote
+ *   INSTANCE kind 5 | state u8 | flags u8 | tag 16 | ballot u64 | op 13 | value
+ *                                                                   to PREPARE and ACCEPT
+ *   batch    kind 8 to 12 | body                                    batch_wire.h
  */
 
 #include "common/limits.h"
@@ -26,6 +34,9 @@ enum peer_ask_kind {
     PEER_QUERY = 1,
     PEER_READ,
     PEER_APPLY,
+    PEER_PREPARE,
+    PEER_ACCEPT,
+    PEER_COMMIT,
     /* Of several keys: no key and no tag; the value is a body of batch_wire.h. */
     PEER_RANGE = 8,
     PEER_TAGS,
@@ -38,6 +49,7 @@ enum peer_answer_kind {
     PEER_HOLDS,
     PEER_APPLIED,
     PEER_REFUSED,
+    PEER_INSTANCE,
     /* To questions of several keys: SAME or LISTED to RANGE, and so on. The value is a body. */
     PEER_SAME = 8,
     PEER_LISTED,
@@ -58,6 +70,13 @@ static inline bool peer_answer_is_batch(enum peer_answer_kind kind)
 
 enum {
     PEER_FLAG_TOMBSTONE = 1,
+    /* COMMIT, INSTANCE: a value (or tombstone) comes along. */
+    PEER_FLAG_VALUE = 2,
+    /* INSTANCE: holds the base itself; the asker's operation was accepted from a helper; it was
+     * committed (RMW-13). */
+    PEER_FLAG_HOLDS_BASE = 4,
+    PEER_FLAG_HELPED = 8,
+    PEER_FLAG_COMMITTED = 16,
 };
 
 /* READ's answer, relative to the asker's tag. */
@@ -68,26 +87,58 @@ enum peer_holds {
     PEER_HOLDS_DAMAGED,  /* the same or a newer tag, given, whose value no longer opens here */
 };
 
+/* INSTANCE: what became of the question. */
+enum peer_instance {
+    PEER_PROMISED = 1, /* with what was accepted, if `value_given`: ballot, op, value */
+    PEER_ACCEPTED,
+    PEER_OUTBID, /* `ballot` was promised */
+    PEER_CLOSED, /* `tag` is above the base; with its value if `value_given` */
+};
+
+/* RMW-12: names a read-modify-write for ever. */
+struct rmw_id {
+    uint64_t number; /* cookie of the owner's place in work */
+    uint32_t writer; /* incarnation of the owner */
+    uint8_t owner;   /* place of the owner among the members, or RMW_ORPHAN */
+};
+
+/* The owner proposed it to members of a former configuration and has given it up (RMW-15). */
+enum { RMW_ORPHAN = 0xff };
+
+static inline bool rmw_id_equal(struct rmw_id a, struct rmw_id b)
+{
+    return a.number == b.number && a.writer == b.writer && a.owner == b.owner;
+}
+
 struct peer_ask {
     enum peer_ask_kind kind;
-    bool tombstone;     /* APPLY */
-    struct tag tag;     /* READ, APPLY */
+    bool tombstone;     /* APPLY, ACCEPT, COMMIT */
+    bool value_given;   /* COMMIT: else the peer has it */
+    struct tag tag;     /* READ, APPLY; PREPARE, ACCEPT, COMMIT: the base */
     struct bytes key;   /* 1..KEY_MAX bytes, any values; a batch has none */
-    struct bytes value; /* APPLY; empty for a tombstone. Batch: its body */
+    struct bytes value; /* APPLY, ACCEPT, COMMIT; empty for a tombstone. Batch: its body */
+    uint64_t ballot;    /* PREPARE, ACCEPT, COMMIT */
+    struct rmw_id op;   /* PREPARE: the asker's own; ACCEPT, COMMIT: whose proposal it is */
 };
 
 struct peer_answer {
     enum peer_answer_kind kind;
-    enum peer_holds holds; /* HOLDS */
-    bool tombstone;        /* HOLDS NEWER */
-    struct tag tag;        /* TAG, HOLDS */
-    struct bytes value;    /* HOLDS NEWER; batch: its body */
-    enum err err;          /* REFUSED */
+    enum peer_holds holds;       /* HOLDS */
+    bool tombstone;              /* HOLDS NEWER; INSTANCE with a value */
+    struct tag tag;              /* TAG, HOLDS; CLOSED: what is above the base, else zero */
+    struct bytes value;          /* HOLDS NEWER; INSTANCE; batch: its body */
+    enum err err;                /* REFUSED */
+    enum peer_instance instance; /* INSTANCE, and what follows */
+    bool value_given, holds_base, helped, committed;
+    uint64_t ballot;
+    struct rmw_id op;
 };
 
 enum {
-    PEER_ASK_HEAD_MAX = 1 + 1 + TAG_WIRE_LEN + 2, /* bytes before the key */
+    PEER_OP_LEN = 1 + 4 + 8,
+    PEER_ASK_HEAD_MAX = 1 + 1 + TAG_WIRE_LEN + 8 + PEER_OP_LEN + 2, /* bytes before the key */
     PEER_HOLDS_HEAD_LEN = 1 + 1 + 1 + TAG_WIRE_LEN,
+    PEER_INSTANCE_HEAD_LEN = 1 + 1 + 1 + TAG_WIRE_LEN + 8 + PEER_OP_LEN,
 };
 
 /* The bytes before the key; the whole body is head ‖ key ‖ value. At most PEER_ASK_HEAD_MAX. */
