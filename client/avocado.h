@@ -73,13 +73,35 @@ enum avo_op {
     AVO_GET = 1,
     AVO_PUT,
     AVO_DELETE,
+    /* Read-modify-writes, one atomic step each, with avo_submit_rmw or avo_rmw: */
+    AVO_CAS = 16,  /* writes `value` if the key holds exactly `expect`; else AVO_MISMATCH with the
+                      present value, or AVO_NOT_FOUND */
+    AVO_PUT_NEW,   /* writes `value` if there is none; else AVO_MISMATCH with the present value */
+    AVO_INCR,      /* adds `delta` to a decimal int64, no key being 0: the sum as text, or
+                      AVO_NOT_NUMBER, AVO_OVERFLOW */
+    AVO_APPEND,    /* writes `value` behind the old one: the new length as decimal text */
+    AVO_GET_SET,   /* writes `value`: the old one, or NULL when there was none */
+    AVO_DELETE_IF, /* deletes if the key holds exactly `expect`; else as AVO_CAS */
+};
+
+/* Key, expect and value may hold any bytes; what an operation does not use is zero. The lengths of
+ * `expect` and `value` together are limited like a value. */
+struct avo_rmw {
+    enum avo_op op; /* AVO_CAS and above */
+    const void *key;
+    size_t key_len;
+    const void *expect; /* CAS, DELETE_IF */
+    size_t expect_len;
+    const void *value; /* CAS, PUT_NEW, APPEND, GET_SET */
+    size_t value_len;
+    int64_t delta; /* INCR */
 };
 
 struct avo_completion {
     uint64_t user; /* as given to avo_submit */
     enum avo_op op;
     enum avo_status status;
-    const void *value; /* GET with AVO_OK: valid until the next avo_poll; else NULL */
+    const void *value; /* GET, and as enum avo_op says: valid until the next avo_poll; else NULL */
     size_t value_len;
     uint64_t tag_ts; /* version of the value read or written; 0 when there is none */
     uint32_t tag_writer, tag_rmwc;
@@ -89,6 +111,11 @@ struct avo_completion {
 AVO_API enum avo_status avo_submit(struct avo_client *c, enum avo_op op, const void *key,
                                    size_t key_len, const void *value, size_t value_len,
                                    uint64_t user);
+
+/* The same for a read-modify-write. It takes effect at most once; if its outcome is not known it
+ * ends AVO_INDETERMINATE like a write. */
+AVO_API enum avo_status avo_submit_rmw(struct avo_client *c, const struct avo_rmw *rmw,
+                                       uint64_t user);
 
 /* Moves packets and hands over up to `max` completions; waits up to timeout_ms (0: not at all, -1:
  * until one comes) while there are none. Returns how many were written. */
@@ -110,6 +137,14 @@ AVO_API enum avo_status avo_put(struct avo_client *c, const void *key, size_t ke
                                 const void *value, size_t value_len);
 /* AVO_OK also when there was no such key: a delete is a write of "absent". */
 AVO_API enum avo_status avo_delete(struct avo_client *c, const void *key, size_t key_len);
+
+/* Any read-modify-write. `ret_value` may be NULL; else *ret_value is NULL when the answer has no
+ * value, or a malloc'ed copy with a zero byte after it (not counted), which the caller frees. */
+AVO_API enum avo_status avo_rmw(struct avo_client *c, const struct avo_rmw *rmw, void **ret_value,
+                                size_t *ret_value_len);
+/* *ret_sum (may be NULL) is set with AVO_OK. */
+AVO_API enum avo_status avo_incr(struct avo_client *c, const void *key, size_t key_len,
+                                 int64_t delta, int64_t *ret_sum);
 
 /* One line about the last failure on this client; "" if there was none. Valid until the next call.
  */

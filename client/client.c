@@ -268,15 +268,33 @@ static const char *name_of(enum avo_op op)
         return "put";
     case AVO_DELETE:
         return "delete";
+    case AVO_CAS:
+        return "compare-and-set";
+    case AVO_PUT_NEW:
+        return "put-if-absent";
+    case AVO_INCR:
+        return "increment";
+    case AVO_APPEND:
+        return "append";
+    case AVO_GET_SET:
+        return "get-and-set";
+    case AVO_DELETE_IF:
+        return "delete-if";
     default:
         return "operation";
     }
 }
 
+static enum avo_op op_of(const struct core_completion *done)
+{
+    return done->op == CLIENT_RMW ? (enum avo_op)((int)AVO_CAS + (int)done->rmw - 1)
+                                  : (enum avo_op)done->op;
+}
+
 static void explain_status(struct avo_client *c, const struct core_completion *done)
 {
     enum avo_status status = status_of(done->status);
-    const char *op = name_of((enum avo_op)done->op);
+    const char *op = name_of(op_of(done));
 
     if (status == AVO_UNAVAILABLE && core_sessions_up(c->core) == 0) {
         (void)snprintf(c->last_error, sizeof(c->last_error), "%s: %s: %s", op,
@@ -289,7 +307,7 @@ static void explain_status(struct avo_client *c, const struct core_completion *d
     }
 }
 
-static enum avo_status refuse(struct avo_client *c, enum avo_status status, const char *what)
+enum avo_status client_refuse(struct avo_client *c, enum avo_status status, const char *what)
 {
     (void)snprintf(c->last_error, sizeof(c->last_error), "%s", what);
     return status;
@@ -302,7 +320,7 @@ AVO_API const char *avo_last_error(const struct avo_client *c)
 
 /* ---- asynchronous ---- */
 
-static enum avo_status submit(struct avo_client *c, const struct core_request *q)
+enum avo_status client_submit(struct avo_client *c, const struct core_request *q)
 {
     uint64_t now_ns = client_now_ns();
     enum err err = core_submit(c->core, now_ns, q);
@@ -315,15 +333,18 @@ static enum avo_status submit(struct avo_client *c, const struct core_request *q
         return AVO_OK;
     }
     if (err == ERR_BUSY) {
-        return refuse(c, AVO_BUSY, "as many operations are in flight as in_flight_max permits");
+        return client_refuse(c, AVO_BUSY,
+                             "as many operations are in flight as in_flight_max permits");
     }
     if (err == ERR_TOO_BIG) {
-        return refuse(c, AVO_TOO_BIG, "key or value is larger than the cluster permits");
+        return client_refuse(c, AVO_TOO_BIG, "key or value is larger than the cluster permits");
     }
     if (err == ERR_FULL) {
-        return refuse(c, AVO_NO_MEMORY, "the client's memory for operations in flight is used up");
+        return client_refuse(c, AVO_NO_MEMORY,
+                             "the client's memory for operations in flight is used up");
     }
-    return refuse(c, AVO_USAGE, "not an operation, an empty key, or a value where none belongs");
+    return client_refuse(c, AVO_USAGE,
+                         "not an operation, an empty key, or a value where none belongs");
 }
 
 /* NOLINTNEXTLINE(readability-function-size): seven parameters are what the API agreed on */
@@ -337,7 +358,7 @@ AVO_API enum avo_status avo_submit(struct avo_client *c, enum avo_op op, const v
         return AVO_USAGE;
     }
     if ((key == NULL && key_len > 0) || (value == NULL && value_len > 0)) {
-        return refuse(c, AVO_USAGE, "a NULL pointer with a length");
+        return client_refuse(c, AVO_USAGE, "a NULL pointer with a length");
     }
     q = (struct core_request){
         .op = (enum client_op)op,
@@ -346,7 +367,7 @@ AVO_API enum avo_status avo_submit(struct avo_client *c, enum avo_op op, const v
         .key = {.p = key, .n = key_len},
         .value = {.p = value, .n = value_len},
     };
-    return submit(c, &q);
+    return client_submit(c, &q);
 }
 
 static size_t collect(struct avo_client *c, struct avo_completion *to, size_t max)
@@ -357,7 +378,7 @@ static size_t collect(struct avo_client *c, struct avo_completion *to, size_t ma
     while (n < max && core_take(c->core, &done)) {
         to[n++] = (struct avo_completion){
             .user = done.user,
-            .op = (enum avo_op)done.op,
+            .op = op_of(&done),
             .status = status_of(done.status),
             .value = done.value.p,
             .value_len = done.value.n,
@@ -439,17 +460,23 @@ struct question {
     struct bytes key, value;
 };
 
+bool client_is_busy(struct avo_client *c)
+{
+    if (avo_in_flight(c) == 0) {
+        return false;
+    }
+    (void)client_refuse(c, AVO_USAGE, "a blocking call while operations are in flight");
+    return true;
+}
+
 /* One operation from start to end. The core ends it at its deadline, so this ends too. */
 static enum avo_status ask(struct avo_client *c, const struct question *q,
                            struct avo_completion *ret)
 {
     enum avo_status status;
 
-    if (c == NULL) {
+    if (c == NULL || client_is_busy(c)) {
         return AVO_USAGE;
-    }
-    if (avo_in_flight(c) > 0) {
-        return refuse(c, AVO_USAGE, "a blocking call while operations are in flight");
     }
     status = avo_submit(c, q->op, q->key.p, q->key.n, q->value.p, q->value.n, 0);
     if (status != AVO_OK) {
@@ -477,7 +504,7 @@ AVO_API enum avo_status avo_get(struct avo_client *c, const void *key, size_t ke
     }
     copy = malloc(done.value_len + 1);
     if (copy == NULL) {
-        return refuse(c, AVO_NO_MEMORY, "this process is out of memory");
+        return client_refuse(c, AVO_NO_MEMORY, "this process is out of memory");
     }
     if (done.value_len > 0) {
         memcpy(copy, done.value, done.value_len);

@@ -61,6 +61,12 @@ void client_wait(struct avo_client *c, uint64_t now_ns, uint64_t until_ns);
 void client_transmit(struct avo_client *c, uint64_t now_ns);
 /* When client_serve is due; UINT64_MAX: never. */
 uint64_t client_deadline(const struct avo_client *c);
+/* core_submit, with the reason of a failure in last_error. */
+enum avo_status client_submit(struct avo_client *c, const struct core_request *q);
+/* Returns `status`; `what` is the reason. */
+enum avo_status client_refuse(struct avo_client *c, enum avo_status status, const char *what);
+/* A blocking call is not possible; last_error says so. */
+bool client_is_busy(struct avo_client *c);
 /* Sets the timer behind avo_fd, if anybody looks at it. */
 void client_arm(struct avo_client *c, uint64_t now_ns);
 

@@ -67,12 +67,55 @@ static struct register_history *register_of(struct reader *r, const char *key)
     return &r->registers[place];
 }
 
+/* Decimal numbers are themselves, so that sums can be told. */
+static bool is_decimal(const char *text, int64_t *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoll(text, &end, 10);
+    return errno == 0 && end != text && *end == '\0' && *ret > -(INT64_C(1) << 61) &&
+           *ret < INT64_C(1) << 61;
+}
+
 static uint64_t value_of(struct register_history *h, const json_t *text)
 {
+    int64_t number;
+
     if (!json_is_string(text)) {
         return LINEAR_ABSENT;
     }
+    if (is_decimal(json_string_value(text), &number)) {
+        return LINEAR_NUMBER + (uint64_t)number;
+    }
     return number_of(h->values, json_string_value(text), json_object_size(h->values) + 1);
+}
+
+/* A cas or incr; false: it is neither. */
+static bool take_rmw(struct register_history *h, const char *op, const json_t *line,
+                     struct linear_op *o)
+{
+    int64_t amount;
+
+    if (strcmp(op, "incr") == 0) {
+        const char *text = json_string_value(json_object_get(line, "value"));
+
+        o->kind = LINEAR_ADD;
+        o->value = text != NULL && is_decimal(text, &amount) ? (uint64_t)amount : 1;
+        o->expect = value_of(h, json_object_get(line, "result"));
+        return true;
+    }
+    if (strcmp(op, "cas") != 0) {
+        return false;
+    }
+    o->kind = LINEAR_CAS;
+    o->value = value_of(h, json_object_get(line, "value"));
+    o->expect = value_of(h, json_object_get(line, "expect"));
+    if (json_is_false(json_object_get(line, "ok"))) { /* it met another value */
+        o->kind = LINEAR_READ;
+        o->value = value_of(h, json_object_get(line, "result"));
+    }
+    return true;
 }
 
 /* Takes one line; NULL, or what is wrong with it. */
@@ -96,16 +139,19 @@ static const char *take(struct reader *r, const json_t *line)
         o.value = value_of(h, json_object_get(line, "result"));
     } else if (strcmp(op, "put") == 0) {
         o.value = value_of(h, json_object_get(line, "value"));
-    } else if (strcmp(op, "delete") != 0) {
-        return "an operation other than get, put and delete";
+    } else if (!take_rmw(h, op, line, &o) && strcmp(op, "delete") != 0) {
+        return "an operation other than get, put, delete, cas and incr";
     }
-    /* Refused: no effect. A get without an answer says nothing. */
-    if (json_is_false(json_object_get(line, "ok")) ||
+    /* Refused: no effect. A get without an answer says nothing. A lost cas has met a value. */
+    if ((json_is_false(json_object_get(line, "ok")) && strcmp(op, "cas") != 0) ||
         (json_is_null(end) && o.kind == LINEAR_READ)) {
         return NULL;
     }
     o.call = (uint64_t)json_integer_value(invoke);
     o.ret = json_is_null(end) ? LINEAR_NEVER : (uint64_t)json_integer_value(end);
+    if (strcmp(op, "cas") == 0 && o.kind == LINEAR_READ && o.value == o.expect) {
+        return "a compare failed with the value that it expected";
+    }
     if (o.ret < o.call) {
         return "it returned before it was called";
     }
@@ -176,9 +222,9 @@ static void judge(struct reader *r, struct history_file *ret)
         order(h);
         ret->verdict = linear_check(h->ops, h->n, STATES_MAX, &worst);
         if (ret->verdict == LINEAR_NO) {
-            (void)snprintf(
-                ret->why, sizeof(ret->why), "key %.40s: no order explains the %s of %.60s", key,
-                worst.kind == LINEAR_READ ? "get" : "put or delete", text_of(h, worst.value));
+            (void)snprintf(ret->why, sizeof(ret->why),
+                           "key %.40s: no order explains the %s of %.60s", key,
+                           worst.kind == LINEAR_READ ? "get" : "write", text_of(h, worst.value));
         } else if (ret->verdict == LINEAR_GAVE_UP) {
             (void)snprintf(ret->why, sizeof(ret->why),
                            "key %.40s: too many operations at once to decide", key);

@@ -4,8 +4,8 @@
 
 /*
  * A recorded history of a real cluster, as avocado-bench --history writes it (docs/man/
- * avocado-bench.1): JSON lines with get, put and delete, times of one monotonic clock. Every key by
- * itself is judged as a register.
+ * avocado-bench.1): JSON lines with get, put, delete, cas and incr, times of one monotonic clock.
+ * Every key by itself is judged as a register.
  */
 
 #include "sim/linear.h"

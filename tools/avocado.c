@@ -22,11 +22,15 @@ const struct cli_command cli_commands[] = {
     {"get", "[--key-hex] KEY",
      "Prints the value, byte for byte; a newline is added only on a terminal.", cmd_get},
     {"del", "[--key-hex] KEY", "Deletes a key; also succeeds when there is none.", cmd_del},
-    {"mget", "[--key-hex] KEY...", "Prints KEY<tab>VALUE for every key that there is.", cmd_mget},
-    {"mput", "[--key-hex] KEY VALUE [KEY VALUE]...",
-     "Writes several keys, each by itself: all, some or none may succeed.", cmd_mput},
-    {"scan", "[START [END]] [--prefix P] [--limit N] [--reverse] [--values] [--cursor C]",
-     "Prints the keys from START up to, but not, END in bytewise order.", cmd_scan},
+    {"cas", "[--key-hex] KEY OLD NEW",
+     "Writes NEW if the key holds OLD. Exit code 1 if it does not: nothing was done.", cmd_rmw},
+    {"putnx", "[--key-hex] KEY VALUE", "Writes the value if there is none; else exit code 1.",
+     cmd_rmw},
+    {"incr", "[--key-hex] KEY [N]", "Adds N (1; may be negative) and prints the sum.", cmd_rmw},
+    {"append", "[--key-hex] KEY VALUE", "Writes behind the value; prints the new length.", cmd_rmw},
+    {"getset", "[--key-hex] KEY VALUE", "Writes the value and prints the one before, if any.",
+     cmd_rmw},
+    {"delif", "[--key-hex] KEY OLD", "Deletes the key if it holds OLD; else exit code 1.", cmd_rmw},
     {"mget", "[--key-hex] KEY...", "Prints KEY<tab>VALUE for every key that there is.", cmd_mget},
     {"mput", "[--key-hex] KEY VALUE [KEY VALUE]...",
      "Writes several keys, each by itself: all, some or none may succeed.", cmd_mput},
@@ -53,7 +57,8 @@ static void print_usage(const struct option_spec *specs)
     }
     (void)puts("\nOptions, before or after the command ('avocado COMMAND --help' shows more):");
     options_print(specs);
-    (void)puts("\nExit codes: 0 done, 1 no such key, 2 wrong usage, 3 unavailable, 4 outcome "
+    (void)puts("\nExit codes: 0 done, 1 no such key or compare failed, 2 wrong usage, 3 "
+               "unavailable, 4 outcome "
                "unknown,\n5 refused, 6 integrity.");
 }
 

@@ -130,6 +130,7 @@ static void take_tallies(struct app *a)
             to->errors[s] += w->tally.errors[s];
         }
         to->not_found += w->tally.not_found;
+        to->lost_races += w->tally.lost_races;
         to->value_bytes += w->tally.value_bytes;
         (void)pthread_mutex_unlock(&w->lock);
     }

@@ -36,10 +36,19 @@ static const char *name_of(enum avo_op op)
         return "get";
     case AVO_PUT:
         return "put";
+    case AVO_CAS:
+    case AVO_PUT_NEW:
+        return "cas";
+    case AVO_INCR:
+        return "incr";
     case AVO_DELETE:
-        break;
+        return "delete";
+    case AVO_APPEND:
+    case AVO_GET_SET:
+    case AVO_DELETE_IF:
+    default:
+        return "unknown"; /* the benchmark does nothing else */
     }
-    return "delete";
 }
 
 static json_t *text_or_null(const void *p, size_t n)
@@ -51,16 +60,23 @@ static json_t *text_or_null(const void *p, size_t n)
 
 void bench_history_add(struct bench_history *h, const struct history_op *o)
 {
-    bool done = o->status == AVO_OK || o->status == AVO_NOT_FOUND;
+    bool is_cas = o->op == AVO_CAS || o->op == AVO_PUT_NEW;
+    bool lost = is_cas && (o->status == AVO_MISMATCH || o->status == AVO_NOT_FOUND);
+    bool done = !is_cas && (o->status == AVO_OK || o->status == AVO_NOT_FOUND);
     bool unknown = o->status == AVO_INDETERMINATE;
-    json_t *line = json_object();
+    json_t *line;
     char *text;
 
+    done = done || o->status == AVO_OK;
+    if (is_cas && !done && !lost && !unknown) {
+        return;
+    }
+    line = json_object();
     (void)json_object_set_new(line, "client", json_integer((json_int_t)o->client));
     (void)json_object_set_new(line, "op", json_string(name_of(o->op)));
     (void)json_object_set_new(line, "key", text_or_null(o->key, o->key_len));
     (void)json_object_set_new(line, "value", text_or_null(o->value, o->value_len));
-    (void)json_object_set_new(line, "expect", json_null());
+    (void)json_object_set_new(line, "expect", text_or_null(o->expect, o->expect_len));
     (void)json_object_set_new(line, "ok", unknown ? json_null() : json_boolean(done));
     (void)json_object_set_new(line, "result", text_or_null(o->result, o->result_len));
     (void)json_object_set_new(line, "invoke_ns", json_integer((json_int_t)o->invoke_ns));

@@ -82,6 +82,9 @@ void bench_report_print(const struct bench *b, const struct bench_result *r)
     if (r->tally.not_found > 0) {
         (void)printf("; %" PRIu64 " gets found nothing", r->tally.not_found);
     }
+    if (r->tally.lost_races > 0) {
+        (void)printf("; %" PRIu64 " compare-and-sets lost a race", r->tally.lost_races);
+    }
     (void)printf("\n");
     free(all);
 }
@@ -124,6 +127,7 @@ json_t *bench_report_json(const struct bench_result *r, json_t *config)
     (void)json_object_set_new(o, "errors", json_integer((json_int_t)bench_result_errors(r)));
     (void)json_object_set_new(o, "errors_by_status", by_status);
     (void)json_object_set_new(o, "not_found", json_integer((json_int_t)r->tally.not_found));
+    (void)json_object_set_new(o, "lost_races", json_integer((json_int_t)r->tally.lost_races));
     (void)json_object_set_new(o, "value_bytes", json_integer((json_int_t)r->tally.value_bytes));
     (void)json_object_set_new(o, "seconds", json_real(r->seconds));
     (void)json_object_set_new(o, "interrupted", json_boolean(r->interrupted));

@@ -23,6 +23,8 @@ enum stage {
     STAGE_ONLY = 0,
     STAGE_RMW_GET,
     STAGE_RMW_PUT,
+    STAGE_CAS_GET,
+    STAGE_CAS,
 };
 
 struct slot {
@@ -33,6 +35,8 @@ struct slot {
     uint64_t began_ns; /* of the whole, for read-modify-write */
     uint64_t invoke_ns;
     uint32_t serial; /* makes values unique in a history */
+    char *found;     /* CAS: what the get found; NULL: nothing */
+    size_t found_len;
 };
 
 struct client {
@@ -66,14 +70,20 @@ uint64_t bench_now_ns(void)
 
 static bool is_put(const struct slot *s)
 {
-    return s->is_load || s->stage == STAGE_RMW_PUT || s->step.op == BENCH_PUT ||
-           s->step.op == BENCH_INSERT;
+    return s->stage == STAGE_CAS || s->is_load || s->stage == STAGE_RMW_PUT ||
+           s->step.op == BENCH_PUT || s->step.op == BENCH_INSERT;
 }
 
 static enum avo_op op_of(const struct slot *s)
 {
+    if (s->stage == STAGE_CAS) {
+        return s->found == NULL ? AVO_PUT_NEW : AVO_CAS;
+    }
     if (is_put(s)) {
         return AVO_PUT;
+    }
+    if (s->step.op == BENCH_INCR) {
+        return AVO_INCR;
     }
     return s->step.op == BENCH_DELETE ? AVO_DELETE : AVO_GET;
 }
@@ -107,28 +117,44 @@ static void note_error(struct state *t, enum avo_status status, const char *why)
     }
 }
 
+static enum avo_status submit_op(struct client *c, const struct slot *s, struct avo_rmw *rmw,
+                                 uint32_t place)
+{
+    rmw->op = op_of(s);
+    if (rmw->op < AVO_CAS) {
+        return avo_submit(c->avo, rmw->op, rmw->key, rmw->key_len, rmw->value, rmw->value_len,
+                          place);
+    }
+    rmw->delta = rmw->op == AVO_INCR ? 1 : 0;
+    if (rmw->op == AVO_CAS) {
+        rmw->expect = s->found;
+        rmw->expect_len = s->found_len;
+    }
+    return avo_submit_rmw(c->avo, rmw, place);
+}
+
 /* Starts what the slot says. False: it ended at once. */
 static bool submit(struct state *t, struct client *c, uint32_t place)
 {
     struct slot *s = &c->slots[place];
-    const void *value = NULL;
     enum avo_status status;
     char key[KEY_MAX];
-    size_t key_len = workload_key(&t->b->workload, s->step.record, key), value_len = 0;
+    struct avo_rmw rmw = {.key = key,
+                          .key_len = workload_key(&t->b->workload, s->step.record, key)};
 
     if (is_put(s) && t->b->history != NULL) {
         s->serial++;
-        value_len = history_value(t, s);
-        value = t->text;
+        rmw.value_len = history_value(t, s);
+        rmw.value = t->text;
     } else if (is_put(s)) {
-        value_len = (size_t)t->b->value_size;
-        value = t->noise + prng_below(&t->prng, NOISE_BYTES);
+        rmw.value_len = (size_t)t->b->value_size;
+        rmw.value = t->noise + prng_below(&t->prng, NOISE_BYTES);
     }
     s->invoke_ns = bench_now_ns();
-    if (s->stage != STAGE_RMW_PUT) {
+    if (s->stage != STAGE_RMW_PUT && s->stage != STAGE_CAS) {
         s->began_ns = s->invoke_ns;
     }
-    status = avo_submit(c->avo, op_of(s), key, key_len, value, value_len, place);
+    status = submit_op(c, s, &rmw, place);
     if (status != AVO_OK) {
         note_error(t, status, avo_last_error(c->avo));
         return false;
@@ -153,7 +179,9 @@ static bool choose(struct state *t, struct slot *s)
         return record < b->workload.records;
     case PHASE_RUN:
         s->step = workload_next(&b->workload, &t->prng);
-        s->stage = s->step.op == BENCH_RMW ? STAGE_RMW_GET : STAGE_ONLY;
+        s->stage = s->step.op == BENCH_RMW   ? STAGE_RMW_GET
+                   : s->step.op == BENCH_CAS ? STAGE_CAS_GET
+                                             : STAGE_ONLY;
         return true;
     case PHASE_WAIT:
     case PHASE_DRAIN:
@@ -193,22 +221,35 @@ static void write_history(const struct state *t, const struct slot *s,
         .status = got->status,
     };
 
-    if (got->op == AVO_PUT) {
+    if (got->op == AVO_PUT || got->op == AVO_CAS || got->op == AVO_PUT_NEW) {
         o.value_len = history_value(t, s);
         o.value = t->text;
     }
-    if (got->op == AVO_GET && got->status == AVO_OK) {
+    if (got->op == AVO_INCR) {
+        o.value = "1";
+        o.value_len = 1;
+    }
+    if (got->op == AVO_CAS) {
+        o.expect = s->found;
+        o.expect_len = s->found_len;
+    }
+    if ((got->op == AVO_GET && got->status == AVO_OK) || got->value != NULL) {
         o.result = got->value == NULL ? "" : got->value;
         o.result_len = got->value_len;
     }
     bench_history_add(t->b->history, &o);
 }
 
+static bool is_fine(enum avo_status status)
+{
+    return status == AVO_OK || status == AVO_NOT_FOUND || status == AVO_MISMATCH;
+}
+
 static void count(struct state *t, const struct slot *s, const struct avo_completion *got,
                   uint64_t now_ns)
 {
     struct bench_worker *w = t->w;
-    bool fine = got->status == AVO_OK || got->status == AVO_NOT_FOUND;
+    bool fine = is_fine(got->status);
 
     if (s->is_load) {
         atomic_fetch_add_explicit(&t->b->loaded, 1, memory_order_relaxed);
@@ -223,7 +264,23 @@ static void count(struct state *t, const struct slot *s, const struct avo_comple
     if (!s->is_load && atomic_load_explicit(&t->b->measuring, memory_order_relaxed)) {
         histogram_add(&w->tally.by_op[s->step.op], now_ns - s->began_ns);
         w->tally.not_found += got->status == AVO_NOT_FOUND;
-        w->tally.value_bytes += op_of(s) == AVO_PUT ? t->b->value_size : got->value_len;
+        w->tally.lost_races += got->status == AVO_MISMATCH;
+        w->tally.value_bytes += is_put(s) ? t->b->value_size : got->value_len;
+    }
+}
+
+/* What a compare-and-set will expect; without memory it expects nothing and loses. */
+static void keep_found(struct slot *s, const struct avo_completion *got)
+{
+    free(s->found);
+    s->found = NULL;
+    s->found_len = 0;
+    if (got->status == AVO_OK) {
+        s->found = malloc(got->value_len + 1);
+        if (s->found != NULL && got->value_len != 0) {
+            memcpy(s->found, got->value, got->value_len);
+            s->found_len = got->value_len;
+        }
     }
 }
 
@@ -232,7 +289,7 @@ static void complete(struct state *t, struct client *c, const struct avo_complet
 {
     uint32_t place = (uint32_t)got->user;
     struct slot *s = &c->slots[place];
-    bool fine = got->status == AVO_OK || got->status == AVO_NOT_FOUND;
+    bool fine = is_fine(got->status);
 
     t->in_flight--;
     if (t->b->history != NULL) {
@@ -241,8 +298,11 @@ static void complete(struct state *t, struct client *c, const struct avo_complet
     if (!fine) {
         note_error(t, got->status, avo_last_error(c->avo));
     }
-    if (fine && s->stage == STAGE_RMW_GET) {
-        s->stage = STAGE_RMW_PUT;
+    if (s->stage == STAGE_CAS_GET && fine) {
+        keep_found(s, got);
+    }
+    if (fine && (s->stage == STAGE_RMW_GET || s->stage == STAGE_CAS_GET)) {
+        s->stage = s->stage == STAGE_RMW_GET ? STAGE_RMW_PUT : STAGE_CAS;
         if (submit(t, c, place)) {
             return;
         }
@@ -427,6 +487,9 @@ static void release(struct state *t)
 {
     for (uint64_t i = 0; t->clients != NULL && i < t->w->clients_n; i++) {
         avo_close(t->clients[i].avo);
+        for (uint32_t k = 0; t->clients[i].slots != NULL && k < t->slots_n; k++) {
+            free(t->clients[i].slots[k].found);
+        }
         free(t->clients[i].slots);
         free(t->clients[i].free);
     }

@@ -23,7 +23,7 @@ enum bench_phase {
 };
 
 enum {
-    STATUSES_N = AVO_NO_MEMORY + 1,
+    STATUSES_N = AVO_OVERFLOW + 1,
     CLIENTS_MAX = 4096,
     DEPTH_MAX = 1024,
 };
@@ -44,7 +44,7 @@ struct bench {
 struct bench_tally {
     struct histogram by_op[BENCH_OPS];
     uint64_t errors[STATUSES_N]; /* by status; NOT_FOUND is no error */
-    uint64_t not_found, value_bytes;
+    uint64_t not_found, lost_races, value_bytes;
 };
 
 struct bench_worker {

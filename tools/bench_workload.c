@@ -9,7 +9,8 @@ const char *bench_op_name(enum bench_op op)
 {
     static const char *const names[BENCH_OPS] = {
         [BENCH_GET] = "get", [BENCH_PUT] = "put",       [BENCH_INSERT] = "insert",
-        [BENCH_RMW] = "rmw", [BENCH_DELETE] = "delete",
+        [BENCH_RMW] = "rmw", [BENCH_DELETE] = "delete", [BENCH_INCR] = "incr",
+        [BENCH_CAS] = "cas",
     };
 
     return names[op];
@@ -33,6 +34,11 @@ const struct workload_mix workload_mixes[] = {
      "45 % gets, 45 % puts, 10 % deletes",
      {[BENCH_GET] = 45, [BENCH_PUT] = 45, [BENCH_DELETE] = 10},
      false},
+    {"rmw",
+     "atomic read-modify-writes: half increments of counters, half compare-and-sets of records",
+     {[BENCH_INCR] = 50, [BENCH_CAS] = 50},
+     false},
+    {"incr", "increments of counters only", {[BENCH_INCR] = 100}, false},
     {NULL, NULL, {0}, false},
 };
 
@@ -119,6 +125,9 @@ struct workload_step workload_next(struct workload *w, struct prng *p)
     s.record = s.op == BENCH_INSERT
                    ? atomic_fetch_add_explicit(&w->next_insert, 1, memory_order_relaxed)
                    : choose_record(w, p);
+    if (s.op == BENCH_INCR) {
+        s.record |= WORKLOAD_COUNTER;
+    }
     return s;
 }
 

@@ -20,6 +20,8 @@ enum bench_op {
     BENCH_INSERT, /* a put of a record that was not there */
     BENCH_RMW,    /* a get, then a put of the same key: two operations, not one atomic step */
     BENCH_DELETE,
+    BENCH_INCR, /* of a counter beside the record */
+    BENCH_CAS,  /* a get, then a compare-and-set of what it found; a lost race is no error */
     BENCH_OPS,
 };
 const char *bench_op_name(enum bench_op op);
@@ -60,6 +62,9 @@ struct workload_step {
     enum bench_op op;
     uint64_t record;
 };
+/* The counter that belongs to a record is a record, too. */
+static const uint64_t WORKLOAD_COUNTER = UINT64_C(1) << 40;
+
 struct workload_step workload_next(struct workload *w, struct prng *p);
 
 enum { WORKLOAD_KEY_MIN = 8 };

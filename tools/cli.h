@@ -89,9 +89,8 @@ uint8_t *cli_from_hex(const char *text, size_t *ret_n);
 int cmd_put(struct cli *c, int argc, char **argv);
 int cmd_get(struct cli *c, int argc, char **argv);
 int cmd_del(struct cli *c, int argc, char **argv);
-int cmd_mget(struct cli *c, int argc, char **argv);
-int cmd_mput(struct cli *c, int argc, char **argv);
-int cmd_scan(struct cli *c, int argc, char **argv);
+/* cas, putnx, incr, append, getset, delif: argv[0] says which. */
+int cmd_rmw(struct cli *c, int argc, char **argv);
 int cmd_mget(struct cli *c, int argc, char **argv);
 int cmd_mput(struct cli *c, int argc, char **argv);
 int cmd_scan(struct cli *c, int argc, char **argv);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* avocado put, get, del: one operation each. */
-#include "tools/cli.h"
+#include "tools/cmd_data.h"
 #include "tools/slurp.h"
 
 #include "common/limits.h"
@@ -12,21 +12,13 @@
 #include <string.h>
 #include <unistd.h>
 
-/* A key or value as bytes; `owned` is what to free. */
-struct text {
-    const void *p;
-    size_t n;
-    void *owned;
-};
-
-static void release(struct text *t)
+void text_release(struct text *t)
 {
     free(t->owned);
     *t = (struct text){0};
 }
 
-static bool read_key(const struct cli *c, const char *word, bool is_hex, struct text *ret,
-                     int *ret_exit)
+bool text_key(const struct cli *c, const char *word, bool is_hex, struct text *ret, int *ret_exit)
 {
     struct text t = {.p = word, .n = strlen(word)};
 
@@ -42,15 +34,14 @@ static bool read_key(const struct cli *c, const char *word, bool is_hex, struct 
     if (t.n == 0 || t.n > KEY_MAX) {
         *ret_exit = cli_fail(c, CLI_USAGE, "TOO_BIG", "a key has 1 to %d bytes, this one has %zu",
                              KEY_MAX, t.n);
-        release(&t);
+        text_release(&t);
         return false;
     }
     *ret = t;
     return true;
 }
 
-/* From `path`, or standard input when it is "-". */
-static bool read_value(const struct cli *c, const char *path, struct text *ret, int *ret_exit)
+bool text_value(const struct cli *c, const char *path, struct text *ret, int *ret_exit)
 {
     bool is_stdin = strcmp(path, "-") == 0;
     int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
@@ -75,8 +66,8 @@ static bool read_value(const struct cli *c, const char *path, struct text *ret, 
     return result == SLURP_OK;
 }
 
-static int report(const struct cli *c, enum avo_status status, const struct text *key,
-                  const struct text *value, const char *why)
+int text_report(const struct cli *c, enum avo_status status, const struct text *key,
+                const struct text *value, const char *why)
 {
     json_t *object;
 
@@ -116,30 +107,30 @@ int cmd_put(struct cli *c, int argc, char **argv)
         return cli_fail(c, CLI_USAGE, "USAGE", "usage: avocado put %s",
                         cli_command_named("put")->synopsis);
     }
-    if (!read_key(c, argv[rest], key_hex, &key, &code)) {
+    if (!text_key(c, argv[rest], key_hex, &key, &code)) {
         return code;
     }
     if (file == NULL && strcmp(argv[rest + 1], "-") != 0) {
         value = (struct text){.p = argv[rest + 1], .n = strlen(argv[rest + 1])};
-    } else if (!read_value(c, file == NULL ? "-" : file, &value, &code)) {
-        release(&key);
+    } else if (!text_value(c, file == NULL ? "-" : file, &value, &code)) {
+        text_release(&key);
         return code;
     }
     client = cli_open(c, NULL, &code);
     if (client != NULL) {
         status = avo_put(client, key.p, key.n, value.p, value.n);
-        code = report(c, status, &key, NULL, avo_last_error(client));
+        code = text_report(c, status, &key, NULL, avo_last_error(client));
         avo_close(client);
     }
-    release(&key);
-    release(&value);
+    text_release(&key);
+    text_release(&value);
     return code;
 }
 
-static int print_value(const struct cli *c, const struct text *key, const struct text *value)
+int text_print(const struct cli *c, const struct text *key, const struct text *value)
 {
     if (c->json) {
-        return report(c, AVO_OK, key, value, "");
+        return text_report(c, AVO_OK, key, value, "");
     }
     (void)fwrite(value->p, 1, value->n, stdout);
     if (isatty(STDOUT_FILENO)) {
@@ -161,19 +152,19 @@ int cmd_get(struct cli *c, int argc, char **argv)
     int rest, code;
 
     if (!cli_parse(c, &(struct cli_line){"get", specs, 1, 1}, argc, argv, &rest, &code) ||
-        !read_key(c, argv[rest], key_hex, &key, &code)) {
+        !text_key(c, argv[rest], key_hex, &key, &code)) {
         return code;
     }
     client = cli_open(c, NULL, &code);
     if (client != NULL) {
         status = avo_get(client, key.p, key.n, &value.owned, &value.n);
         value.p = value.owned;
-        code = status == AVO_OK ? print_value(c, &key, &value)
-                                : report(c, status, &key, NULL, avo_last_error(client));
+        code = status == AVO_OK ? text_print(c, &key, &value)
+                                : text_report(c, status, &key, NULL, avo_last_error(client));
         avo_close(client);
     }
-    release(&key);
-    release(&value);
+    text_release(&key);
+    text_release(&value);
     return code;
 }
 
@@ -189,14 +180,14 @@ int cmd_del(struct cli *c, int argc, char **argv)
     int rest, code;
 
     if (!cli_parse(c, &(struct cli_line){"del", specs, 1, 1}, argc, argv, &rest, &code) ||
-        !read_key(c, argv[rest], key_hex, &key, &code)) {
+        !text_key(c, argv[rest], key_hex, &key, &code)) {
         return code;
     }
     client = cli_open(c, NULL, &code);
     if (client != NULL) {
-        code = report(c, avo_delete(client, key.p, key.n), &key, NULL, avo_last_error(client));
+        code = text_report(c, avo_delete(client, key.p, key.n), &key, NULL, avo_last_error(client));
         avo_close(client);
     }
-    release(&key);
+    text_release(&key);
     return code;
 }
