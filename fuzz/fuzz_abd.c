@@ -60,7 +60,7 @@ static void request(struct fuzz *f, struct reader *r)
     if (m.op == CLIENT_RMW) {
         m.rmw = (enum client_rmw)get_u8(r);
         m.expect_len = get_u8(r);
-        m.delta = (int8_t)get_u8(r);
+        m.delta = (int64_t)get_u8(r) - 128;
     }
 
     if (!r->failed && f->requests_n < REQUESTS) {

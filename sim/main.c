@@ -402,18 +402,20 @@ static int parse(int argc, char **argv, struct options *o)
     bool ok = true;
 
     while (ok && done == 0 && (c = getopt_long(argc, argv, "vh", longs, NULL)) != -1) {
+        const char *arg = optarg != NULL ? optarg : "";
+
         switch (c) {
         case 'l':
-            ok = set_level(o, optarg);
+            ok = set_level(o, arg);
             break;
         case 'p':
-            done = set_plant(o, optarg);
+            done = set_plant(o, arg);
             break;
         case 'w':
-            done = set_without(o, optarg);
+            done = set_without(o, arg);
             break;
         case 'c':
-            return check_history(optarg) + 1;
+            return check_history(arg) + 1;
         case 'h':
             usage(stdout);
             return 1;

@@ -13,7 +13,7 @@ struct search {
     struct run_spec best;
     enum verdict wanted;
     unsigned tries;
-    char *why;
+    char why[200];
 };
 
 void run_apart(const struct run_spec *spec, bool twice, struct run_result *ret)
@@ -125,12 +125,13 @@ static bool drop_operations(struct search *s)
 
 void shrink(struct run_spec *spec, enum verdict verdict, char ret_why[200])
 {
-    struct search s = {.best = *spec, .wanted = verdict, .why = ret_why};
+    struct search s = {.best = *spec, .wanted = verdict};
     int loud = dup(STDERR_FILENO), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     bool smaller;
 
     CHECK(loud >= 0 && null >= 0 && dup2(null, STDERR_FILENO) >= 0); /* each try may fail a CHECK */
     s.best.verbose = false;
+    memcpy(s.why, ret_why, sizeof(s.why));
     do {
         struct swarm drawn;
 
@@ -143,4 +144,5 @@ void shrink(struct run_spec *spec, enum verdict verdict, char ret_why[200])
     (void)close(loud);
     (void)close(null);
     *spec = s.best;
+    memcpy(ret_why, s.why, sizeof(s.why));
 }

@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -216,23 +217,19 @@ uint32_t world_rmw(struct world *w, uint8_t node, enum client_rmw kind, const ch
                    const char *expect, const char *value)
 {
     char both[256];
+    bool incr = kind == CLIENT_RMW_INCR;
     size_t expect_n = expect == NULL ? 0 : strlen(expect);
-    size_t value_n = value == NULL || kind == CLIENT_RMW_INCR ? 0 : strlen(value);
+    int n = snprintf(both, sizeof(both), "%s%s", expect == NULL ? "" : expect,
+                     value == NULL || incr ? "" : value);
     struct client_request m = {.op = CLIENT_RMW,
                                .timeout_ms = 1000,
                                .key = text(key),
-                               .value = {(const uint8_t *)both, expect_n + value_n},
+                               .value = text(both),
                                .rmw = kind,
                                .expect_len = (uint32_t)expect_n};
 
-    assert_true(expect_n + value_n < sizeof(both));
-    if (expect_n != 0) {
-        memcpy(both, expect, expect_n);
-    }
-    if (value_n != 0) {
-        memcpy(both + expect_n, value, value_n);
-    }
-    if (kind == CLIENT_RMW_INCR) {
+    assert_true(n >= 0 && n < (int)sizeof(both));
+    if (incr && value != NULL) {
         m.delta = strtoll(value, NULL, 10);
     }
     return request(w, node, &m);

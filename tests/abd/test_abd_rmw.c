@@ -282,23 +282,23 @@ static void test_outcomes_without_a_majority(void **state)
 /* RMW-14: through one coordinator in order of arrival; through all, every one of them once. */
 static void test_everybody_counts_once(void **state)
 {
-    enum { EACH = 40 };
+    enum { EACH = 40, ALL = 3 * EACH };
     struct world *w = open_n(3);
-    uint32_t users[3 * EACH];
-    bool seen[3 * EACH + 1] = {false};
+    uint32_t users[ALL];
+    bool seen[ALL + 1] = {false};
     char last[16];
 
     (void)state;
-    for (uint32_t i = 0; i < 3 * EACH; i++) {
+    for (uint32_t i = 0; i < ALL; i++) {
         users[i] = world_rmw(w, (uint8_t)(i % 3), CLIENT_RMW_INCR, "k", NULL, "1");
     }
-    for (uint32_t i = 0; i < 3 * EACH; i++) {
+    for (uint32_t i = 0; i < ALL; i++) {
         long n;
 
         finish(w, users[i]);
         assert_int_equal(w->replies[users[i]].status, OK);
         n = strtol((const char *)w->replies[users[i]].value, NULL, 10);
-        assert_true(n >= 1 && n <= 3 * EACH && !seen[n]);
+        assert_true(n >= 1 && n <= ALL && !seen[n]);
         seen[n] = true;
         if (i >= 3) {
             long before = strtol((const char *)w->replies[users[i - 3]].value, NULL, 10);
@@ -306,7 +306,7 @@ static void test_everybody_counts_once(void **state)
             assert_true(before < n); /* the same coordinator */
         }
     }
-    (void)snprintf(last, sizeof(last), "%d", 3 * EACH);
+    (void)snprintf(last, sizeof(last), "%d", ALL);
     IS(w, rmw(w, 0, CLIENT_RMW_INCR, NULL, "0"), OK, last);
     world_settle(w);
     world_close(w);
@@ -357,7 +357,7 @@ static void test_export_and_import(void **state)
     (void)state;
     (void)world_put(w, 0, "k", "7", 1000);
     world_settle(w);
-    user = world_rmw(w, 0, CLIENT_RMW_INCR, "k", NULL, "1");
+    (void)world_rmw(w, 0, CLIENT_RMW_INCR, "k", NULL, "1");
     peer = asked_by(w, 0);
     exchange(w, 0, peer, PEER_PREPARE);
     while (abd_rmw_export(w->nodes[0].abd, &cursor, &item)) {

@@ -329,7 +329,7 @@ static void test_rmw_parts(void **state)
         bool known = kind >= CLIENT_RMW_CAS && kind <= CLIENT_RMW_DELETE_IF;
 
         for (unsigned i = 0; i < 16; i++) {
-            size_t expect = i & 3, delta = i >> 2 & 1, value_n = 2 * (i >> 3 & 1);
+            size_t expect = i & 3, delta = i >> 2 & 1, value_n = (i >> 3 & 1) == 1 ? 2 : 0;
             size_t len = CLIENT_RMW_HEAD_LEN + 1 + value_n;
             bool fine = known && (delta == 0 || delta_ok) && expect <= value_n &&
                         (expect == 0 || compares) && (value_n == 0 || kind != CLIENT_RMW_INCR) &&

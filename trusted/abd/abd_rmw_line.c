@@ -47,19 +47,17 @@ void abd_rmw_leave(struct abd *a, struct abd_op *op)
 {
     struct abd_rmw *rmw = op->rmw;
     struct abd_list *line;
-    uint16_t next;
 
     if (rmw == NULL || rmw->line == ABD_NONE) {
         return;
     }
     line = &a->rmw_lines[rmw->line];
-    next = line->head;
     *(rmw->line_prev == ABD_NONE ? &line->head : &a->ops[rmw->line_prev].rmw->line_next) =
         rmw->line_next;
     *(rmw->line_next == ABD_NONE ? &line->tail : &a->ops[rmw->line_next].rmw->line_prev) =
         rmw->line_prev;
     rmw->line = ABD_NONE;
-    for (next = line->head; next != ABD_NONE; next = a->ops[next].rmw->line_next) {
+    for (uint16_t next = line->head; next != ABD_NONE; next = a->ops[next].rmw->line_next) {
         struct abd_op *other = &a->ops[next];
 
         if (same_key(other, op)) {
@@ -97,7 +95,7 @@ RESULT abd_rmw_set_value(struct abd *a, struct abd_proposal *p, const struct byt
     p->value = value;
     p->len = (uint32_t)n;
     for (int i = 0; i < 2; i++) {
-        if (parts[i].n != 0) {
+        if (value != NULL && parts[i].n != 0) {
             memcpy(value, parts[i].p, parts[i].n);
             value += parts[i].n;
         }

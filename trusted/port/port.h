@@ -41,7 +41,7 @@ uint64_t port_memory_spilled(void);
 /* Zero-filled private memory for secrets and state: kept out of core dumps. NULL: none to be had.
  * Start-up only. */
 void *port_memory_map(size_t bytes);
-void port_memory_unmap(void *memory, size_t bytes); /* wipes first */
+void port_memory_unmap(void *p, size_t bytes); /* wipes first */
 
 /* The same, for the stack of a thread that sees secrets: a page that faults lies below it. */
 void *port_stack_map(size_t bytes);

@@ -133,7 +133,7 @@ static void activate_if_sealed(struct config_register *r)
 void register_on_lost(struct config_register *r, uint32_t incarnation)
 {
     uint32_t here = place_of(&r->current, incarnation), there = place_of(&r->next, incarnation);
-    struct config_register before = *r;
+    uint8_t lost = r->lost, lost_next = r->lost_next, copied = r->copied;
 
     if (here != NOWHERE) {
         r->lost |= bit(here);
@@ -142,7 +142,7 @@ void register_on_lost(struct config_register *r, uint32_t incarnation)
     if (there != NOWHERE) {
         r->lost_next |= bit(there);
     }
-    r->version += memcmp(&before, r, sizeof(before)) != 0;
+    r->version += r->lost != lost || r->lost_next != lost_next || r->copied != copied;
 }
 
 void register_on_installed(struct config_register *r, uint32_t incarnation, uint64_t epoch)

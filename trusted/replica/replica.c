@@ -404,7 +404,7 @@ void replica_report(const struct replica *r, struct replica_report *ret)
     };
     store_stats(r->store, &ret->store);
     report_sessions(r, ret);
-    for (uint8_t m = 0; m < r->members_n; m++) {
+    for (unsigned m = 0; m < r->members_n; m++) {
         if (r->member_up[m]) {
             ret->members_up |= (uint8_t)(1U << m);
         }

@@ -83,7 +83,8 @@ static inline size_t store_node_used(const struct store_node *x)
 /* The part of a key that is routed to x which x stores. */
 static inline struct bytes store_node_suffix(const struct store_node *x, struct bytes key)
 {
-    return (struct bytes){key.p + x->prefix_len, key.n - x->prefix_len};
+    /* The empty key may come without a pointer, and null must not be moved, not even by nothing. */
+    return x->prefix_len == 0 ? key : (struct bytes){key.p + x->prefix_len, key.n - x->prefix_len};
 }
 
 struct store_cell store_node_cell(struct store_node *x, unsigned i, size_t payload_len);
