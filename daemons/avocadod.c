@@ -25,7 +25,8 @@ enum {
 struct options {
     const char *config, *ca, *arena_dir;
     uint32_t node;
-    int identity_fd;
+    int identity_fd, ring_fd;
+    bool is_ring;
     enum shard_loop_polling polling;
     enum port_memory_choice memory;
 };
@@ -42,6 +43,9 @@ static const char help[] =
     "  --identity-fd FD     read certificate and private key (PEM) from this descriptor until its\n"
     "                       end; the key is never on disk, so that an incarnation dies with its\n"
     "                       process\n"
+    "  --io udp|ring        who does the network's work: this process (default), or avocado-hostd\n"
+    "                       through shared memory, and this process makes no network call\n"
+    "  --ring-fd FD         with --io ring: socket to avocado-hostd, which gives both options\n"
     "  --poll adaptive|busy how to wait for packets (default adaptive)\n"
     "  --memory auto|secret|huge  what enclave memory is made of: the best kind to be had "
     "(default),\n"
@@ -109,6 +113,15 @@ static bool set_option(int which, struct options *o)
         }
         o->identity_fd = (int)n;
         return true;
+    case 'o':
+        o->is_ring = strcmp(optarg, "ring") == 0;
+        return o->is_ring || strcmp(optarg, "udp") == 0;
+    case 'r':
+        if (!parse_number(optarg, 1 << 20, &n)) {
+            return false;
+        }
+        o->ring_fd = (int)n;
+        return true;
     case 'p':
         o->polling = strcmp(optarg, "busy") == 0 ? SHARD_LOOP_BUSY : SHARD_LOOP_ADAPTIVE;
         return strcmp(optarg, "busy") == 0 || strcmp(optarg, "adaptive") == 0;
@@ -126,6 +139,7 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
         {"config", required_argument, NULL, 'c'},    {"ca", required_argument, NULL, 'a'},
         {"node", required_argument, NULL, 'n'},      {"identity-fd", required_argument, NULL, 'i'},
         {"poll", required_argument, NULL, 'p'},      {"memory", required_argument, NULL, 'm'},
+        {"io", required_argument, NULL, 'o'},        {"ring-fd", required_argument, NULL, 'r'},
         {"arena-dir", required_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'},
         {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0}};
     int c;
@@ -150,6 +164,11 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
         o->identity_fd < 0) {
         *ret_code = fail(EXIT_USAGE, "--config, --ca, --node and --identity-fd are needed; see "
                                      "`avocadod --help`");
+        return false;
+    }
+    if (o->is_ring != (o->ring_fd >= 0)) {
+        *ret_code = fail(EXIT_USAGE, "--io ring and --ring-fd go together: start avocadod through "
+                                     "avocado-hostd, which gives both");
         return false;
     }
     return true;
@@ -285,7 +304,7 @@ static int run(const struct node_options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.identity_fd = -1};
+    struct options o = {.identity_fd = -1, .ring_fd = -1};
     struct node_options n = {0};
     struct cluster cluster;
     struct identity *identity;
@@ -314,6 +333,7 @@ int main(int argc, char **argv)
         n.identity = identity;
         n.polling = o.polling;
         n.arena_dir = o.arena_dir;
+        n.ring_fd = o.ring_fd;
         code = run(&n);
     } else {
         code = fail(EXIT_REFUSED, why.text);

@@ -91,13 +91,35 @@ static RESULT open_io(struct node *n, uint32_t i, struct explain *why)
 {
     const struct cluster_member *m = &n->options.cluster->members[n->options.self];
     uint16_t port = (uint16_t)(m->data_port + i);
+    struct node_shard *s = &n->shards[i];
 
-    if (pktio_udp_open(m->address, port, &n->shards[i].arena.regions, &n->shards[i].io) != OK) {
+    s->regions = s->arena.regions;
+    if (n->rings != NULL) {
+        return pktio_ring_open(n->rings, i, &s->regions, &s->io);
+    }
+    if (pktio_udp_open(m->address, port, &s->regions, &s->io) != OK) {
         (void)snprintf(why->text, sizeof(why->text),
                        "cannot open UDP port %s:%u: %s; free the port or configure another",
                        m->address, port, strerror(errno));
         return ERR_IO;
     }
+    return OK;
+}
+
+static RESULT open_rings(struct node *n, struct explain *why)
+{
+    char what[HANDOVER_WHY];
+    enum err err;
+
+    if (n->options.ring_fd < 0) {
+        return OK;
+    }
+    err = handover_take(n->options.ring_fd, n->options.cluster->shards, &n->handover, what);
+    if (err != OK) {
+        (void)snprintf(why->text, sizeof(why->text), "no rings from avocado-hostd: %s", what);
+        return err;
+    }
+    n->rings = &n->handover;
     return OK;
 }
 
@@ -120,7 +142,7 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
     TRY(open_io(n, i, why));
     config.memory = s->memory;
     config.memory_bytes = s->memory_bytes;
-    config.regions = s->arena.regions;
+    config.regions = s->regions;
     err = shard_open(&config, &s->shard);
     if (err != OK) {
         (void)snprintf(
@@ -177,6 +199,7 @@ RESULT node_start(const struct node_options *o, struct node **ret, struct explai
     n->options = *o;
     n->started_ns = clock_now_ns();
     n->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    err = open_rings(n, why);
     for (uint32_t i = 0; i < o->cluster->shards && err == OK; i++) {
         n->shards_n++;
         err = open_shard(n, i, why);
@@ -196,6 +219,9 @@ void node_stop(struct node *n)
     }
     for (uint32_t i = 0; i < n->shards_n; i++) {
         close_shard(&n->shards[i]);
+    }
+    if (n->rings != NULL) {
+        handover_close(n->rings);
     }
     if (n->notify_fd >= 0) {
         (void)close(n->notify_fd);

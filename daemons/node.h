@@ -4,10 +4,11 @@
 
 /*
  * One replica process: W shards with a thread each, and the control thread (libevent) that owns
- * TCP, TLS and the log. The composition root of the in-process mode: here, and only here, host and
- * trusted code meet.
+ * TCP, TLS and the log. The composition root: here, and only here, host and trusted code meet. In
+ * split mode the process has no socket; packets and streams come through rings from avocado-hostd.
  */
 
+#include "host/net/handover.h"
 #include "host/run/arena.h"
 #include "host/run/shard_loop.h"
 #include "trusted/config/cluster.h"
@@ -22,12 +23,14 @@ struct node_options {
     uint8_t self; /* our place among the members */
     enum shard_loop_polling polling;
     const char *arena_dir; /* NULL: memfd */
+    int ring_fd;           /* split mode: socket to avocado-hostd; -1: we do our own I/O */
 };
 
 struct node_shard {
     struct shard *shard;
     struct shard_loop loop;
     struct arena arena;
+    struct abi_regions regions; /* the arena's, or with the ring for rx */
     struct pktio *io;
     void *memory, *stack;
     size_t memory_bytes;
@@ -40,6 +43,8 @@ struct node {
     struct node_options options;
     uint64_t started_ns;
     int notify_fd;
+    struct handover *rings; /* split mode: &handover; else NULL */
+    struct handover handover;
     uint32_t shards_n;
     struct node_shard shards[SHARDS_MAX];
 };

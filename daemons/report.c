@@ -138,7 +138,8 @@ static json_t *shard_json(const struct node *n, uint32_t i)
                {"tx_calls", io->tx_calls}, {"tx_packets", io->tx_packets},
                {"tx_dropped", io->tx_dropped}, {"rx_trains", io->rx_trains},
                {"tx_trains", io->tx_trains}, {"sleeps", s->loop.sleeps},
-               {"spin_hits", s->loop.spin_hits});
+               {"spin_hits", s->loop.spin_hits}, {"waits", io->waits}, {"wakes", io->wakes},
+               {"ring_bad", io->ring_bad});
     (void)json_object_set_new(o, "aead", json_string(shard_aead_name(s->shard)));
     (void)json_object_set_new(o, "store", store_json(&s->report.store));
     (void)json_object_set_new(o, "abd", abd_json(&s->report.abd));
@@ -182,6 +183,7 @@ char *node_report_json(const struct node *n, const struct control *control)
     (void)json_object_set_new(o, "version", json_string(AVOCADO_VERSION));
     (void)json_object_set_new(o, "state",
                               json_string(up_n > c->members_n / 2 ? "voting" : "no_majority"));
+    (void)json_object_set_new(o, "io", json_string(n->rings != NULL ? "ring" : "udp"));
     (void)json_object_set_new(o, "tee", json_string(port_tee()));
     (void)json_object_set_new(o, "protected", json_boolean(port_is_protected()));
     (void)json_object_set_new(o, "memory", json_string(port_memory_name()));

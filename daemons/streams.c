@@ -1,17 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Sockets for the control machine: libevent moves bytes, the machine decides. */
+/* Streams for the control machine: libevent or the rings move bytes, the machine decides. */
 #include "daemons/node.h"
 #include "host/net/addr.h"
+#include "host/net/streamio.h"
 #include "host/run/clock.h"
 #include "trusted/crypto/entropy.h"
+#include "trusted/port/port.h"
 
 #include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
 #include <event2/event.h>
-#include <event2/listener.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,11 +20,10 @@ struct server;
 struct stream {
     struct stream *next;
     struct server *server;
-    struct bufferevent *bev;
+    struct streamio_conn *conn;
     uint32_t id;
     uint8_t member; /* while dialing */
     bool dialing;
-    bool closing; /* the machine has forgotten it; goes when its output is written */
 };
 
 struct report_wait {
@@ -39,8 +35,10 @@ struct server {
     struct node *node;
     struct control *control;
     struct event_base *base;
-    struct evconnlistener *listener;
+    struct streamio *io;
     struct event *timer, *notify, *term, *interrupt;
+    struct event *host; /* split mode: avocado-hostd has ended */
+    bool is_host_gone;
     struct stream *streams;
     struct report_wait *asked;   /* wait for the next round of reports */
     struct report_wait *waiting; /* wait for the round under way */
@@ -62,13 +60,14 @@ static struct stream *stream_by_id(struct server *s, uint32_t id)
 {
     for (struct stream *t = s->streams; t != NULL; t = t->next) {
         /* The list has no cycle, which the analyzer cannot know. NOLINTNEXTLINE */
-        if (t->id == id && !t->dialing && !t->closing) {
+        if (t->id == id && !t->dialing) {
             return t;
         }
     }
     return NULL;
 }
 
+/* Forgets it; its connection is the caller's to close or drop. */
 static void stream_free(struct stream *t)
 {
     struct stream **at = &t->server->streams;
@@ -77,131 +76,102 @@ static void stream_free(struct stream *t)
         at = &(*at)->next;
     }
     *at = t->next;
-    bufferevent_free(t->bev);
     free(t);
 }
 
-static void on_read(struct bufferevent *bev, void *arg)
-{
-    struct stream *t = arg;
-    struct server *s = t->server;
-    struct evbuffer *in = bufferevent_get_input(bev);
-    uint8_t bytes[CONTROL_WRITE_MAX];
-    int n;
-
-    while ((n = evbuffer_remove(in, bytes, sizeof(bytes))) > 0) {
-        if (!t->closing) {
-            control_received(s->control, clock_now_ns(), t->id, (struct bytes){bytes, (size_t)n});
-        }
-    }
-    drive(s);
-}
-
-static void on_written(struct bufferevent *bev, void *arg)
-{
-    struct stream *t = arg;
-
-    (void)bev;
-    if (t->closing) {
-        stream_free(t);
-    }
-}
-
-static void on_event(struct bufferevent *bev, short what, void *arg)
-{
-    struct stream *t = arg;
-    struct server *s = t->server;
-    uint64_t now = clock_now_ns();
-
-    (void)bev;
-    if (t->dialing && (what & BEV_EVENT_CONNECTED) != 0) {
-        t->dialing = false;
-        if (control_dialed(s->control, now, t->member, &t->id) != OK) {
-            stream_free(t);
-        }
-    } else if (t->dialing) {
-        uint8_t member = t->member;
-
-        stream_free(t);
-        control_dial_failed(s->control, now, member);
-    } else {
-        uint32_t id = t->id;
-        bool closing = t->closing;
-
-        stream_free(t);
-        if (!closing) {
-            control_closed(s->control, now, id);
-        }
-    }
-    drive(s);
-}
-
-static struct stream *stream_new(struct server *s, evutil_socket_t fd)
+static struct stream *stream_new(struct server *s, struct streamio_conn *conn)
 {
     struct stream *t = calloc(1, sizeof(*t));
-    const int on = 1;
 
     if (t == NULL) {
         return NULL;
     }
     t->server = s;
-    t->bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
-    if (t->bev == NULL) {
-        free(t);
-        return NULL;
-    }
-    if (fd >= 0) {
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    }
-    bufferevent_setcb(t->bev, on_read, on_written, on_event, t);
+    t->conn = conn;
     t->next = s->streams;
     s->streams = t;
+    conn->user = t;
     return t;
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
-                      int sa_len, void *arg)
+static bool on_accepted(void *arg, struct streamio_conn *conn)
 {
     struct server *s = arg;
-    struct stream *t;
+    struct stream *t = stream_new(s, conn);
 
-    (void)listener;
-    (void)sa;
-    (void)sa_len;
-    t = stream_new(s, fd);
     if (t == NULL) {
-        (void)close(fd);
-        return;
+        return false;
     }
     if (control_accepted(s->control, clock_now_ns(), &t->id) != OK) {
         stream_free(t);
-        return;
+        return false;
     }
-    (void)bufferevent_enable(t->bev, EV_READ | EV_WRITE);
-    drive(s);
+    return true;
+}
+
+static void on_connected(void *arg, struct streamio_conn *conn)
+{
+    struct server *s = arg;
+    struct stream *t = conn->user;
+
+    t->dialing = false;
+    if (control_dialed(s->control, clock_now_ns(), t->member, &t->id) != OK) {
+        stream_free(t);
+        s->io->ops->drop(conn);
+    }
+}
+
+static bool on_received(void *arg, struct streamio_conn *conn, struct bytes b)
+{
+    struct server *s = arg;
+    const struct stream *t = conn->user;
+
+    control_received(s->control, clock_now_ns(), t->id, b);
+    return true;
+}
+
+static void on_closed(void *arg, struct streamio_conn *conn)
+{
+    struct server *s = arg;
+    struct stream *t = conn->user;
+    struct stream was = *t;
+
+    stream_free(t);
+    if (was.dialing) {
+        control_dial_failed(s->control, clock_now_ns(), was.member);
+    } else {
+        control_closed(s->control, clock_now_ns(), was.id);
+    }
+}
+
+static void on_turn(void *arg)
+{
+    drive(arg);
 }
 
 static void dial(struct server *s, uint8_t member)
 {
     const struct cluster_member *m = &s->node->options.cluster->members[member];
+    struct streamio_conn *conn = NULL;
     struct sockaddr_storage sa;
+    struct abi_addr to;
     socklen_t sa_len;
-    struct stream *t = stream_new(s, -1);
+    struct stream *t;
 
-    if (t == NULL || !addr_parse(m->address, m->control_port, &sa, &sa_len)) {
-        if (t != NULL) {
-            stream_free(t);
-        }
-        control_dial_failed(s->control, clock_now_ns(), member);
+    if (addr_parse(m->address, m->control_port, &sa, &sa_len)) {
+        addr_from_sockaddr((const struct sockaddr *)&sa, &to);
+        conn = s->io->ops->dial(s->io, &to);
+    }
+    t = conn == NULL ? NULL : stream_new(s, conn);
+    if (t != NULL) {
+        t->dialing = true;
+        t->member = member;
         return;
     }
-    t->dialing = true;
-    t->member = member;
-    (void)bufferevent_enable(t->bev, EV_READ | EV_WRITE);
-    /* A failure here is reported through on_event, as a later one is. */
-    if (bufferevent_socket_connect(t->bev, (const struct sockaddr *)&sa, (int)sa_len) != 0) {
-        errno = 0;
+    if (conn != NULL) {
+        s->io->ops->drop(conn);
     }
+    control_dial_failed(s->control, clock_now_ns(), member);
 }
 
 /* ---- reports: one round at a time over all shards ---- */
@@ -275,10 +245,10 @@ static void want_report(struct server *s, uint32_t stream)
 /* A peer that asks and never reads must not grow our memory: it loses its stream. */
 static void stream_write(struct server *s, struct stream *t, struct bytes b)
 {
-    if (evbuffer_get_length(bufferevent_get_output(t->bev)) + b.n > UNSENT_MAX ||
-        bufferevent_write(t->bev, b.p, b.n) != 0) {
+    if (t->conn->unsent + b.n > UNSENT_MAX || !s->io->ops->write(t->conn, b)) {
         uint32_t id = t->id;
 
+        s->io->ops->drop(t->conn);
         stream_free(t);
         control_closed(s->control, clock_now_ns(), id);
     }
@@ -312,10 +282,8 @@ static void act(struct server *s, struct control_action *a)
     case CONTROL_ACT_CLOSE:
         t = stream_by_id(s, a->stream);
         if (t != NULL) {
-            t->closing = true;
-            if (evbuffer_get_length(bufferevent_get_output(t->bev)) == 0) {
-                stream_free(t);
-            }
+            s->io->ops->close(t->conn);
+            stream_free(t);
         }
         break;
     case CONTROL_ACT_DIAL:
@@ -380,26 +348,48 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 
 /* ---- life ---- */
 
-static RESULT open_events(struct server *s, struct explain *why)
+static void on_host_gone(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+
+    (void)fd;
+    (void)what;
+    s->is_host_gone = true;
+    (void)event_base_loopbreak(s->base);
+}
+
+static RESULT open_streams(struct server *s, struct explain *why)
 {
     const struct cluster_member *m = &s->node->options.cluster->members[s->node->options.self];
-    struct sockaddr_storage sa;
-    socklen_t sa_len;
+    const struct streamio_handler handler = {.arg = s,
+                                             .accepted = on_accepted,
+                                             .connected = on_connected,
+                                             .received = on_received,
+                                             .closed = on_closed,
+                                             .turn = on_turn};
 
-    s->base = event_base_new();
-    if (s->base == NULL || !addr_parse(m->address, m->control_port, &sa, &sa_len)) {
-        (void)snprintf(why->text, sizeof(why->text), "cannot start the event loop");
-        return ERR_IO;
+    if (s->node->rings != NULL) {
+        TRY(streamio_ring_open(s->base, &handler, s->node->rings, &s->io));
+        s->host = event_new(s->base, s->node->rings->socket, EV_READ, on_host_gone, s);
+        return s->host != NULL && event_add(s->host, NULL) == 0 ? OK : ERR_IO;
     }
-    s->listener = evconnlistener_new_bind(
-        s->base, on_accept, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_REUSEABLE | LEV_OPT_CLOSE_ON_EXEC,
-        -1, (const struct sockaddr *)&sa, (int)sa_len);
-    if (s->listener == NULL) {
+    if (streamio_tcp_open(s->base, &handler, m->address, m->control_port, &s->io) != OK) {
         (void)snprintf(why->text, sizeof(why->text),
                        "cannot listen on TCP %s:%u: %s; free the port or configure another",
                        m->address, m->control_port, strerror(errno));
         return ERR_IO;
     }
+    return OK;
+}
+
+static RESULT open_events(struct server *s, struct explain *why)
+{
+    (void)snprintf(why->text, sizeof(why->text), "cannot start the event loop");
+    s->base = event_base_new();
+    if (s->base == NULL) {
+        return ERR_IO;
+    }
+    TRY(open_streams(s, why));
     s->timer = evtimer_new(s->base, on_timer, s);
     s->notify = event_new(s->base, s->node->notify_fd, EV_READ | EV_PERSIST, on_notify, s);
     s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
@@ -407,7 +397,6 @@ static RESULT open_events(struct server *s, struct explain *why)
     if (s->timer == NULL || s->notify == NULL || s->term == NULL || s->interrupt == NULL ||
         event_add(s->notify, NULL) != 0 || evsignal_add(s->term, NULL) != 0 ||
         evsignal_add(s->interrupt, NULL) != 0) {
-        (void)snprintf(why->text, sizeof(why->text), "cannot start the event loop");
         return ERR_IO;
     }
     return OK;
@@ -415,8 +404,11 @@ static RESULT open_events(struct server *s, struct explain *why)
 
 static void close_events(struct server *s)
 {
-    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt};
+    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt, s->host};
 
+    if (s->io != NULL) {
+        s->io->ops->free(s->io);
+    }
     while (s->streams != NULL) {
         stream_free(s->streams); /* takes it off the list. NOLINT */
     }
@@ -424,9 +416,6 @@ static void close_events(struct server *s)
         if (events[i] != NULL) {
             event_free(events[i]);
         }
-    }
-    if (s->listener != NULL) {
-        evconnlistener_free(s->listener);
     }
     if (s->base != NULL) {
         event_base_free(s->base);
@@ -438,6 +427,18 @@ static void close_events(struct server *s)
         s->asked = w->next;
         free(w);
     }
+}
+
+/* In split mode there is no way back from here: only what is open already can be used. */
+static RESULT shut_in(const struct node *n, struct explain *why)
+{
+    if (n->rings != NULL && !port_sandbox()) {
+        (void)snprintf(why->text, sizeof(why->text),
+                       "cannot give up system calls: %s; the kernel must have seccomp filters",
+                       strerror(errno));
+        return ERR_IO;
+    }
+    return OK;
 }
 
 RESULT node_serve(struct node *n, struct explain *why)
@@ -454,6 +455,9 @@ RESULT node_serve(struct node *n, struct explain *why)
         err = control_init(&config, &s.control, why);
     }
     if (err == OK) {
+        err = shut_in(n, why);
+    }
+    if (err == OK) {
         const struct cluster_member *m = &n->options.cluster->members[n->options.self];
 
         node_log("info", "ready: node %u listens on %s, TCP %u and UDP %u-%u", m->node, m->address,
@@ -461,6 +465,11 @@ RESULT node_serve(struct node *n, struct explain *why)
         control_tick(s.control, clock_now_ns());
         drive(&s);
         (void)event_base_dispatch(s.base);
+        if (s.is_host_gone) {
+            (void)snprintf(why->text, sizeof(why->text),
+                           "avocado-hostd has ended, and with it every way to reach anybody");
+            err = ERR_IO;
+        }
     }
     close_events(&s);
     control_fini(s.control);

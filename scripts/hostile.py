@@ -5,11 +5,14 @@
 usage: hostile.py network HOST:PORT   datagrams: noise, guesses, and (as root) genuine ones that were
                                       recorded on loopback, sent again unchanged and changed
        hostile.py memory PID          flips bits all over the host memory of an avocadod
+       hostile.py ring PID SECONDS    writes all over the rings of an avocado-hostd (as root): positions,
+                                      records, lengths, old and swapped packets, the clock
 
 Prints one line of JSON: what was done. For demonstrations and tests.
 """
 
 import json
+import mmap
 import os
 import random
 import socket
@@ -130,12 +133,69 @@ def memory(pid):
     return {"pages": pages}
 
 
+RING_PAGE, RING_LINE = 4096, 64  # docs/protocol/ring.md
+STREAM_BYTES, PACKET_BYTES = RING_PAGE + (1 << 18), RING_PAGE + (1 << 20)
+
+
+def ring_memory(pid):
+    """The rings, as the host sees them."""
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        if "avocado-ring" in line:
+            path = f"/proc/{pid}/map_files/{line.split()[0]}"
+            with open(path, "r+b") as f:
+                return mmap.mmap(f.fileno(), 0)
+    raise SystemExit(f"no rings in process {pid}")
+
+
+def strike(rng, m, ring, size):
+    """One malice; `ring` is where a ring of packets to the replica lies."""
+    data, room = ring + RING_PAGE, size - RING_PAGE
+    produced, consumed = ring, ring + size + RING_LINE  # theirs to read: of the ring in, and out
+    line = rng.randrange(room // RING_LINE) * RING_LINE
+    kind = rng.randrange(8)
+    if kind == 0:
+        struct.pack_into("<Q", m, produced, rng.getrandbits(64))
+    elif kind == 1:  # a jump that could be
+        (now,) = struct.unpack_from("<Q", m, produced)
+        struct.pack_into("<Q", m, produced, (now + RING_LINE * rng.randrange(200)) % (1 << 64))
+    elif kind == 2:
+        struct.pack_into("<Q", m, consumed, rng.getrandbits(64))
+    elif kind == 3:
+        struct.pack_into("<II", m, data + line, rng.choice((0, 40, 9000, 1 << 31, 0xffffffff)), 1)
+    elif kind == 4:  # packets of former times, and at the wrong place
+        other = rng.randrange(room // RING_LINE - 64) * RING_LINE
+        target = rng.randrange(room // RING_LINE - 64) * RING_LINE
+        m[data + target:data + target + 64 * RING_LINE] = m[data + other:data + other + 64 * RING_LINE]
+    elif kind == 5:  # a changed bit
+        m[data + line + rng.randrange(RING_LINE)] ^= 1 << rng.randrange(8)
+    elif kind == 6:  # the clock
+        struct.pack_into("<Q", m, RING_LINE + 8 * rng.randrange(4), rng.getrandbits(64))
+    else:  # whoever sleeps
+        struct.pack_into("<I", m, ring + 2 * RING_LINE, rng.getrandbits(1))
+
+
+def ring(pid, seconds):
+    rng, strikes, until = random.Random(1), 0, time.monotonic() + float(seconds)
+    m = ring_memory(pid)
+    first = RING_PAGE + 2 * STREAM_BYTES
+    shards = (len(m) - first) // (2 * PACKET_BYTES)
+    while time.monotonic() < until:
+        # Now and then, so that there is something good left to attack.
+        for _ in range(20):
+            shard = rng.randrange(shards)
+            strike(rng, m, first + shard * 2 * PACKET_BYTES, PACKET_BYTES)
+            strikes += 1
+        time.sleep(0.0005)
+    return {"strikes": strikes}
+
+
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in ("network", "memory"):
+    acts = {"network": (network, 1), "memory": (memory, 1), "ring": (ring, 2)}
+    act, arguments = acts.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
+    if act is None or len(sys.argv) != 2 + arguments:
         print(__doc__, file=sys.stderr)
         return 2
-    act = network if sys.argv[1] == "network" else memory
-    print(json.dumps(act(sys.argv[2])))
+    print(json.dumps(act(*sys.argv[2:])))
     return 0
 
 

@@ -39,7 +39,8 @@ struct up {
     uint64_t rf;
     const char *io, *poll, *arena_dir, *memory;
     bool accept_data_loss;
-    char program[PATH_MAX];
+    char program[PATH_MAX], hostd[PATH_MAX];
+    bool is_split;
     struct cluster_dir folder;
     struct node_process nodes[NODES_MAX];
     uint64_t until_ms;
@@ -53,7 +54,7 @@ static void on_signal(int number)
 }
 
 /* Beside our own program, else where the shell would find it. */
-static bool find_daemon(char to[static PATH_MAX])
+static bool find_program(const char *name, char to[static PATH_MAX])
 {
     char own[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 1);
@@ -62,14 +63,14 @@ static bool find_daemon(char to[static PATH_MAX])
     if (n > 0) {
         own[n] = '\0';
         *strrchr(own, '/') = '\0';
-        if (snprintf(to, PATH_MAX, "%s/avocadod", own) < PATH_MAX && access(to, X_OK) == 0) {
+        if (snprintf(to, PATH_MAX, "%s/%s", own, name) < PATH_MAX && access(to, X_OK) == 0) {
             return true;
         }
     }
     while (path != NULL && *path != '\0') {
         size_t len = strcspn(path, ":");
 
-        if (path[0] == '/' && snprintf(to, PATH_MAX, "%.*s/avocadod", (int)len, path) < PATH_MAX &&
+        if (path[0] == '/' && snprintf(to, PATH_MAX, "%.*s/%s", (int)len, path, name) < PATH_MAX &&
             access(to, X_OK) == 0) {
             return true;
         }
@@ -118,6 +119,9 @@ static RESULT start_nodes(struct up *u, const struct foundation *f, struct expla
                                                       .poll = u->poll,
                                                       .arena_dir = u->arena_dir,
                                                       .memory = u->memory,
+                                                      .hostd = u->is_split ? u->hostd : NULL,
+                                                      .member = &f->cluster.members[i],
+                                                      .shards = f->cluster.shards,
                                                       .identity = {identity, cert_n + key_n}},
                                  &u->nodes[i], why);
         explicit_bzero(identity, cert_n + key_n);
@@ -386,8 +390,9 @@ static int check_wishes(struct up *u)
                         "it to the number of nodes",
                         (unsigned)u->rf);
     }
-    if (strcmp(u->io, "udp") != 0) {
-        return cli_fail(u->cli, CLI_USAGE, "USAGE", "--io %s: this version has udp", u->io);
+    u->is_split = strcmp(u->io, "ring") == 0;
+    if (strcmp(u->io, "udp") != 0 && !u->is_split) {
+        return cli_fail(u->cli, CLI_USAGE, "USAGE", "--io %s: must be udp or ring", u->io);
     }
     if (u->poll != NULL && strcmp(u->poll, "adaptive") != 0 && strcmp(u->poll, "busy") != 0) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--poll %s: must be adaptive or busy", u->poll);
@@ -397,9 +402,12 @@ static int check_wishes(struct up *u)
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--memory %s: must be auto, secret or huge",
                         u->memory);
     }
-    if (!find_daemon(u->program)) {
-        return cli_fail(u->cli, CLI_UNAVAILABLE, "NO_PROGRAM",
-                        "avocadod is neither beside this program nor in PATH; install or build it");
+    if (!find_program("avocadod", u->program) ||
+        (u->is_split && !find_program("avocado-hostd", u->hostd))) {
+        return cli_fail(
+            u->cli, CLI_UNAVAILABLE, "NO_PROGRAM",
+            "avocadod%s is neither beside this program nor in PATH; install or build it",
+            u->is_split ? " or avocado-hostd" : "");
     }
     return 0;
 }
@@ -454,7 +462,10 @@ int cmd_up(struct cli *c, int argc, char **argv)
          NODES_MAX, NULL},
         {"workers", "W", "worker threads, each with a shard, per node (default 1)", OPTION_NUMBER,
          &w->workers, 1, SHARDS_MAX, NULL},
-        {"io", "KIND", "udp", OPTION_TEXT, &u->io, 0, 0, NULL},
+        {"io", "KIND",
+         "udp (default), or ring: a process of its own has the sockets, replicas make no network "
+         "call",
+         OPTION_TEXT, &u->io, 0, 0, NULL},
         {"poll", "KIND", "adaptive (default) or busy: spin instead of sleeping", OPTION_TEXT,
          &u->poll, 0, 0, NULL},
         {"arena-dir", "DIR", "keep host memory in files there, e.g. on hugetlbfs", OPTION_TEXT,

@@ -17,6 +17,8 @@
 #include <unistd.h>
 
 static const char daemon_name[] = "avocadod";
+/* In split mode the process starts as this, and becomes the daemon at once. */
+static const char host_name[] = "avocado-hostd";
 
 enum {
     IDENTITY_FD = 3, /* where the daemon finds the pipe */
@@ -112,7 +114,8 @@ static bool is_named_daemon(pid_t pid)
     if (slurp_at(AT_FDCWD, path, SMALL_FILE_MAX, &text, &n) != SLURP_OK) {
         return false;
     }
-    is = strncmp((const char *)text, daemon_name, strlen(daemon_name)) == 0;
+    is = strncmp((const char *)text, daemon_name, strlen(daemon_name)) == 0 ||
+         strncmp((const char *)text, host_name, strlen(host_name)) == 0;
     free(text);
     return is;
 }
@@ -138,7 +141,7 @@ static bool is_daemon(pid_t pid)
         target[(size_t)n - strlen(replaced)] = '\0';
     }
     base = strrchr(target, '/');
-    return base != NULL && strcmp(base + 1, daemon_name) == 0;
+    return base != NULL && (strcmp(base + 1, daemon_name) == 0 || strcmp(base + 1, host_name) == 0);
 }
 
 struct node_process node_process_find(int dir, uint32_t node)
@@ -186,19 +189,46 @@ static bool record_write(int dir, uint32_t node)
     return spit_at(&(struct spit){dir, 0600, true}, path, text, (size_t)n);
 }
 
+/* The words that make avocado-hostd become the rest of them. Returns how many. */
+static int host_words(const struct node_start *s, const char **argv, char numbers[static 3][16])
+{
+    const char *words[] = {host_name,
+                           "--address",
+                           s->member->address,
+                           "--data-port",
+                           numbers[0],
+                           "--control-port",
+                           numbers[1],
+                           "--shards",
+                           numbers[2],
+                           "--poll",
+                           s->poll == NULL ? "adaptive" : s->poll,
+                           "--",
+                           s->program};
+
+    (void)snprintf(numbers[0], 16, "%u", (unsigned)s->member->data_port);
+    (void)snprintf(numbers[1], 16, "%u", (unsigned)s->member->control_port);
+    (void)snprintf(numbers[2], 16, "%u", s->shards);
+    memcpy(argv, words, sizeof(words));
+    return (int)(sizeof(words) / sizeof(words[0]));
+}
+
 /* In the new process: never returns. It writes its own record before it becomes the daemon, so that
  * there is no instant at which a daemon runs unrecorded. */
 __attribute__((noreturn)) static void become_daemon(const struct node_start *s, int identity)
 {
-    char config[SMALL_FILE_MAX], ca[SMALL_FILE_MAX], node[16], path[32];
-    const char *argv[18] = {daemon_name, "--config", config,          "--ca", ca,
-                            "--node",    node,       "--identity-fd", "3"};
-    int argc = 9, log, null;
+    char config[SMALL_FILE_MAX], ca[SMALL_FILE_MAX], node[16], path[32], numbers[3][16];
+    const char *words[] = {"--config", config, "--ca", ca, "--node", node, "--identity-fd", "3"};
+    const char *argv[32] = {daemon_name};
+    const char *program = s->hostd == NULL ? s->program : s->hostd;
+    int argc = s->hostd == NULL ? 1 : host_words(s, argv, numbers), log, null;
 
     log_path(s->node, path);
     (void)snprintf(config, sizeof(config), "%s/cluster.yaml", s->dir_path);
     (void)snprintf(ca, sizeof(ca), "%s/ca/ca.crt", s->dir_path);
     (void)snprintf(node, sizeof(node), "%u", s->node);
+    memcpy(argv + argc, words, sizeof(words));
+    argc += (int)(sizeof(words) / sizeof(words[0]));
     if (s->poll != NULL) {
         argv[argc++] = "--poll";
         argv[argc++] = s->poll;
@@ -225,8 +255,8 @@ __attribute__((noreturn)) static void become_daemon(const struct node_start *s, 
         _exit(126);
     }
     (void)close_range(IDENTITY_FD + 1, ~0U, 0);
-    (void)execv(s->program, (char *const *)(uintptr_t)argv);
-    (void)dprintf(STDERR_FILENO, "cannot execute %s: %s\n", s->program, strerror(errno));
+    (void)execv(program, (char *const *)(uintptr_t)argv);
+    (void)dprintf(STDERR_FILENO, "cannot execute %s: %s\n", program, strerror(errno));
     _exit(127);
 }
 

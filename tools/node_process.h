@@ -37,6 +37,9 @@ struct node_start {
     const char *program;  /* absolute path of avocadod */
     uint32_t node;
     const char *poll, *arena_dir, *memory; /* options of avocadod; NULL: its defaults */
+    const char *hostd; /* absolute path of avocado-hostd: split mode; NULL: avocadod alone */
+    const struct cluster_member *member; /* with hostd: where to listen */
+    uint32_t shards;                     /* with hostd */
     struct bytes identity; /* certificate and private key, PEM; passed through a pipe only */
 };
 

@@ -15,7 +15,9 @@ struct pktio;
 struct pktio_counters {
     uint64_t rx_packets, rx_calls, tx_packets, tx_calls, tx_dropped, rx_oversized;
     uint64_t rx_trains,
-        tx_trains; /* datagrams that the kernel carried together: UDP_GRO, UDP_SEGMENT */
+        tx_trains;         /* datagrams that the kernel carried together: UDP_GRO, UDP_SEGMENT */
+    uint64_t waits, wakes; /* system calls of the ring: to wait, and to wake the host */
+    uint64_t ring_bad;     /* positions and records of the host that cannot be */
 };
 
 struct pktio_ops {
@@ -24,8 +26,14 @@ struct pktio_ops {
     /* Sends n packets of the tx region. What the kernel refuses is dropped and counted: the RPC
      * layer repeats it. Never blocks. */
     void (*tx)(struct pktio *p, const struct abi_packet *packets, uint32_t n);
-    int (*fd)(const struct pktio *p); /* readable when rx has something */
+    int (*fd)(const struct pktio *p); /* readable when rx has something; NULL: wait and wake */
     void (*close)(struct pktio *p);
+
+    /* Only where there is no fd. Waits for packets, wake() or timeout_ns, and may return early. */
+    void (*wait)(struct pktio *p, uint64_t timeout_ns);
+    void (*wake)(struct pktio *p); /* any thread: the present or the next wait ends at once */
+    /* The clock to go by; NULL: CLOCK_MONOTONIC. */
+    uint64_t (*now)(struct pktio *p);
 };
 
 struct pktio {
@@ -37,5 +45,12 @@ struct pktio {
  * UDP_BUFFER bytes (udp_batch.h). On failure IO and errno tells why. Free with ops->close. */
 RESULT pktio_udp_open(const char *address, uint16_t port, const struct abi_regions *regions,
                       struct pktio **ret);
+
+/* Split mode, the replica's end of one shard's rings: no system call but to wait when there is
+ * nothing to do, and to wake the host before that. Sets regions->rx to the ring; regions->tx stays
+ * private. */
+struct handover;
+RESULT pktio_ring_open(const struct handover *h, uint32_t shard, struct abi_regions *regions,
+                       struct pktio **ret);
 
 #endif

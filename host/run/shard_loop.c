@@ -13,6 +13,7 @@ enum {
     /* Sleeping and being woken costs about 5 us of CPU; spinning longer than that cannot pay. */
     SPIN_NS = 5000,
     GAP_MAX_NS = 1000000,
+    JOIN_PAUSE_US = 200,
 };
 
 static void drain_wakes(struct shard_loop *l)
@@ -22,15 +23,25 @@ static void drain_wakes(struct shard_loop *l)
     (void)!read(l->wake_fd, &n, sizeof(n)); /* EAGAIN when nobody wrote: fine */
 }
 
+static uint64_t now_ns(struct shard_loop *l)
+{
+    return l->io->ops->now != NULL ? l->io->ops->now(l->io) : clock_now_ns();
+}
+
 /* Sleeps until a packet, a wake, or `wake_at_ns`. */
 static void sleep_until(struct shard_loop *l, uint64_t wake_at_ns)
 {
     struct epoll_event events[2];
-    uint64_t now = clock_now_ns();
+    uint64_t now = now_ns(l);
     struct timespec ts, *timeout = NULL;
     int n;
 
     if (wake_at_ns <= now) {
+        return;
+    }
+    if (l->io->ops->wait != NULL) {
+        atomic_fetch_add_explicit(&l->sleeps, 1, memory_order_relaxed);
+        l->io->ops->wait(l->io, wake_at_ns - now);
         return;
     }
     if (wake_at_ns != UINT64_MAX) {
@@ -65,7 +76,7 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
 
     do {
         b->rx_n = l->io->ops->rx(l->io, b->rx);
-        now = clock_now_ns();
+        now = now_ns(l);
         if (b->rx_n > 0) {
             atomic_fetch_add_explicit(&l->spin_hits, 1, memory_order_relaxed);
             note_gap(l, now - since_ns);
@@ -76,7 +87,7 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
         }
     } while (spin && now - since_ns < SPIN_NS && now < b->wake_at_ns);
     sleep_until(l, b->wake_at_ns);
-    note_gap(l, clock_now_ns() - since_ns);
+    note_gap(l, now_ns(l) - since_ns);
     b->rx_n = l->io->ops->rx(l->io, b->rx);
 }
 
@@ -89,7 +100,7 @@ static void *run(void *self)
     while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
         uint32_t rx_n = b->rx_n;
 
-        b->now_ns = clock_now_ns();
+        b->now_ns = now_ns(l);
         l->poll(l->shard, b);
         if (b->tx_n > 0) {
             l->io->ops->tx(l->io, b->tx, b->tx_n);
@@ -132,14 +143,17 @@ static int start_thread(struct shard_loop *l)
 
 RESULT shard_loop_start(struct shard_loop *l)
 {
-    l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    l->wake_fd = l->epoll_fd = -1;
     l->gap_ns = GAP_MAX_NS;
-    if (l->wake_fd < 0 || l->epoll_fd < 0) {
-        return ERR_IO;
+    if (l->io->ops->wait == NULL) {
+        l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+        l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+        if (l->wake_fd < 0 || l->epoll_fd < 0) {
+            return ERR_IO;
+        }
+        TRY(watch(l, l->wake_fd));
+        TRY(watch(l, l->io->ops->fd(l->io)));
     }
-    TRY(watch(l, l->wake_fd));
-    TRY(watch(l, l->io->ops->fd(l->io)));
     errno = start_thread(l);
     return errno == 0 ? OK : ERR_IO;
 }
@@ -148,14 +162,24 @@ void shard_loop_wake(struct shard_loop *l)
 {
     uint64_t one = 1;
 
-    (void)!write(l->wake_fd, &one, sizeof(one));
+    if (l->io->ops->wake != NULL) {
+        l->io->ops->wake(l->io);
+    } else {
+        (void)!write(l->wake_fd, &one, sizeof(one));
+    }
 }
 
 void shard_loop_stop(struct shard_loop *l)
 {
     atomic_store(&l->stop, true);
     shard_loop_wake(l);
-    (void)pthread_join(l->thread, NULL);
-    (void)close(l->wake_fd);
-    (void)close(l->epoll_fd);
+    /* pthread_join would wait on a word in the thread's stack; the kernel refuses that for a stack
+     * in memory that is hidden from it. */
+    while (pthread_tryjoin_np(l->thread, NULL) == EBUSY) {
+        (void)usleep(JOIN_PAUSE_US);
+    }
+    if (l->epoll_fd >= 0) {
+        (void)close(l->wake_fd);
+        (void)close(l->epoll_fd);
+    }
 }

@@ -50,6 +50,11 @@ void port_stack_unmap(void *stack, size_t bytes);
 /* No core dumps, no debugger of the same user. Call before the first secret is read. */
 void port_harden(void);
 
+/* Gives up, for good and for every thread, all system calls but those that wait, use what is open,
+ * and allocate: no socket, no file, no program. Split mode only; docs/protocol/ring.md. Call when
+ * all is open. False: errno tells. */
+bool port_sandbox(void);
+
 /* "software": nothing below us protects memory. */
 const char *port_tee(void);
 bool port_is_protected(void);

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+/* avocado-hostd: sockets and rings for a replica in split mode. */
+#include "daemons/hostd.h"
+
+#include "host/run/clock.h"
+#include "host/run/relay_loop.h"
+#include "host/run/tsc.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum exit_code {
+    EXIT_USAGE = 2,
+    EXIT_UNAVAILABLE = 3,
+};
+
+enum {
+    SOCKET_FD = 3, /* where each process finds its end */
+    CLOCK_MS = 100,
+};
+
+static const char help[] =
+    "Usage: avocado-hostd --address A --data-port P --control-port C [options] -- avocadod ...\n"
+    "\n"
+    "The untrusted half of a replica in split mode: has the sockets, and hands packets and bytes\n"
+    "through shared memory to an avocadod that makes no network call. Becomes the given command,\n"
+    "with '--io ring --ring-fd N' added, and stays behind as its child; ends when that ends.\n"
+    "\n"
+    "  --address A          IPv4 or IPv6 literal, as in the configuration\n"
+    "  --data-port P        UDP port of the first shard\n"
+    "  --control-port C     TCP port\n"
+    "  --shards N           as in the configuration (default 1)\n"
+    "  --poll adaptive|busy how to wait (default adaptive)\n"
+    "  --help, --version\n"
+    "\n"
+    "Exit: that of the command; 2 usage, 3 ports or memory not to be had.\n";
+
+struct options {
+    const char *address;
+    uint16_t data_port, control_port;
+    uint32_t shards;
+    enum shard_loop_polling polling;
+    char **command;
+};
+
+struct hostd {
+    struct options o;
+    struct handover h;
+    struct event_base *base;
+    struct event *gone, *clock;
+    struct hostd_streams *streams;
+    struct relay_loop relays[SHARDS_MAX];
+    uint32_t relays_n;
+    uint64_t tsc, ns; /* of the last reading of both clocks */
+};
+
+static int fail(enum exit_code code, const char *what)
+{
+    (void)fprintf(stderr, "avocado-hostd: %s\n", what);
+    return (int)code;
+}
+
+static bool parse_number(const char *text, unsigned long max, unsigned long *ret)
+{
+    char *end;
+
+    errno = 0;
+    *ret = strtoul(text, &end, 10);
+    return errno == 0 && *end == 0 && end != text && text[0] != '-' && *ret > 0 && *ret <= max;
+}
+
+static bool set_option(int which, struct options *o)
+{
+    unsigned long n;
+
+    switch (which) {
+    case 'a':
+        o->address = optarg;
+        return true;
+    case 'd':
+        o->data_port = parse_number(optarg, UINT16_MAX, &n) ? (uint16_t)n : 0;
+        return o->data_port != 0;
+    case 'c':
+        o->control_port = parse_number(optarg, UINT16_MAX, &n) ? (uint16_t)n : 0;
+        return o->control_port != 0;
+    case 's':
+        o->shards = parse_number(optarg, SHARDS_MAX, &n) ? (uint32_t)n : 0;
+        return o->shards != 0;
+    case 'p':
+        o->polling = strcmp(optarg, "busy") == 0 ? SHARD_LOOP_BUSY : SHARD_LOOP_ADAPTIVE;
+        return strcmp(optarg, "busy") == 0 || strcmp(optarg, "adaptive") == 0;
+    default:
+        return false;
+    }
+}
+
+static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
+{
+    static const struct option longs[] = {{"address", required_argument, NULL, 'a'},
+                                          {"data-port", required_argument, NULL, 'd'},
+                                          {"control-port", required_argument, NULL, 'c'},
+                                          {"shards", required_argument, NULL, 's'},
+                                          {"poll", required_argument, NULL, 'p'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {NULL, 0, NULL, 0}};
+    int c;
+
+    while ((c = getopt_long(argc, argv, "+", longs, NULL)) != -1) {
+        if (c == 'h' || c == 'V') {
+            (void)fputs(c == 'h' ? help : "avocado-hostd " AVOCADO_VERSION "\n", stdout);
+            *ret_code = 0;
+            return false;
+        }
+        if (c == '?') {
+            *ret_code = fail(EXIT_USAGE, "see `avocado-hostd --help`");
+            return false;
+        }
+        if (!set_option(c, o)) {
+            (void)fprintf(stderr, "avocado-hostd: bad value '%s'; see `avocado-hostd --help`\n",
+                          optarg);
+            *ret_code = EXIT_USAGE;
+            return false;
+        }
+    }
+    o->command = argv + optind;
+    if (o->address == NULL || o->data_port == 0 || o->control_port == 0 || optind == argc) {
+        *ret_code = fail(EXIT_USAGE, "--address, --data-port, --control-port and a command are "
+                                     "needed; see `avocado-hostd --help`");
+        return false;
+    }
+    return true;
+}
+
+/* ---- the host ---- */
+
+/* RING-7: both clocks at once, and the rate since the last time. */
+static void on_clock(evutil_socket_t fd, short what, void *arg)
+{
+    struct hostd *d = arg;
+    volatile struct ring_clock *clock = &((struct ring_page *)(void *)d->h.memory)->clock;
+    uint64_t ns = clock_now_ns(), tsc = tsc_now();
+
+    (void)fd;
+    (void)what;
+    if (tsc > d->tsc && d->tsc != 0) {
+        uint64_t mult = tsc_rate(ns - d->ns, tsc - d->tsc);
+
+        clock->seq = clock->seq + 1;
+        atomic_thread_fence(memory_order_release);
+        clock->tsc_base = tsc;
+        clock->ns_base = ns;
+        clock->mult = mult;
+        atomic_thread_fence(memory_order_release);
+        clock->seq = clock->seq + 1;
+    }
+    d->tsc = tsc;
+    d->ns = ns;
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+    struct hostd *d = arg;
+
+    (void)fd;
+    (void)what;
+    (void)event_base_loopbreak(d->base);
+}
+
+/* Tells our log and the replica why. */
+__attribute__((format(printf, 1, 2))) static RESULT refuse(const char *format, ...)
+{
+    char text[HANDOVER_WHY];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    (void)fail(EXIT_UNAVAILABLE, text);
+    handover_refuse(SOCKET_FD, text);
+    return ERR_IO;
+}
+
+static RESULT start_relays(struct hostd *d)
+{
+    for (uint32_t i = 0; i < d->o.shards; i++) {
+        struct relay_loop *l = &d->relays[i];
+        uint16_t port = (uint16_t)(d->o.data_port + i);
+
+        l->polling = d->o.polling;
+        if (relay_loop_init(l, &d->h, i) != OK) {
+            return refuse("out of memory");
+        }
+        if (pktio_udp_open(d->o.address, port, &l->regions, &l->io) != OK) {
+            return refuse("cannot open UDP port %s:%u: %s; free the port or configure another",
+                          d->o.address, port, strerror(errno));
+        }
+        if (relay_loop_start(l) != OK) {
+            return refuse("cannot start a thread: %s", strerror(errno));
+        }
+        d->relays_n++;
+    }
+    return OK;
+}
+
+static RESULT start(struct hostd *d)
+{
+    const struct timeval every = {.tv_usec = CLOCK_MS * 1000};
+
+    d->base = event_base_new();
+    if (d->base == NULL || handover_make(SOCKET_FD, d->o.shards, &d->h) != OK) {
+        return refuse("cannot make the rings: %s", strerror(errno));
+    }
+    TRY(start_relays(d));
+    if (hostd_streams_open(d->base, &d->h, d->o.address, d->o.control_port, &d->streams) != OK) {
+        return refuse("cannot listen on TCP %s:%u: %s; free the port or configure another",
+                      d->o.address, d->o.control_port, strerror(errno));
+    }
+    d->gone = event_new(d->base, SOCKET_FD, EV_READ, on_gone, d);
+    d->clock = event_new(d->base, -1, EV_PERSIST, on_clock, d);
+    if (d->gone == NULL || d->clock == NULL || event_add(d->gone, NULL) != 0 ||
+        event_add(d->clock, &every) != 0 || handover_give(&d->h) != OK) {
+        return refuse("cannot give the rings: %s", strerror(errno));
+    }
+    return OK;
+}
+
+static void stop(struct hostd *d)
+{
+    uint64_t full = 0;
+
+    for (uint32_t i = 0; i < d->relays_n; i++) {
+        relay_loop_stop(&d->relays[i]);
+        full += d->relays[i].ring_full;
+        d->relays[i].io->ops->close(d->relays[i].io);
+    }
+    if (full > 0) {
+        (void)fprintf(stderr, "avocado-hostd: %" PRIu64 " packets found the ring full\n", full);
+    }
+}
+
+/* The replica is stopped by its owner; we follow. A signal for the whole session is not for us. */
+static int serve(struct hostd *d)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGTERM, SIG_IGN);
+    (void)signal(SIGINT, SIG_IGN);
+    if (start(d) != OK) {
+        stop(d);
+        return EXIT_UNAVAILABLE;
+    }
+    (void)event_base_dispatch(d->base);
+    stop(d);
+    return 0;
+}
+
+/* ---- two processes out of one ---- */
+
+/* Nothing of what the replica inherits (its identity above all) is for the host. */
+__attribute__((noreturn)) static void become_host(struct hostd *d, int socket)
+{
+    if (dup2(socket, SOCKET_FD) < 0 || close_range(SOCKET_FD + 1, ~0U, 0) != 0) {
+        _exit(EXIT_UNAVAILABLE);
+    }
+    _exit(serve(d));
+}
+
+static int become_replica(const struct options *o, int socket)
+{
+    char number[16];
+    size_t n = 0;
+    char **argv;
+
+    while (o->command[n] != NULL) {
+        n++;
+    }
+    argv = calloc(n + 5, sizeof(*argv));
+    if (argv == NULL) {
+        return fail(EXIT_UNAVAILABLE, "out of memory");
+    }
+    (void)snprintf(number, sizeof(number), "%d", socket);
+    memcpy(argv, o->command, n * sizeof(*argv));
+    argv[n] = (char[]){"--io"};
+    argv[n + 1] = (char[]){"ring"};
+    argv[n + 2] = (char[]){"--ring-fd"};
+    argv[n + 3] = number;
+    (void)execvp(argv[0], argv);
+    (void)fprintf(stderr, "avocado-hostd: cannot execute %s: %s\n", argv[0], strerror(errno));
+    free(argv);
+    return EXIT_UNAVAILABLE;
+}
+
+int main(int argc, char **argv)
+{
+    struct hostd *d = calloc(1, sizeof(*d));
+    int pair[2], code = 0;
+    pid_t pid;
+
+    if (d == NULL) {
+        return fail(EXIT_UNAVAILABLE, "out of memory");
+    }
+    d->o.shards = 1;
+    if (!parse_options(argc, argv, &d->o, &code)) {
+        free(d);
+        return code;
+    }
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0 || (pid = fork()) < 0) {
+        (void)fprintf(stderr, "avocado-hostd: cannot start: %s\n", strerror(errno));
+        return EXIT_UNAVAILABLE;
+    }
+    if (pid == 0) {
+        (void)close(pair[0]);
+        become_host(d, pair[1]);
+    }
+    (void)close(pair[1]);
+    code = become_replica(&d->o, pair[0]);
+    free(d);
+    return code;
+}
