@@ -30,7 +30,7 @@ static const uint64_t PACKETS_BYTES = RING_PAGE + RING_PACKETS_SIZE;
 
 uint64_t ring_memory_bytes(uint32_t shards)
 {
-    return RING_PAGE + 2 * STREAMS_BYTES + 2 * shards * PACKETS_BYTES;
+    return RING_PAGE + 2 * STREAMS_BYTES + 2 * (uint64_t)shards * PACKETS_BYTES;
 }
 
 static struct ring ring_at(uint8_t *p, uint32_t size, uint32_t payload_max)

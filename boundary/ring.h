@@ -23,6 +23,7 @@
 #include "boundary/abi.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -80,7 +81,8 @@ struct ring_clock {
 struct ring_page {
     uint32_t version;
     uint32_t shards;
-    _Alignas(RING_LINE) struct ring_clock clock;
+    uint8_t zero[RING_LINE - 8];
+    struct ring_clock clock; /* on a line of its own */
 };
 
 struct ring {
@@ -129,7 +131,7 @@ void ring_publish(struct ring *r);
 bool ring_must_wake(struct ring *r);
 
 _Static_assert(sizeof(struct ring_record) == 40, "layout is part of the ABI");
-_Static_assert(sizeof(struct ring_shared) == 3 * RING_LINE, "layout is part of the ABI");
+_Static_assert(sizeof(struct ring_shared) == (size_t)3 * RING_LINE, "layout is part of the ABI");
 _Static_assert(RING_PACKETS_SIZE >= 2 * (int)ABI_PACKET_STRIDE * ABI_REGION_PACKETS,
                "two bursts of the largest packets fit");
 _Static_assert((int)RING_PAYLOAD_MAX >= (int)DATAGRAM_MAX, "a packet fits");

@@ -26,7 +26,7 @@ enum exit_code {
 
 enum {
     SOCKET_FD = 3, /* where each process finds its end */
-    CLOCK_MS = 100,
+    CLOCK_US = 100000,
 };
 
 static const char help[] =
@@ -215,7 +215,7 @@ static RESULT start_relays(struct hostd *d)
 
 static RESULT start(struct hostd *d)
 {
-    const struct timeval every = {.tv_usec = CLOCK_MS * 1000};
+    const struct timeval every = {.tv_usec = CLOCK_US};
 
     d->base = event_base_new();
     if (d->base == NULL || handover_make(SOCKET_FD, d->o.shards, &d->h) != OK) {
@@ -316,6 +316,7 @@ int main(int argc, char **argv)
     }
     if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) != 0 || (pid = fork()) < 0) {
         (void)fprintf(stderr, "avocado-hostd: cannot start: %s\n", strerror(errno));
+        free(d);
         return EXIT_UNAVAILABLE;
     }
     if (pid == 0) {

@@ -154,7 +154,11 @@ static void copy_text(const char from[static HANDOVER_WHY], char to[static HANDO
     size_t n = 0;
 
     while (n < HANDOVER_WHY - 1 && from[n] != '\0') {
-        to[n] = from[n] >= ' ' && from[n] <= '~' ? from[n] : '?';
+        if (from[n] >= ' ' && from[n] <= '~') {
+            to[n] = from[n];
+        } else {
+            to[n] = '?';
+        }
         n++;
     }
     to[n] = '\0';

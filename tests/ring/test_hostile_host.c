@@ -126,7 +126,7 @@ static void strike(struct prng *rng, struct ring *in, struct ring *out, uint8_t 
         }
         break;
     case 3:
-        record->len = (uint32_t)prng_below(rng, 2 * DATAGRAM_MAX);
+        record->len = (uint32_t)prng_below(rng, UINT64_C(2) * DATAGRAM_MAX);
         record->kind = (uint32_t)prng_below(rng, 12);
         break;
     case 4:
