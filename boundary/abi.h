@@ -45,7 +45,7 @@ struct abi_packet {
 /* One call of a shard. The trusted side copies the `in` part before it looks at it. */
 struct abi_poll {
     /* in */
-    uint64_t now_ns; /* monotonic hint; trusted code clamps it to never run backwards */
+    uint64_t now_ns; /* monotonic hint; trusted time follows its steps and never runs backwards */
     uint32_t rx_n;   /* at most BURST_MAX */
     struct abi_packet rx[BURST_MAX];
     /* out */

@@ -136,6 +136,30 @@ static void test_impossible_times(void **state)
     assert_int_equal(host.clock_lies, 2);
 }
 
+/* A host that lied about the time and stops doing so gets timers that fire again. */
+static void test_time_goes_on_after_lies(void **state)
+{
+    struct ctx *x = *state;
+    const uint64_t hour = UINT64_C(3600000000000);
+    struct shard_host_counters host;
+    struct replica_report r;
+    uint64_t before;
+
+    x->io->now_ns = hour;
+    shard_poll(x->shard, x->io);
+    x->io->now_ns = UINT64_C(1) << 61;
+    shard_poll(x->shard, x->io);
+    before = x->io->wake_at_ns;
+    assert_true(before == UINT64_MAX || before >= UINT64_C(1) << 61);
+    x->io->now_ns = hour + 1;
+    shard_poll(x->shard, x->io);
+    /* Whenever it wants to be called, that is soon as the host now counts. */
+    assert_true(x->io->wake_at_ns == UINT64_MAX || x->io->wake_at_ns < 2 * hour);
+    x->io->now_ns = hour + 2;
+    report(x, &r, &host);
+    assert_int_equal(host.clock_lies, 1);
+}
+
 static void test_regions_inside_enclave_memory_are_refused(void **state)
 {
     struct ctx *x = *state;
@@ -180,6 +204,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_impossible_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_packets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_impossible_times, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_time_goes_on_after_lies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_regions_inside_enclave_memory_are_refused, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_the_command_ring_says_when_it_is_full, setup,

@@ -15,7 +15,8 @@ struct shard {
     struct aead *aead;
     struct replica *replica;
     struct abi_regions regions;
-    uint64_t now_ns;
+    uint64_t now_ns;  /* our time: never runs backwards, nor far ahead at once */
+    uint64_t host_ns; /* what the host said last */
     struct shard_host_counters host;
     bool notify;
 
@@ -127,14 +128,39 @@ static void give_packets(struct shard *s, struct abi_poll *io)
 
 /* Times may be added to without wrapping: 2^62 ns are 146 years. */
 static const uint64_t TIME_MAX_NS = UINT64_C(1) << 62;
+/* More than this at once is believed only so far: whatever the host says, when it comes to its
+ * senses our time goes on from where it is. */
+static const uint64_t TIME_STEP_MAX_NS = UINT64_C(10000000000);
 
+/* Ours follows the host's by differences. */
 static void advance_clock(struct shard *s, uint64_t host_now_ns)
 {
-    if (host_now_ns < s->now_ns || host_now_ns > TIME_MAX_NS) {
+    uint64_t step;
+
+    if (host_now_ns > TIME_MAX_NS) {
         s->host.clock_lies++;
-    } else {
-        s->now_ns = host_now_ns;
+        return;
     }
+    if (host_now_ns < s->host_ns) {
+        s->host.clock_lies++;
+        s->host_ns = host_now_ns;
+        return;
+    }
+    step = host_now_ns - s->host_ns;
+    s->host_ns = host_now_ns;
+    step = step > TIME_STEP_MAX_NS ? TIME_STEP_MAX_NS : step;
+    if (s->now_ns < TIME_MAX_NS) {
+        s->now_ns += step;
+    }
+}
+
+/* A time of ours as the host knows it. */
+static uint64_t to_host_time(const struct shard *s, uint64_t at_ns)
+{
+    if (at_ns == UINT64_MAX) {
+        return UINT64_MAX;
+    }
+    return s->host_ns + (at_ns > s->now_ns ? at_ns - s->now_ns : 0);
 }
 
 void shard_poll(struct shard *s, struct abi_poll *io)
@@ -146,7 +172,7 @@ void shard_poll(struct shard *s, struct abi_poll *io)
         replica_tick(s->replica, s->now_ns);
     }
     give_packets(s, io);
-    io->wake_at_ns = replica_deadline(s->replica);
+    io->wake_at_ns = to_host_time(s, replica_deadline(s->replica));
     io->notify = s->notify;
     s->notify = false;
 }

@@ -44,7 +44,7 @@ struct shard_command {
 /* What the host did that it must not do; counted, survived. */
 struct shard_host_counters {
     uint64_t bad_descriptors; /* offset or length outside the region, or too many packets */
-    uint64_t clock_lies;      /* time ran backwards, or is impossible: ignored */
+    uint64_t clock_lies;      /* time ran backwards, or is impossible: ours stood still */
 };
 
 /* BOUNDARY: the regions overlap enclave memory, are misaligned or too small. ENCLAVE_MEMORY. Draws
