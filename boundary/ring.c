@@ -60,6 +60,7 @@ struct ring ring_of_packets(uint8_t *memory, uint32_t shard, enum ring_which whi
 static bool refuse(struct ring *r, uint64_t produced)
 {
     r->bad++;
+    r->refused = produced;
     r->own = r->seen = produced & ~(uint64_t)(RING_LINE - 1);
     return false;
 }
@@ -68,6 +69,13 @@ static bool refuse(struct ring *r, uint64_t produced)
 static bool distance_good(const struct ring *r, uint64_t ahead, uint64_t behind)
 {
     return ahead - behind <= r->size && (ahead | behind) % RING_LINE == 0;
+}
+
+/* A position that was refused stays until the producer writes another: meanwhile there is nothing.
+ */
+static bool is_empty(const struct ring *r, uint64_t produced)
+{
+    return produced == r->own || produced == r->refused;
 }
 
 /* Whether there is a record; looks at shared memory only when all that was seen is used up. */
@@ -80,11 +88,14 @@ static bool look(struct ring *r)
     }
     produced = RING_LOAD64(&r->shared->produced);
     atomic_thread_fence(memory_order_acquire);
-    if (produced != r->own && !distance_good(r, produced, r->own)) {
+    if (is_empty(r, produced)) {
+        return false;
+    }
+    if (!distance_good(r, produced, r->own)) {
         return refuse(r, produced);
     }
     r->seen = produced;
-    return produced != r->own;
+    return true;
 }
 
 static void read_record(const struct ring *r, uint32_t off, struct ring_record *ret)
@@ -136,9 +147,12 @@ void ring_release(struct ring *r)
 
 bool ring_doze(struct ring *r)
 {
+    /* Said again, should somebody have written over it: a producer that believes in a full ring
+     * would never give us a reason to. */
+    *(volatile uint64_t *)&r->shared->consumed = r->other;
     *(volatile uint32_t *)&r->shared->asleep = 1;
     atomic_thread_fence(memory_order_seq_cst);
-    if (RING_LOAD64(&r->shared->produced) == r->own) {
+    if (is_empty(r, RING_LOAD64(&r->shared->produced))) {
         return true;
     }
     ring_awake(r);

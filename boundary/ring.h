@@ -91,8 +91,9 @@ struct ring {
     uint32_t size;
     uint32_t payload_max;
     uint64_t own, other;
-    uint64_t seen; /* consumer: how far the producer was, when we looked */
-    uint64_t bad;  /* positions, lengths and records that cannot be */
+    uint64_t seen;    /* consumer: how far the producer was, when we looked */
+    uint64_t refused; /* consumer: what it said instead; not looked at again, nor counted twice */
+    uint64_t bad;     /* positions, lengths and records that cannot be */
 };
 
 /* Of one process's memory: which ring. */

@@ -62,6 +62,7 @@ struct hostd {
     struct relay_loop relays[SHARDS_MAX];
     uint32_t relays_n;
     uint64_t tsc, ns; /* of the last reading of both clocks */
+    uint32_t clock_seq;
 };
 
 static int fail(enum exit_code code, const char *what)
@@ -156,13 +157,13 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
     if (tsc > d->tsc && d->tsc != 0) {
         uint64_t mult = tsc_rate(ns - d->ns, tsc - d->tsc);
 
-        clock->seq = clock->seq + 1;
+        clock->seq = ++d->clock_seq;
         atomic_thread_fence(memory_order_release);
         clock->tsc_base = tsc;
         clock->ns_base = ns;
         clock->mult = mult;
         atomic_thread_fence(memory_order_release);
-        clock->seq = clock->seq + 1;
+        clock->seq = ++d->clock_seq;
     }
     d->tsc = tsc;
     d->ns = ns;

@@ -185,7 +185,7 @@ def ring(pid, seconds):
             shard = rng.randrange(shards)
             strike(rng, m, first + shard * 2 * PACKET_BYTES, PACKET_BYTES)
             strikes += 1
-        time.sleep(0.0005)
+        time.sleep(rng.random() * 0.03)
     return {"strikes": strikes}
 
 

@@ -175,6 +175,9 @@ static void impossible_positions_are_refused(void **state)
         take_nothing(x);
         assert_int_equal(x->to.bad, i + 1);
         assert_int_equal(x->to.own % RING_LINE, 0);
+        take_nothing(x); /* once is enough: who reads may sleep in peace */
+        assert_int_equal(x->to.bad, i + 1);
+        assert_true(ring_doze(&x->to));
     }
     x->from.own = x->from.other = x->to.own;
     ring_release(&x->to);
@@ -245,6 +248,26 @@ static void impossible_consumers_are_refused(void **state)
     assert_true(x->from.bad > sizeof(bad) / sizeof(bad[0]));
 }
 
+/* Words that a third party wrote over are put right by the end whose they are. */
+static void a_ring_written_over_recovers(void **state)
+{
+    struct ctx *x = *state;
+    uint32_t n = 0;
+
+    while (give(x, DATAGRAM_MAX, (uint8_t)n)) {
+        n++;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        take(x, DATAGRAM_MAX, (uint8_t)i);
+    }
+    ring_release(&x->to);
+    x->to.shared->consumed = UINT64_MAX / 3;
+    assert_false(give(x, DATAGRAM_MAX, 1));
+    assert_true(ring_doze(&x->to));
+    assert_true(give(x, DATAGRAM_MAX, 1));
+    take(x, DATAGRAM_MAX, 1);
+}
+
 /* Whatever lies in shared memory: payloads lie inside, records are no longer than they may be, and
  * one look at the ring ends. */
 static void any_bytes_at_all(void **state)
@@ -293,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_record_never_reaches_over_the_end, setup, teardown),
         cmocka_unit_test_setup_teardown(a_ring_of_skips_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(impossible_consumers_are_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_ring_written_over_recovers, setup, teardown),
         cmocka_unit_test_setup_teardown(any_bytes_at_all, setup, teardown),
     };
 
