@@ -136,26 +136,21 @@ static void test_impossible_times(void **state)
     assert_int_equal(host.clock_lies, 2);
 }
 
-/* A host that lied about the time and stops doing so gets timers that fire again. */
+/* A host that lied about the time and stops doing so: time goes on from there, it does not stand
+ * still until the host's clock has caught up with the lie. */
 static void test_time_goes_on_after_lies(void **state)
 {
     struct ctx *x = *state;
     const uint64_t hour = UINT64_C(3600000000000);
+    const uint64_t times[] = {hour, UINT64_C(1) << 61, hour + 1 /* the lie ends */, hour + 2,
+                              hour + 3};
     struct shard_host_counters host;
     struct replica_report r;
-    uint64_t before;
 
-    x->io->now_ns = hour;
-    shard_poll(x->shard, x->io);
-    x->io->now_ns = UINT64_C(1) << 61;
-    shard_poll(x->shard, x->io);
-    before = x->io->wake_at_ns;
-    assert_true(before == UINT64_MAX || before >= UINT64_C(1) << 61);
-    x->io->now_ns = hour + 1;
-    shard_poll(x->shard, x->io);
-    /* Whenever it wants to be called, that is soon as the host now counts. */
-    assert_true(x->io->wake_at_ns == UINT64_MAX || x->io->wake_at_ns < 2 * hour);
-    x->io->now_ns = hour + 2;
+    for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
+        x->io->now_ns = times[i];
+        shard_poll(x->shard, x->io);
+    }
     report(x, &r, &host);
     assert_int_equal(host.clock_lies, 1);
 }
