@@ -157,8 +157,9 @@ class Case(unittest.TestCase):
     def expect(self, done, code, *words):
         said = (done.stdout[-600:] + done.stderr[-600:]).decode(errors="replace")
         self.assertEqual(done.returncode, code, said)
+        whole = (done.stdout + done.stderr).decode(errors="replace")
         for word in words:
-            self.assertIn(word, said)
+            self.assertTrue(word in whole, f"{word!r} not found in: {said}")
         if code != OK:
             lines = done.stderr.decode(errors="replace").splitlines()
             if not done.stdout.startswith(b"{"):
