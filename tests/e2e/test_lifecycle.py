@@ -33,13 +33,16 @@ class Lifecycle(Case):
             self.expect(c.avocado("put", "k", "v"), OK)
             table = run("avocado", "status", "--dir", c.dir, "--connections")
             self.expect(table, OK, "RTT us", "node 2")
+            heard = 0
             for node in c.status()[1]["nodes"]:
                 shard = node["report"]["shards"][0]
                 members = [x for x in shard["connections"] if x["peer"] == "member"]
                 self.assertEqual({x["node"] for x in members}, {1, 2, 3} - {node["node"]})
-                self.assertTrue(all(x["rx_packets"] > 0 and not x["down"] for x in members))
+                self.assertFalse(any(x["down"] for x in members))
+                heard += sum(x["rx_packets"] > 0 for x in members)
                 self.assertGreater(members[0]["enclave_bytes"], 1000)
                 self.assertEqual(len(shard["rtt"]), 20)
+            self.assertGreaterEqual(heard, 2, "a put needs two replicas; the third may hear nothing")
             pids = [c.pid(n) for n in (1, 2, 3)]
             self.expect(c.down(), OK, "stopped 3 nodes", "gone")
             for pid in pids:
