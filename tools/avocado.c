@@ -46,6 +46,11 @@ const struct cli_command cli_commands[] = {
     {"attest", "show FILE | verify --kind KIND --evidence FILE --collateral DIR [OPTION...]",
      "Explains evidence of a TEE, or verifies it offline; exit code 5 if a rule fails.",
      cmd_attest},
+    {"measure", "FILE...",
+     "Prints what a policy must name for programs and SGX enclaves (SIGSTRUCT files).",
+     cmd_measure},
+    {"doctor", "[--for software|sgx|snp|tdx]",
+     "Explains what this machine offers, and what is missing for each TEE.", cmd_doctor},
     {NULL, NULL, NULL, NULL},
 };
 
