@@ -23,7 +23,7 @@ static const struct {
     [AVO_HOST_MEMORY] = {"HOST_MEMORY", "the cluster's host memory is used up, nothing was done"},
     [AVO_BUSY] = {"BUSY", "too many operations in flight, nothing was done"},
     [AVO_NO_MEMORY] = {"NO_MEMORY", "this process is out of memory, nothing was done"},
-    [AVO_MISMATCH] = {"MISMATCH", "the key holds another value, nothing was done"},
+    [AVO_MISMATCH] = {"MISMATCH", "the key holds something else, nothing was done"},
     [AVO_NOT_NUMBER] = {"NOT_NUMBER",
                         "the value is not a decimal number of 64 bits, nothing was done"},
     [AVO_OVERFLOW] = {"OVERFLOW", "the sum does not fit 64 bits, nothing was done"},

@@ -107,7 +107,9 @@ static json_t *abd_json(const struct abd_counters *c)
         {"batch_puts", c->batch_puts}, {"reads_one_round", c->reads_one_round},
         {"write_backs", c->write_backs}, {"hedges", c->hedges}, {"unavailable", c->unavailable},
         {"indeterminate", c->indeterminate}, {"busy", c->busy}, {"refused_tags", c->refused_tags},
-        {"repairs", c->repairs}, {"repairs_failed", c->repairs_failed}, {"ops", c->ops});
+        {"repairs", c->repairs}, {"repairs_failed", c->repairs_failed}, {"ops", c->ops},
+        {"rmws", c->rmws}, {"rmw_outbid", c->rmw_outbid}, {"rmw_helped", c->rmw_helped},
+        {"rmw_doubts", c->rmw_doubts}, {"rmw_records", c->rmw_records});
     return o;
 }
 

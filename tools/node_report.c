@@ -27,6 +27,8 @@ static void text(const json_t *object, const char *name, char *to, size_t size)
 
 bool node_report_parse(const char *json_text, struct node_report *ret)
 {
+    static const char *const kinds[] = {"gets",  "puts",       "deletes",   "rmws",
+                                        "scans", "batch_gets", "batch_puts"};
     json_t *o = json_loads(json_text, JSON_REJECT_DUPLICATES, NULL);
     struct node_report r = {.is_up = true, .json = o};
     const json_t *shard;
@@ -54,8 +56,9 @@ bool node_report_parse(const char *json_text, struct node_report *ret)
         r.enclave_limit += number(shard, "enclave_limit");
         r.host_used += counter(shard, "store", "host_used");
         r.host_limit += counter(shard, "store", "host_limit");
-        r.ops += counter(shard, "abd", "gets") + counter(shard, "abd", "puts") +
-                 counter(shard, "abd", "deletes");
+        for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
+            r.ops += counter(shard, "abd", kinds[k]);
+        }
     }
     *ret = r;
     return true;

@@ -65,6 +65,9 @@ class Rmw(ClusterCase):
             sums.add(int(out))
         self.assertEqual(len(sums), 32, "two increments saw the same sum")
         self.assertEqual(self.said(OK, "get", "shared"), str(32 * 33 // 2).encode())
+        nodes = json.loads(self.said(OK, "status", "--json"))["nodes"]
+        counted = sum(s["abd"]["rmws"] for n in nodes for s in n["report"]["shards"])
+        self.assertGreaterEqual(counted, 32)
 
 
 class RmwHistory(Case):
