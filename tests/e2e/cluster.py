@@ -24,10 +24,10 @@ OK, NOT_FOUND, USAGE, UNAVAILABLE, INDETERMINATE, REFUSED, INTEGRITY = range(7)
 HANG_S = 60
 
 
-def run(*args, stdin=b"", env=None, timeout=HANG_S, user=None, keep=None):
-    """A program of the build folder; output as bytes. Root can run it as another user, who keeps one
-    capability if need be."""
-    words = [str(BUILD / args[0]), *[a if isinstance(a, bytes) else str(a) for a in args[1:]]]
+def run(*args, stdin=b"", env=None, timeout=HANG_S, user=None, keep=None, programs=BUILD):
+    """A program of the build folder, or of another; output as bytes. Root can run it as another
+    user, who keeps one capability if need be."""
+    words = [str(programs / args[0]), *[a if isinstance(a, bytes) else str(a) for a in args[1:]]]
     environment = {k: v for k, v in os.environ.items() if k != "AVOCADO_CLUSTER"}
     environment.update(env or {})
     other = {}
@@ -62,9 +62,9 @@ def total(report, name):
 class Cluster:
     """`avocado up` in a folder that goes away again."""
 
-    def __init__(self, *options, nodes=3, user=None, keep=None):
+    def __init__(self, *options, nodes=3, user=None, keep=None, programs=BUILD, env=None):
         self.base = Path(tempfile.mkdtemp(prefix="avocado-e2e-"))
-        self.user, self.keep = user, keep
+        self.user, self.keep, self.programs, self.env = user, keep, programs, env
         if user is not None:
             shutil.chown(self.base, user)
         self.dir = self.base / "d"
@@ -83,7 +83,7 @@ class Cluster:
 
     def up(self, *more):
         return run("avocado", "up", "--dir", self.dir, *self.options, *more, user=self.user,
-                   keep=self.keep)
+                   keep=self.keep, programs=self.programs, env=self.env)
 
     def down(self):
         return run("avocado", "down", "--dir", self.dir, user=self.user)
