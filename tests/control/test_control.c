@@ -302,13 +302,85 @@ static void test_init(void **state)
     net_close(n);
 }
 
+/* CTL-11: a renewed certificate serves new handshakes; nobody who is through notices. */
+static void test_renewed(void **state)
+{
+    struct net *n = mesh(0);
+    struct identity *alice = client_identity(n, "alice"), *renewed = NULL;
+    struct identity_name name = fixture_replica(&n->cluster, 1);
+    struct dialer_config k = net_client(n, alice, 1);
+    struct net_conn *before = net_dial(n, &k, 1), *after = NULL;
+
+    (void)state;
+    net_run(n);
+    assert_true(dialer_ready(before->client));
+    assert_int_equal(control_set_identity(n->nodes[1], n->now_ns, n->ids[0]), ERR_POLICY);
+    assert_int_equal(control_set_identity(n->nodes[1], n->now_ns, alice), ERR_POLICY);
+    renewed = fixture_identity(&n->ca, &name);
+    assert_int_equal(control_set_identity(n->nodes[1], n->now_ns, renewed), OK);
+    identity_free(n->ids[1]); /* nothing may look at it again */
+    n->ids[1] = renewed;
+    net_run(n);
+    assert_mesh(n);
+    assert_int_equal(net_sessions(n, 1), 6);
+    after = net_dial(n, &k, 1);
+    net_run(n);
+    assert_true(dialer_ready(after->client));
+    assert_int_equal(net_sessions(n, 1), 8);
+    net_start(n, 0, 1); /* a member comes again: also by the renewed certificate */
+    net_run(n);
+    net_pass(n, 400 * NET_MS);
+    assert_mesh(n);
+    net_hang_up(n, before);
+    net_hang_up(n, after);
+    identity_free(alice);
+    net_close(n);
+}
+
+/* CTL-12 */
+static void test_revoked(void **state)
+{
+    static struct control_revoked names = {2, {"mallory", "alice"}};
+    struct net *n = mesh(0);
+    struct identity *alice = client_identity(n, "alice"), *bob = client_identity(n, "bob");
+    struct dialer_config k = net_client(n, alice, 1), good = net_client(n, bob, 1);
+    struct net_conn *a = net_dial(n, &k, 1), *b = net_dial(n, &good, 1), *again = NULL;
+
+    (void)state;
+    net_run(n);
+    assert_int_equal(net_sessions(n, 1), 8);
+    control_set_revoked(n->nodes[1], n->now_ns, &names);
+    net_drain(n, 1);
+    net_run(n);
+    assert_int_equal(net_sessions(n, 1), 6);
+    assert_non_null(strstr(n->log, "refused client alice: its name is revoked"));
+    again = net_dial(n, &k, 1);
+    net_run(n);
+    assert_int_equal(again->client_err, ERR_POLICY);
+    assert_says(&again->client_why, "its name is revoked");
+    assert_int_equal(net_sessions(n, 1), 6);
+    assert_mesh(n);
+    names.n = 1; /* and taken back */
+    control_set_revoked(n->nodes[1], n->now_ns, &names);
+    again = net_dial(n, &k, 1);
+    net_run(n);
+    assert_true(dialer_ready(again->client));
+    net_hang_up(n, again);
+    net_hang_up(n, a);
+    net_hang_up(n, b);
+    identity_free(alice);
+    identity_free(bob);
+    net_close(n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mesh),   cmocka_unit_test(test_client),
-        cmocka_unit_test(test_report), cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_redial), cmocka_unit_test(test_deadline),
-        cmocka_unit_test(test_clock),  cmocka_unit_test(test_init),
+        cmocka_unit_test(test_mesh),    cmocka_unit_test(test_client),
+        cmocka_unit_test(test_report),  cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_redial),  cmocka_unit_test(test_deadline),
+        cmocka_unit_test(test_clock),   cmocka_unit_test(test_init),
+        cmocka_unit_test(test_renewed), cmocka_unit_test(test_revoked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -27,6 +27,7 @@ enum {
     CONTROL_CLIENTS_MAX = CONTROL_STREAMS_MAX - CONTROL_UNPROVEN_MAX - 4 * NODES_MAX,
     CONTROL_WRITE_MAX = 16384,
     CONTROL_REPORT_MAX = CONTROL_MESSAGE_MAX - 1, /* longest text of control_report */
+    CONTROL_REVOKED_MAX = 256,
 };
 /* Pauses between dials double from redial_ns up to this. */
 static const uint64_t CONTROL_REDIAL_MAX_NS = UINT64_C(5000000000);
@@ -38,6 +39,11 @@ struct control_config {
     uint64_t handshake_timeout_ns; /* a stream that is not through by then is closed */
     uint64_t redial_ns;            /* pause before a lost or refused peer is dialled again */
     uint32_t sessions_max;         /* of one shard, members and clients; 0: RPC_SESSIONS_MAX */
+};
+
+struct control_revoked {
+    uint32_t n;
+    char name[CONTROL_REVOKED_MAX][NAME_MAX_LEN + 1];
 };
 
 enum control_action_kind {
@@ -89,6 +95,14 @@ void control_closed(struct control *c, uint64_t now_ns, uint32_t stream);
 void control_report(struct control *c, uint32_t stream, struct bytes text);
 void control_tick(struct control *c, uint64_t now_ns);
 uint64_t control_deadline(const struct control *c);
+
+/* A renewed certificate of ours: for every handshake from now on; those that are through keep their
+ * sessions. `id` is borrowed, the former one is not needed any more. POLICY unless it has exactly
+ * the name of the former one. CTL-11 */
+RESULT control_set_identity(struct control *c, uint64_t now_ns, const struct identity *id);
+/* Clients of these names are refused from now on, and those that are connected lose their sessions.
+ * All names that are revoked; copied. CTL-12 */
+void control_set_revoked(struct control *c, uint64_t now_ns, const struct control_revoked *all);
 
 /* Next thing to do; false when there is none. Drain after every call above. */
 bool control_next(struct control *c, struct control_action *ret);

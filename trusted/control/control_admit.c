@@ -12,8 +12,18 @@ void control_name(const struct identity_name *n, char to[static 96])
     if (n->role == ROLE_REPLICA) {
         (void)snprintf(to, 96, "node %u (incarnation %u)", n->node, n->incarnation);
     } else {
-        (void)snprintf(to, 96, "client %s", n->client);
+        (void)snprintf(to, 96, "%s %s", n->role == ROLE_SERVICE ? "service" : "client", n->client);
     }
+}
+
+bool control_is_revoked(const struct control *c, const struct identity_name *n)
+{
+    for (uint32_t i = 0; i < c->revoked.n; i++) {
+        if (strcmp(c->revoked.name[i], n->client) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static uint8_t place_of(const struct cluster *cluster, uint32_t node)
@@ -90,6 +100,10 @@ static bool check_replica(struct control *c, struct stream *s, const struct cont
 
 static bool check_client(struct control *c, struct stream *s, const struct control_message *hello)
 {
+    if (control_is_revoked(c, tls_peer(s->tls))) {
+        control_refuse(c, s, ERR_POLICY, CONTROL_REVOKED_TEXT);
+        return false;
+    }
     if (hello->epoch != 0 && hello->epoch != c->c.cluster->epoch) {
         control_refuse(c, s, ERR_EPOCH,
                        "it expects configuration epoch %llu, we are of epoch %llu; read the newer "

@@ -112,6 +112,8 @@ struct control {
     uint64_t serial;
     bool has_time;
     uint64_t first_ns, now_ns;
+    uint64_t first_s; /* Unix time at first_ns: that of the identity's loading */
+    struct control_revoked revoked;
     struct queue queue;
     uint32_t log_tokens, log_left_out;
     uint64_t log_refilled_ns;
@@ -151,5 +153,7 @@ void control_admit(struct control *c, struct stream *s, const struct control_mes
 void control_admit_dialed(struct control *c, struct stream *s);
 /* "node 2 (incarnation 12)", "client alice" */
 void control_name(const struct identity_name *n, char to[static 96]);
+#define CONTROL_REVOKED_TEXT "its name is revoked; ask the cluster's owner for another"
+bool control_is_revoked(const struct control *c, const struct identity_name *n);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 #include "trusted/config/explain.h"
+#include "trusted/control/identity_internal.h"
 
 #include <openssl/crypto.h>
 
@@ -63,6 +64,7 @@ RESULT control_init(const struct control_config *k, struct control **ret, struct
     CHECK(c != NULL);
     c->c = *k;
     c->self = self;
+    c->first_s = identity_loaded_at_s(k->identity);
     c->log_tokens = LOG_BURST;
     if (c->c.sessions_max == 0) {
         c->c.sessions_max = RPC_SESSIONS_MAX;

@@ -7,6 +7,7 @@
  *
  *   avocado:<cluster id, 32 hex digits>:replica:<node>:<incarnation>:<epoch>
  *   avocado:<cluster id, 32 hex digits>:client:<name>
+ *   avocado:<cluster id, 32 hex digits>:service:<name>
  *
  * and its private key. Ordinary code with OpenSSL's heap; not the data path. CTL-n.
  */
@@ -21,7 +22,7 @@ struct identity_name {
     uint8_t cluster[CLUSTER_ID_LEN];
     uint32_t node, incarnation;    /* REPLICA */
     uint64_t epoch;                /* REPLICA */
-    char client[NAME_MAX_LEN + 1]; /* CLIENT: letters, digits, '.', '_', '-' */
+    char client[NAME_MAX_LEN + 1]; /* CLIENT, SERVICE: letters, digits, '.', '_', '-' */
 };
 
 struct identity; /* own certificate, key, trust anchor, and the SSL_CTX made of them */

@@ -83,7 +83,8 @@ void identity_name_format(const struct identity_name *n, char to[static 160])
         len = snprintf(to, 160, "avocado:%s:replica:%u:%u:%llu", hex, n->node, n->incarnation,
                        (unsigned long long)n->epoch);
     } else {
-        len = snprintf(to, 160, "avocado:%s:client:%s", hex, n->client);
+        len = snprintf(to, 160, "avocado:%s:%s:%s", hex,
+                       n->role == ROLE_SERVICE ? "service" : "client", n->client);
     }
     CHECK(len > 0 && len < 160);
 }
@@ -92,14 +93,15 @@ RESULT identity_name_parse(const char *uri, struct identity_name *ret)
 {
     struct identity_name n = {0};
     const char *p = read_id(skip(uri, "avocado:"), n.cluster);
-    const char *client = skip(p, ":client:");
+    const char *client = skip(p, ":client:"), *service = skip(p, ":service:");
     uint64_t node = 0, incarnation = 0;
 
-    if (client != NULL) {
+    if (client != NULL || service != NULL) {
+        n.role = client != NULL ? ROLE_CLIENT : ROLE_SERVICE;
+        client = client != NULL ? client : service;
         if (!is_client_name(client)) {
             return ERR_MALFORMED;
         }
-        n.role = ROLE_CLIENT;
         memcpy(n.client, client, strlen(client) + 1);
         *ret = n;
         return OK;

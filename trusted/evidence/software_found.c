@@ -138,7 +138,10 @@ static bool certify(const struct maker *m, const char *name, const struct holder
     /* Only the intermediate is a CA below the root; the signer of statements is a leaf. */
     is_ca = is_ca && ret != &m->signer;
     ret->key = EVP_EC_gen("P-256");
-    ret->cert = ret->key == NULL ? NULL : pki_cert_new(name, ret->key, m->w->now_s, m->w->days);
+    ret->cert = ret->key == NULL
+                    ? NULL
+                    : pki_cert_new(name, ret->key,
+                                   &(struct pki_dates){m->w->now_s, (uint64_t)m->w->days * 86400});
     return ret->cert != NULL &&
            X509_set_issuer_name(ret->cert, X509_get_subject_name(by->cert)) == 1 &&
            pki_cert_extend(ret->cert, by->cert, NID_basic_constraints,

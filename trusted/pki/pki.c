@@ -14,6 +14,7 @@
 
 enum {
     DAYS_MAX = 36500,
+    DAY_S = 86400,
 };
 
 void pki_pair_free(struct pki_pair *p)
@@ -90,10 +91,11 @@ static bool add_uri(X509 *cert, const char *uri)
     return good;
 }
 
-static bool good_dates(uint64_t now_s, uint32_t days, struct explain *why)
+static bool good_dates(const struct pki_dates *d, struct explain *why)
 {
-    if (days < 1 || days > DAYS_MAX || now_s > UINT32_MAX) {
-        explain(why, "a certificate is valid for 1 to %d days from a time before 2106", DAYS_MAX);
+    if (d->lifetime_s < 1 || d->lifetime_s > (uint64_t)DAYS_MAX * DAY_S || d->now_s > UINT32_MAX) {
+        explain(why, "a certificate is valid for 1 second to %d days from a time before 2106",
+                DAYS_MAX);
         return false;
     }
     return true;
@@ -102,6 +104,7 @@ static bool good_dates(uint64_t now_s, uint32_t days, struct explain *why)
 RESULT pki_make_ca(const char *name, uint64_t now_s, uint32_t days, struct pki_pair *ret,
                    struct explain *why)
 {
+    const struct pki_dates dates = {now_s, (uint64_t)days * DAY_S};
     EVP_PKEY *key = NULL;
     X509 *cert = NULL;
     enum err err = OK;
@@ -110,11 +113,11 @@ RESULT pki_make_ca(const char *name, uint64_t now_s, uint32_t days, struct pki_p
         explain(why, "the name of a CA has 1 to %d bytes", NAME_MAX_LEN);
         return ERR_USAGE;
     }
-    if (!good_dates(now_s, days, why)) {
+    if (!good_dates(&dates, why)) {
         return ERR_USAGE;
     }
     key = EVP_EC_gen("P-256");
-    cert = key == NULL ? NULL : pki_cert_new(name, key, now_s, days);
+    cert = key == NULL ? NULL : pki_cert_new(name, key, &dates);
     if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(cert)) != 1 ||
         !pki_cert_extend(cert, cert, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
         !pki_cert_extend(cert, cert, NID_key_usage,
@@ -137,7 +140,8 @@ static void readable_name(const struct identity_name *n, char to[static 96])
     if (n->role == ROLE_REPLICA) {
         (void)snprintf(to, 96, "avocado replica %u incarnation %u", n->node, n->incarnation);
     } else {
-        (void)snprintf(to, 96, "client %.*s", 50, n->client);
+        (void)snprintf(to, 96, "%s %.*s", n->role == ROLE_SERVICE ? "service" : "client", 50,
+                       n->client);
     }
 }
 
@@ -153,7 +157,7 @@ static enum err issue(const struct pki_pair *ca, const struct identity_name *nam
     identity_name_format(name, uri);
     readable_name(name, common_name);
     TRY(read_ca(ca, &ca_cert, &ca_key, why));
-    cert = key == NULL ? NULL : pki_cert_new(common_name, key, dates->now_s, dates->days);
+    cert = key == NULL ? NULL : pki_cert_new(common_name, key, dates);
     if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(ca_cert)) != 1 ||
         !pki_cert_extend(cert, ca_cert, NID_basic_constraints, "critical,CA:FALSE") ||
         !pki_cert_extend(cert, ca_cert, NID_key_usage, "critical,digitalSignature") ||
@@ -185,13 +189,13 @@ static enum err check_wishes(const struct identity_name *name, const struct pki_
                 uri, NAME_MAX_LEN);
         return ERR_USAGE;
     }
-    return good_dates(dates->now_s, dates->days, why) ? OK : ERR_USAGE;
+    return good_dates(dates, why) ? OK : ERR_USAGE;
 }
 
 RESULT pki_issue(const struct pki_pair *ca, const struct identity_name *name, uint64_t now_s,
                  uint32_t days, struct pki_pair *ret, struct explain *why)
 {
-    const struct pki_dates dates = {now_s, days};
+    const struct pki_dates dates = {now_s, (uint64_t)days * DAY_S};
     EVP_PKEY *key = NULL;
     X509 *cert = NULL;
     enum err err = OK;

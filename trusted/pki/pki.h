@@ -18,16 +18,16 @@ struct pki_pair {
 
 void pki_pair_free(struct pki_pair *p);
 
+struct pki_dates {
+    uint64_t now_s; /* Unix time; validity begins an hour before */
+    uint64_t lifetime_s;
+};
 /* A new self-signed CA named `name`, valid from an hour ago for `days`. */
 RESULT pki_make_ca(const char *name, uint64_t now_s, uint32_t days, struct pki_pair *ret,
                    struct explain *why);
 /* A new key and a certificate for `name`, issued by `ca`; server and client authentication. */
 RESULT pki_issue(const struct pki_pair *ca, const struct identity_name *name, uint64_t now_s,
                  uint32_t days, struct pki_pair *ret, struct explain *why);
-struct pki_dates {
-    uint64_t now_s; /* Unix time; validity begins an hour before */
-    uint32_t days;
-};
 /* The same for somebody else's key: only its public half is looked at. *ret_pem is a heap string
  * that the caller frees. USAGE: a name or key that no certificate may have. */
 RESULT pki_issue_for(const struct pki_pair *ca, const struct identity_name *name,

@@ -14,7 +14,6 @@
 enum {
     SERIAL_LEN = 16,
     HOUR_S = 3600,
-    DAY_S = 86400,
 };
 
 enum err pki_refuse(struct explain *why, const char *what)
@@ -67,10 +66,10 @@ static bool set_serial(X509 *cert)
     return good;
 }
 
-static bool set_dates(X509 *cert, uint64_t now_s, uint32_t days)
+static bool set_dates(X509 *cert, const struct pki_dates *d)
 {
-    time_t from = (time_t)(now_s > HOUR_S ? now_s - HOUR_S : 0);
-    time_t until = (time_t)(now_s + (uint64_t)days * DAY_S);
+    time_t from = (time_t)(d->now_s > HOUR_S ? d->now_s - HOUR_S : 0);
+    time_t until = (time_t)(d->now_s + d->lifetime_s);
 
     return ASN1_TIME_set(X509_getm_notBefore(cert), from) != NULL &&
            ASN1_TIME_set(X509_getm_notAfter(cert), until) != NULL;
@@ -105,12 +104,12 @@ bool pki_cert_extend(X509 *cert, X509 *issuer, int nid, const char *value)
 }
 
 /* Version, serial number, dates, subject and key: what every certificate has. NULL: no memory. */
-X509 *pki_cert_new(const char *common_name, EVP_PKEY *key, uint64_t now_s, uint32_t days)
+X509 *pki_cert_new(const char *common_name, EVP_PKEY *key, const struct pki_dates *dates)
 {
     X509 *cert = X509_new();
     X509_NAME *subject = make_subject(common_name);
     bool good = cert != NULL && subject != NULL && X509_set_version(cert, X509_VERSION_3) == 1 &&
-                set_serial(cert) && set_dates(cert, now_s, days) &&
+                set_serial(cert) && set_dates(cert, dates) &&
                 X509_set_subject_name(cert, subject) == 1 && X509_set_pubkey(cert, key) == 1;
 
     X509_NAME_free(subject);

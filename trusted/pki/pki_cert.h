@@ -5,13 +5,14 @@
 /* What every certificate that we make is made of; for the makers of certificates only. */
 
 #include "trusted/config/cluster.h"
+#include "trusted/pki/pki.h"
 
 #include <openssl/bio.h>
 #include <openssl/x509.h>
 
 /* Version, random serial number, dates (from an hour before now_s), subject and key. NULL: no
  * memory. */
-X509 *pki_cert_new(const char *common_name, EVP_PKEY *key, uint64_t now_s, uint32_t days);
+X509 *pki_cert_new(const char *common_name, EVP_PKEY *key, const struct pki_dates *dates);
 /* Adds an extension as the configuration syntax of OpenSSL spells it; `value` is ours, never
  * somebody's input. */
 bool pki_cert_extend(X509 *cert, X509 *issuer, int nid, const char *value);

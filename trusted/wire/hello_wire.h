@@ -39,6 +39,7 @@ enum control_kind {
 enum control_role {
     ROLE_REPLICA = 1,
     ROLE_CLIENT,
+    ROLE_SERVICE, /* in certificates alone: the CAS, a LAS; opens no session here */
 };
 
 struct control_message {
