@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* avocadod: one replica. */
+#include "daemons/join.h"
 #include "daemons/node.h"
 #include "trusted/port/port.h"
 
@@ -24,6 +25,7 @@ enum {
 
 struct options {
     const char *config, *ca, *arena_dir;
+    struct join_options join; /* with --cas, instead of --config, --ca and --identity-fd */
     uint32_t node;
     int identity_fd, ring_fd;
     bool is_ring;
@@ -33,6 +35,7 @@ struct options {
 
 static const char help[] =
     "Usage: avocadod --config FILE --ca FILE --node N --identity-fd FD [options]\n"
+    "       avocadod --cas HOST:PORT --cas-ca FILE --node N (--las PATH | --evidence KIND[:DIR])\n"
     "\n"
     "One replica of an Avocado cluster. `avocado up` starts replicas; run this by hand only to\n"
     "supervise one yourself.\n"
@@ -46,6 +49,12 @@ static const char help[] =
     "  --io udp|ring        who does the network's work: this process (default), or avocado-hostd\n"
     "                       through shared memory, and this process makes no network call\n"
     "  --ring-fd FD         with --io ring: socket to avocado-hostd, which gives both options\n"
+    "  --cas HOST:PORT      join through this CAS: it gives certificate and configuration to\n"
+    "                       whoever proves to be a replica that its policy wants\n"
+    "  --cas-ca FILE        certificate of the CA of the cluster that the CAS must belong to\n"
+    "  --las PATH           socket of the machine's LAS, which vouches for us in milliseconds, or\n"
+    "  --evidence KIND[:DIR] evidence of our own: sgx, snp, tdx, software:DIR\n"
+    "  --collateral DIR     collateral to send along with it\n"
     "  --poll adaptive|busy how to wait for packets (default adaptive)\n"
     "  --memory auto|secret|huge  what enclave memory is made of: the best kind to be had "
     "(default),\n"
@@ -101,6 +110,21 @@ static bool set_option(int which, struct options *o)
     case 'd':
         o->arena_dir = optarg;
         return true;
+    case 'C':
+        o->join.cas = optarg;
+        return true;
+    case 'A':
+        o->join.cas_ca = optarg;
+        return true;
+    case 'L':
+        o->join.las = optarg;
+        return true;
+    case 'E':
+        o->join.evidence = optarg;
+        return true;
+    case 'K':
+        o->join.collateral = optarg;
+        return true;
     case 'n':
         if (!parse_number(optarg, UINT32_MAX, &n) || n == 0) {
             return false;
@@ -132,16 +156,37 @@ static bool set_option(int which, struct options *o)
     }
 }
 
+/* Either everything from files and a descriptor, or everything from the CAS. */
+static bool is_complete(const struct options *o)
+{
+    const struct join_options *j = &o->join;
+    bool by_files = o->config != NULL && o->ca != NULL && o->identity_fd >= 0;
+    bool by_cas = j->cas != NULL && j->cas_ca != NULL && (j->las != NULL) != (j->evidence != NULL);
+
+    return o->node != 0 && (j->cas == NULL ? by_files && j->las == NULL && j->evidence == NULL
+                                           : by_cas && o->config == NULL && o->identity_fd < 0);
+}
+
 /* 0: go on; otherwise the process ends with ret_code. */
 static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
 {
-    static const struct option longs[] = {
-        {"config", required_argument, NULL, 'c'},    {"ca", required_argument, NULL, 'a'},
-        {"node", required_argument, NULL, 'n'},      {"identity-fd", required_argument, NULL, 'i'},
-        {"poll", required_argument, NULL, 'p'},      {"memory", required_argument, NULL, 'm'},
-        {"io", required_argument, NULL, 'o'},        {"ring-fd", required_argument, NULL, 'r'},
-        {"arena-dir", required_argument, NULL, 'd'}, {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
+                                          {"ca", required_argument, NULL, 'a'},
+                                          {"node", required_argument, NULL, 'n'},
+                                          {"identity-fd", required_argument, NULL, 'i'},
+                                          {"poll", required_argument, NULL, 'p'},
+                                          {"memory", required_argument, NULL, 'm'},
+                                          {"io", required_argument, NULL, 'o'},
+                                          {"ring-fd", required_argument, NULL, 'r'},
+                                          {"cas", required_argument, NULL, 'C'},
+                                          {"cas-ca", required_argument, NULL, 'A'},
+                                          {"las", required_argument, NULL, 'L'},
+                                          {"evidence", required_argument, NULL, 'E'},
+                                          {"collateral", required_argument, NULL, 'K'},
+                                          {"arena-dir", required_argument, NULL, 'd'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {NULL, 0, NULL, 0}};
     int c;
 
     while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
@@ -160,10 +205,16 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
             return false;
         }
     }
-    if (optind != argc || o->config == NULL || o->ca == NULL || o->node == 0 ||
-        o->identity_fd < 0) {
-        *ret_code = fail(EXIT_USAGE, "--config, --ca, --node and --identity-fd are needed; see "
-                                     "`avocadod --help`");
+    o->join.node = o->node;
+    if (optind != argc || !is_complete(o)) {
+        *ret_code =
+            fail(EXIT_USAGE, "--config, --ca, --node and --identity-fd are needed, or --cas, "
+                             "--cas-ca, --node and one of --las and --evidence; see "
+                             "`avocadod --help`");
+        return false;
+    }
+    if (o->is_ring && o->join.cas != NULL) {
+        *ret_code = fail(EXIT_USAGE, "--cas needs a network of our own: not with --io ring");
         return false;
     }
     if (o->is_ring != (o->ring_fd >= 0)) {
@@ -263,6 +314,33 @@ static bool find_self(const struct cluster *c, const struct identity *id, uint32
     return false;
 }
 
+/* Certificate, key and configuration from files and a descriptor. 0, or the exit code. */
+static int load(const struct options *o, struct cluster *cluster, struct identity **ret)
+{
+    struct explain why = {0};
+
+    if (cluster_load(o->config, o->ca, cluster, &why) != OK) {
+        return fail(EXIT_USAGE, why.text);
+    }
+    return load_identity(o, ret, &why) == OK ? 0 : fail(EXIT_REFUSED, why.text);
+}
+
+/* The same from the CAS. Before port_harden: a LAS that is not root could not see who we are after
+ * it, and whoever could look at us now could have started us himself. */
+static int join(const struct options *o, struct join *ret)
+{
+    struct explain why = {0};
+    enum err err = join_cas(&o->join, ret, &why);
+
+    if (err != OK) {
+        return fail(err == ERR_POLICY || err == ERR_AUTH ? EXIT_REFUSED
+                    : err == ERR_USAGE                   ? EXIT_USAGE
+                                                         : EXIT_UNAVAILABLE,
+                    why.text);
+    }
+    return 0;
+}
+
 static void log_memory(void)
 {
     const char *why = port_memory_why();
@@ -302,19 +380,68 @@ static int run(const struct node_options *o)
     return err == OK ? 0 : fail(EXIT_UNAVAILABLE, why.text);
 }
 
+/* What the options say, once there are memory, configuration and identity. */
+static int run_as(const struct options *o, const struct cluster *cluster,
+                  const struct identity *identity, struct keeper *keeper)
+{
+    struct node_options n = {.cluster = cluster,
+                             .identity = identity,
+                             .polling = o->polling,
+                             .arena_dir = o->arena_dir,
+                             .ring_fd = o->ring_fd,
+                             .keeper = keeper};
+    struct explain why = {0};
+
+    return find_self(cluster, identity, o->node, &n.self, &why) ? run(&n)
+                                                                : fail(EXIT_REFUSED, why.text);
+}
+
+static int join_and_run(const struct options *o)
+{
+    struct join j = {0};
+    struct keeper *keeper = NULL;
+    struct explain why = {0};
+    int code = join(o, &j);
+
+    if (code != 0) {
+        return code;
+    }
+    port_harden();
+    if (keeper_start(&j, &keeper, &why) != OK) {
+        code = fail(EXIT_UNAVAILABLE, why.text);
+    } else {
+        code = run_as(o, &j.cluster, j.identity, keeper);
+    }
+    keeper_stop(keeper);
+    identity_free(j.identity);
+    return code;
+}
+
+static int load_and_run(const struct options *o)
+{
+    struct cluster cluster;
+    struct identity *identity = NULL;
+    int code = load(o, &cluster, &identity);
+
+    if (code == 0) {
+        code = run_as(o, &cluster, identity, NULL);
+    }
+    identity_free(identity);
+    return code;
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.identity_fd = -1, .ring_fd = -1};
-    struct node_options n = {0};
-    struct cluster cluster;
-    struct identity *identity;
-    struct explain why;
+    struct explain why = {0};
     int code = 0;
 
     if (!parse_options(argc, argv, &o, &code)) {
         return code;
     }
-    port_harden();
+    if (o.join.cas == NULL) {
+        port_harden();
+    }
     if (!port_memory_choose(o.memory)) {
         (void)snprintf(why.text, sizeof(why.text), "no enclave memory to be had: %s%s%s",
                        strerror(errno), port_memory_why() == NULL ? "" : "; ",
@@ -322,22 +449,5 @@ int main(int argc, char **argv)
         return fail(EXIT_UNAVAILABLE, why.text);
     }
     (void)signal(SIGPIPE, SIG_IGN);
-    if (cluster_load(o.config, o.ca, &cluster, &why) != OK) {
-        return fail(EXIT_USAGE, why.text);
-    }
-    if (load_identity(&o, &identity, &why) != OK) {
-        return fail(EXIT_REFUSED, why.text);
-    }
-    if (find_self(&cluster, identity, o.node, &n.self, &why)) {
-        n.cluster = &cluster;
-        n.identity = identity;
-        n.polling = o.polling;
-        n.arena_dir = o.arena_dir;
-        n.ring_fd = o.ring_fd;
-        code = run(&n);
-    } else {
-        code = fail(EXIT_REFUSED, why.text);
-    }
-    identity_free(identity);
-    return code;
+    return o.join.cas == NULL ? load_and_run(&o) : join_and_run(&o);
 }

@@ -8,6 +8,8 @@
  * split mode the process has no socket; packets and streams come through rings from avocado-hostd.
  */
 
+#include "daemons/keeper.h"
+#include "daemons/log.h"
 #include "host/net/handover.h"
 #include "host/run/arena.h"
 #include "host/run/shard_loop.h"
@@ -24,6 +26,7 @@ struct node_options {
     enum shard_loop_polling polling;
     const char *arena_dir; /* NULL: memfd */
     int ring_fd;           /* split mode: socket to avocado-hostd; -1: we do our own I/O */
+    struct keeper *keeper; /* NULL: nobody renews our certificate */
 };
 
 struct node_shard {
@@ -63,8 +66,5 @@ RESULT node_serve(struct node *n, struct explain *why);
 /* The node's state as JSON (heap string, the caller frees); NULL: no memory. Uses the last reports.
  */
 char *node_report_json(const struct node *n, const struct control *control);
-
-/* One line on stderr with time and level; never with a user's key or value. */
-__attribute__((format(printf, 2, 3))) void node_log(const char *level, const char *format, ...);
 
 #endif

@@ -39,6 +39,8 @@ struct server {
     struct event *timer, *notify, *term, *interrupt;
     struct event *host; /* split mode: avocado-hostd has ended */
     bool is_host_gone;
+    struct event *news;       /* of the keeper */
+    struct identity *renewed; /* in use instead of the one that we started with */
     struct stream *streams;
     struct report_wait *asked;   /* wait for the next round of reports */
     struct report_wait *waiting; /* wait for the round under way */
@@ -346,6 +348,34 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     (void)event_base_loopbreak(s->base);
 }
 
+/* A renewed certificate, or other names that are revoked. */
+static void on_news(evutil_socket_t fd, short what, void *arg)
+{
+    struct server *s = arg;
+    struct keeper_news *news = calloc(1, sizeof(*news)); /* too large for a stack */
+
+    (void)fd;
+    (void)what;
+    if (news == NULL) {
+        return; /* and comes again: nothing was read */
+    }
+    keeper_take(s->node->options.keeper, news);
+    if (news->identity != NULL) {
+        if (control_set_identity(s->control, clock_now_ns(), news->identity) == OK) {
+            identity_free(s->renewed);
+            s->renewed = news->identity;
+        } else {
+            node_log("error", "the CAS renewed our certificate under another name; it is not used");
+            identity_free(news->identity);
+        }
+    }
+    if (news->has_revoked) {
+        control_set_revoked(s->control, clock_now_ns(), &news->revoked);
+    }
+    free(news);
+    drive(s);
+}
+
 /* ---- life ---- */
 
 static void on_host_gone(evutil_socket_t fd, short what, void *arg)
@@ -394,6 +424,13 @@ static RESULT open_events(struct server *s, struct explain *why)
     s->notify = event_new(s->base, s->node->notify_fd, EV_READ | EV_PERSIST, on_notify, s);
     s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
     s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
+    if (s->node->options.keeper != NULL) {
+        s->news = event_new(s->base, keeper_fd(s->node->options.keeper), EV_READ | EV_PERSIST,
+                            on_news, s);
+        if (s->news == NULL || event_add(s->news, NULL) != 0) {
+            return ERR_IO;
+        }
+    }
     if (s->timer == NULL || s->notify == NULL || s->term == NULL || s->interrupt == NULL ||
         event_add(s->notify, NULL) != 0 || evsignal_add(s->term, NULL) != 0 ||
         evsignal_add(s->interrupt, NULL) != 0) {
@@ -404,7 +441,7 @@ static RESULT open_events(struct server *s, struct explain *why)
 
 static void close_events(struct server *s)
 {
-    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt, s->host};
+    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt, s->host, s->news};
 
     if (s->io != NULL) {
         s->io->ops->free(s->io);
@@ -473,5 +510,6 @@ RESULT node_serve(struct node *n, struct explain *why)
     }
     close_events(&s);
     control_fini(s.control);
+    identity_free(s.renewed);
     return err;
 }

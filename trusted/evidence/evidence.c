@@ -251,6 +251,19 @@ RESULT evidence_make(const struct evidence_source *s,
     return OK;
 }
 
+RESULT evidence_collateral(const char *dir, struct evidence *ret, struct explain *why)
+{
+    struct evidence e = {0};
+    enum err err = evidence_load_folder(dir, &e, why);
+
+    if (err != OK) {
+        evidence_free(&e);
+        return err;
+    }
+    *ret = e;
+    return OK;
+}
+
 void evidence_report_data(const struct evidence_binding *b,
                           uint8_t ret[static EVIDENCE_REPORT_DATA_LEN])
 {

@@ -55,6 +55,9 @@ RESULT evidence_make(const struct evidence_source *s,
                      const uint8_t report_data[static EVIDENCE_REPORT_DATA_LEN],
                      struct evidence *ret, struct explain *why);
 
+/* Only the collateral of a folder. IO */
+RESULT evidence_collateral(const char *dir, struct evidence *ret, struct explain *why);
+
 /* EVD-1: what evidence for TLS commits to: the key, and who asked for it when.
  * SHA-512/256 of the SubjectPublicKeyInfo, then the nonce. */
 struct evidence_binding {

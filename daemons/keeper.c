@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemons/keeper.h"
+
+#include "daemons/log.h"
+#include "trusted/config/explain.h"
+
+#include <openssl/x509.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TIMEOUT_MS = 2000, PATH_MAX_LEN = 160 };
+
+struct keeper {
+    struct join from;
+    pthread_t thread;
+    int fd;
+    uint64_t renew_at_s; /* by the clock that only goes forward */
+    bool is_away;        /* the CAS did not answer last time */
+    bool has_looked;     /* we have had a list of names */
+
+    pthread_mutex_t lock; /* over what follows */
+    pthread_cond_t changed;
+    bool stop;
+    struct keeper_news news;
+};
+
+static uint64_t now_s(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec;
+}
+
+static void read_revoked(const json_t *list, struct control_revoked *ret)
+{
+    ret->n = 0;
+    for (size_t i = 0; i < json_array_size(list) && ret->n < CONTROL_REVOKED_MAX; i++) {
+        const char *name = json_string_value(json_array_get(list, i));
+
+        if (name != NULL && strlen(name) <= NAME_MAX_LEN) {
+            memcpy(ret->name[ret->n++], name, strlen(name) + 1);
+        }
+    }
+}
+
+static void publish(struct keeper *k, struct identity *identity, const json_t *revoked)
+{
+    struct identity *former = NULL;
+
+    (void)pthread_mutex_lock(&k->lock);
+    if (identity != NULL) {
+        former = k->news.identity;
+        k->news.identity = identity;
+    }
+    if (revoked != NULL) {
+        k->news.has_revoked = true;
+        read_revoked(revoked, &k->news.revoked);
+    }
+    (void)pthread_mutex_unlock(&k->lock);
+    identity_free(former); /* renewed twice before anybody looked */
+    (void)eventfd_write(k->fd, 1);
+}
+
+/* The CAS that does not answer is worth one line, and one when it does again. */
+static void note(struct keeper *k, enum err err, const struct explain *why)
+{
+    if (err == ERR_UNAVAILABLE) {
+        if (!k->is_away) {
+            node_log("warning", "%s; we serve on, certificates and revocations wait", why->text);
+        }
+        k->is_away = true;
+        return;
+    }
+    if (k->is_away) {
+        node_log("info", "the CAS answers again");
+    }
+    k->is_away = false;
+    if (err != OK) {
+        node_log("error", "%s", why->text);
+    }
+}
+
+static enum err ask(const struct keeper *k, const struct prove_ask *with, json_t **ret,
+                    struct explain *why)
+{
+    struct prove_options o = {.cas = k->from.cas, .timeout_ms = TIMEOUT_MS};
+    struct prove_ask a = *with;
+
+    o.cas.ca_pem = k->from.ca_pem;
+    a.key = k->from.key;
+    a.cert = k->from.cert;
+    return prove_call(&o, &a, ret, why);
+}
+
+static void look(struct keeper *k)
+{
+    char path[PATH_MAX_LEN];
+    const struct prove_ask with = {.method = "GET", .path = path};
+    struct explain why = {{0}};
+    json_t *answer = NULL;
+    enum err err;
+
+    (void)snprintf(path, sizeof(path), "/v1/config?seen=%llu&mark=%s",
+                   (unsigned long long)k->from.state_version, k->from.state_mark);
+    err = ask(k, &with, &answer, &why);
+    note(k, err, &why);
+    if (err == OK) {
+        uint64_t version = 0;
+
+        join_read_state(answer, &version, k->from.state_mark);
+        if (version != k->from.state_version || !k->has_looked) {
+            k->has_looked = true;
+            k->from.state_version = version;
+            publish(k, NULL, json_object_get(answer, "revoked"));
+        }
+        json_decref(answer);
+    }
+}
+
+/* A new key under the old name. */
+static void renew(struct keeper *k)
+{
+    struct prove_ask with = {.method = "POST", .path = "/v1/renew"};
+    struct explain why = {{0}};
+    struct join next = {0};
+    EVP_PKEY *key = NULL;
+    X509 *self_signed = NULL;
+    json_t *answer = NULL;
+    enum err err = https_new_key(&key, &self_signed, &why);
+
+    if (err == OK) {
+        with.body = join_key_json(key);
+        err = ask(k, &with, &answer, &why);
+    }
+    if (err == OK) {
+        err = join_accept(answer, key, &next, &why);
+    }
+    note(k, err, &why);
+    if (err == OK) {
+        publish(k, next.identity, NULL);
+        X509_free(k->from.cert);
+        EVP_PKEY_free(k->from.key);
+        k->from.cert = next.cert;
+        k->from.key = key;
+        k->renew_at_s = now_s() + next.renew_after_s;
+        node_log("info", "our certificate is renewed, and again in %u s", next.renew_after_s);
+        key = NULL;
+    }
+    json_decref(answer);
+    X509_free(self_signed);
+    EVP_PKEY_free(key);
+}
+
+/* True: stop. */
+static bool wait_for_stop(struct keeper *k, uint64_t seconds)
+{
+    struct timespec until;
+    bool stop;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += (time_t)seconds;
+    (void)pthread_mutex_lock(&k->lock);
+    while (!k->stop && pthread_cond_timedwait(&k->changed, &k->lock, &until) != ETIMEDOUT) {
+    }
+    stop = k->stop;
+    (void)pthread_mutex_unlock(&k->lock);
+    return stop;
+}
+
+static void *keep(void *arg)
+{
+    struct keeper *k = arg;
+    uint64_t period =
+        k->from.renew_after_s < KEEPER_PERIOD_S ? k->from.renew_after_s : KEEPER_PERIOD_S;
+
+    do {
+        look(k);
+        if (now_s() >= k->renew_at_s) {
+            renew(k);
+        }
+    } while (!wait_for_stop(k, period == 0 ? 1 : period));
+    return NULL;
+}
+
+static bool start_thread(struct keeper *k)
+{
+    pthread_condattr_t by_monotonic;
+    sigset_t all, before;
+    bool good;
+
+    if (pthread_mutex_init(&k->lock, NULL) != 0 || pthread_condattr_init(&by_monotonic) != 0) {
+        return false;
+    }
+    good = pthread_condattr_setclock(&by_monotonic, CLOCK_MONOTONIC) == 0 &&
+           pthread_cond_init(&k->changed, &by_monotonic) == 0;
+    (void)pthread_condattr_destroy(&by_monotonic);
+    /* Signals are for the thread that serves. */
+    (void)sigfillset(&all);
+    (void)pthread_sigmask(SIG_SETMASK, &all, &before);
+    good = good && pthread_create(&k->thread, NULL, keep, k) == 0;
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return good;
+}
+
+static void keeper_free(struct keeper *k)
+{
+    if (k->fd >= 0) {
+        (void)close(k->fd);
+    }
+    identity_free(k->news.identity);
+    join_free(&k->from);
+    free(k);
+}
+
+RESULT keeper_start(struct join *from, struct keeper **ret, struct explain *why)
+{
+    struct keeper *k = calloc(1, sizeof(*k));
+
+    if (k == NULL) {
+        explain(why, "out of memory");
+        return ERR_IO;
+    }
+    k->from = *from;
+    k->from.identity = NULL;
+    *from = (struct join){.identity = from->identity, .cluster = from->cluster};
+    k->renew_at_s = now_s() + k->from.renew_after_s;
+    k->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (k->fd < 0 || !start_thread(k)) {
+        explain(why, "no thread to be had for the renewal of our certificate");
+        keeper_free(k);
+        return ERR_IO;
+    }
+    *ret = k;
+    return OK;
+}
+
+int keeper_fd(const struct keeper *k)
+{
+    return k->fd;
+}
+
+void keeper_take(struct keeper *k, struct keeper_news *ret)
+{
+    eventfd_t n;
+
+    (void)eventfd_read(k->fd, &n);
+    (void)pthread_mutex_lock(&k->lock);
+    *ret = k->news;
+    k->news.identity = NULL;
+    k->news.has_revoked = false;
+    (void)pthread_mutex_unlock(&k->lock);
+}
+
+void keeper_stop(struct keeper *k)
+{
+    if (k == NULL) {
+        return;
+    }
+    (void)pthread_mutex_lock(&k->lock);
+    k->stop = true;
+    (void)pthread_cond_signal(&k->changed);
+    (void)pthread_mutex_unlock(&k->lock);
+    (void)pthread_join(k->thread, NULL);
+    (void)pthread_cond_destroy(&k->changed);
+    (void)pthread_mutex_destroy(&k->lock);
+    keeper_free(k);
+}

@@ -1,0 +1,430 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CAS, LAS and replicas that join with nothing but the CAS's address and CA; and who is refused."""
+
+import base64
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from cluster import BUILD, INTEGRITY, OK, REFUSED, USAGE, Case, run
+
+POLICY = """version: 1
+policy: 1
+certificate_lifetime: {lifetime}
+software_roots: ["{pin}"]
+configuration: |
+  version: 1
+  cluster: "a102030405060708090a0b0c0d0e0f10"
+  name: "attested"
+  epoch: 1
+  replication_factor: 3
+  shards: 1
+  members:
+{members}
+roles:
+  - role: replica
+    las: allowed
+    evidence: |
+      version: 1
+      software:
+        mrenclave: [{replica}]
+  - role: las
+    evidence: |
+      version: 1
+      software:
+        mrenclave: [{las}]
+"""
+
+
+def digest(path):
+    """What `avocado measure` says, as an operator would ask."""
+    done = run("avocado", "measure", "--json", path)
+    return json.loads(done.stdout)["files"][0]["sha256"]
+
+
+def free_ports(n):
+    """Ports of both kinds that nobody has now."""
+    found = []
+    while len(found) < n:
+        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            tcp.bind(("127.0.0.1", 0))
+            port = tcp.getsockname()[1]
+            try:
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            if port not in found:
+                found.append(port)
+    return found
+
+
+class World:
+    """A deployment in a folder of its own: software root, CAS, LAS, replicas."""
+
+    def __init__(self, lifetime="24h"):
+        self.lifetime = lifetime
+        self.dir = Path(tempfile.mkdtemp(prefix="avocado-cas-"))
+        self.ports = free_ports(4)
+        self.running = {}
+        assert run("avocado", "attest", "found", self.dir / "sw").returncode == OK
+        self.openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "owner.key")
+        self.openssl("ec", "-in", "owner.key", "-pubout", "-out", "owner.pub")
+        self.write_policy(digest(BUILD / "avocadod"))
+
+    def openssl(self, *args):
+        return subprocess.run(["openssl", *map(str, args)], cwd=self.dir, check=True,
+                              capture_output=True).stdout
+
+    def write_policy(self, replica):
+        pem = ssl.PEM_cert_to_DER_cert((self.dir / "sw/root/root_ca.pem").read_text())
+        (self.dir / "root.der").write_bytes(pem)
+        key = self.openssl("x509", "-inform", "DER", "-in", "root.der", "-pubkey", "-noout")
+        (self.dir / "root.pub").write_bytes(key)
+        spki = self.openssl("pkey", "-pubin", "-in", "root.pub", "-outform", "DER")
+        members = "".join(
+            f"    - node: {i}\n      incarnation: {i}\n      address: \"127.0.0.1\"\n"
+            f"      control_port: {p}\n      data_port: {p}\n"
+            for i, p in enumerate(self.ports[1:], 1))
+        (self.dir / "policy.yaml").write_text(POLICY.format(
+            lifetime=self.lifetime, pin=hashlib.sha256(spki).hexdigest(), members=members.rstrip("\n"), replica=replica,
+            las=digest(BUILD / "avocado-las")))
+
+    def log(self, name):
+        return (self.dir / f"{name}.log").read_text()
+
+    def start(self, name, program, *args):
+        with open(self.dir / f"{name}.log", "ab") as log:
+            self.running[name] = subprocess.Popen([str(BUILD / program), *map(str, args)],
+                                                  cwd=self.dir, stdout=log, stderr=log)
+
+    def stop(self, name, how=signal.SIGTERM):
+        process = self.running.pop(name)
+        process.send_signal(how)
+        return process.wait(timeout=30)
+
+    @property
+    def cas_address(self):
+        return f"127.0.0.1:{self.ports[0]}"
+
+    def cas_args(self, *more):
+        return ["--listen", self.cas_address, "--state", "cas.db", "--seal-key", "seal.key",
+                "--evidence", "software:sw/platform", *more]
+
+    def start_cas(self, *more):
+        self.start("cas", "avocado-cas", *self.cas_args(*more))
+
+    def found(self):
+        self.start_cas("--found", "--policy", "policy.yaml", "--owner-key", "owner.pub", "--ca-out",
+                       "ca.pem")
+
+    def start_las(self):
+        self.start("las", "avocado-las", "--socket", "las.sock", "--cas", self.cas_address,
+                   "--cas-ca", "ca.pem", "--evidence", "software:sw/platform", "--name", "las.m1")
+
+    def replica_args(self, node, *proof):
+        return ["--cas", self.cas_address, "--cas-ca", "ca.pem", "--node", node,
+                *(proof or ("--las", "las.sock"))]
+
+    def start_replica(self, node, *proof):
+        self.start(f"n{node}", "avocadod", *self.replica_args(node, *proof))
+
+    def refused(self, node, *proof, program="avocadod"):
+        """A replica that is not let in: it ends by itself."""
+        return subprocess.run([str(BUILD / program) if "/" not in program else program,
+                               *map(str, self.replica_args(node, *proof))], cwd=self.dir,
+                              capture_output=True, timeout=60)
+
+    def ask(self, path, body=None, pair=None):
+        """What the CAS answers; a refusal as its error. `pair`: certificate and key to show."""
+        context = ssl.create_default_context(cafile=self.dir / "ca.pem")
+        context.check_hostname = False
+        if pair is not None:
+            context.load_cert_chain(*(self.dir / name for name in pair))
+        asked = urllib.request.Request(
+            f"https://{self.cas_address}{path}",
+            data=None if body is None else json.dumps(body).encode())
+        try:
+            with urllib.request.urlopen(asked, context=context, timeout=10) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as refusal:
+            return json.load(refusal)
+
+    def owner(self, path, body):
+        """The same by the owner, who shows his key in a certificate of his own."""
+        if not (self.dir / "owner.crt").exists():
+            self.openssl("req", "-x509", "-new", "-key", "owner.key", "-subj", "/CN=owner",
+                         "-days", "1", "-out", "owner.crt")
+        return self.ask(path, body, ("owner.crt", "owner.key"))
+
+    def new_key(self, name):
+        """A key in a file, and its public half as the CAS wants it."""
+        self.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
+                     name)
+        (self.dir / name).chmod(0o600)
+        return base64.b64encode(self.openssl("pkey", "-in", name, "-pubout", "-outform",
+                                             "DER")).decode()
+
+    def client_yaml(self):
+        members = "".join(f"  - node: {i}\n    address: \"127.0.0.1\"\n    control_port: {p}\n"
+                          for i, p in enumerate(self.ports[1:], 1))
+        path = self.dir / "client.yaml"
+        path.write_text('cluster: "a102030405060708090a0b0c0d0e0f10"\nname: "attested"\n'
+                        "ca_file: ca.pem\ncert_file: client.crt\nkey_file: client.key\n"
+                        f"members:\n{members}")
+        return path
+
+    def close(self):
+        for name in list(self.running):
+            self.stop(name, signal.SIGKILL)
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+class WorldCase(Case):
+    lifetime = "24h"
+
+    def setUp(self):
+        self.world = World(self.lifetime)
+        self.addCleanup(self.world.close)
+
+    def says(self, name, *words):
+        self.eventually(f"{name} says {words}",
+                        lambda: all(w in self.world.log(name) for w in words))
+
+    def founded(self):
+        self.world.found()
+        self.says("cas", "serving at")
+
+
+class Attestation(WorldCase):
+    def test_join_and_who_may_not(self):
+        w = self.world
+        self.founded()
+        w.start_las()
+        self.says("las", "las.m1 is attested")
+        w.start_replica(1)
+        w.start_replica(2)
+        w.start_replica(3, "--evidence", "software:sw/platform")
+        for node in (1, 2, 3):
+            self.says(f"n{node}", f"ready: node {node} listens")
+        self.says("cas", "by LAS 'las.m1'", "node 3 joins with incarnation 3 by evidence of software")
+        self.eventually("all are connected", lambda: all(
+            "connected" in w.log(f"n{n}") for n in (1, 2, 3)))
+        self.assertEqual(w.ask("/v1/health")["joined"], 3)
+
+        # A clone, or a restart without memory: no second process gets an incarnation.
+        self.expect(w.refused(2), REFUSED, "incarnation 2 of node 2 was given to another process")
+        self.says("cas", "refused somebody unproven at /v1/join: incarnation 2 of node 2")
+        self.expect(w.refused(7), REFUSED, "node 7 is no member of epoch 1")
+
+        # Another program with the same evidence, and one whose name alone is right.
+        other = w.dir / "other"
+        shutil.copy(BUILD / "avocadod", other)
+        with open(other, "ab") as f:
+            f.write(b"changed")
+        self.expect(w.refused(1, "--evidence", "software:sw/platform", program=str(other)), REFUSED,
+                    "replica is refused by rule measurement")
+        self.expect(w.refused(1, program=str(other)), REFUSED, "LAS 'las.m1' measured")
+
+        # The LAS restarts, and later the CAS: nobody who has joined notices.
+        self.assertEqual(w.stop("las"), 0)
+        self.assertEqual(w.stop("cas"), 0)
+        w.start_las()
+        self.says("las", "does not answer", "next attempt in")
+        w.start_cas()
+        self.eventually("the LAS is attested again", lambda: w.log("las").count("is attested") == 2,
+                        seconds=40)
+        for node in (1, 2, 3):
+            self.assertIsNone(w.running[f"n{node}"].poll())
+            self.assertEqual(w.stop(f"n{node}"), 0)
+
+    def test_a_las_names_who_asks(self):
+        """LAS-4: the process that the kernel names, and nobody who got hold of its socket."""
+        w = self.world
+        self.founded()
+        w.start_las()
+        self.says("las", "las.m1 is attested")
+        las = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.addCleanup(las.close)
+        las.settimeout(10)
+        las.connect(str(w.dir / "las.sock"))
+
+        def ask(packet):
+            las.send(packet)
+            reply = las.recv(4096)
+            return reply[1], reply[2:]
+
+        def measure(challenge):
+            return bytes([1, 2]) + challenge + bytes(64)
+
+        hello = bytes([1, 1])
+        code, challenge = ask(hello)
+        self.assertEqual((code, len(challenge)), (0, 16))
+        code, token = ask(measure(challenge))
+        self.assertEqual(code, 0)
+        python = hashlib.sha256(Path("/proc/self/exe").read_bytes()).digest()
+        self.assertIn(python, token)
+        code, text = ask(measure(challenge))
+        self.assertNotEqual(code, 0, "one challenge, one token")
+        self.assertIn(b"gave no answer to our challenge", text)
+        challenge = ask(hello)[1]
+        child = os.fork()
+        if child == 0:
+            las.send(measure(challenge))
+            os._exit(0)
+        os.waitpid(child, 0)
+        reply = las.recv(4096)
+        self.assertNotEqual(reply[1], 0, "another process with the same program")
+        self.assertIn(b"is not the one that was measured", reply[2:])
+        las.send(b"\x01\x02half")
+        self.assertEqual(las.recv(4096), b"", "the LAS hangs up on nonsense")
+
+    def test_join_waits_for_the_cas(self):
+        w = self.world
+        self.founded()
+        self.assertEqual(w.stop("cas"), 0)
+        w.start_replica(1, "--evidence", "software:sw/platform")
+        self.says("n1", "waiting to join: the CAS at", "is it running and reachable?")
+        w.start_cas()
+        self.says("n1", "ready: node 1 listens")
+
+    def test_forged_cas(self):
+        w = self.world
+        self.founded()
+        self.assertEqual(w.stop("cas"), 0)
+        shutil.copy(w.dir / "ca.pem", w.dir / "real.pem")
+        for name in ("cas.db", "cas.db.anchor", "seal.key"):
+            (w.dir / name).unlink()
+        w.found()
+        self.eventually("a forged CAS serves", lambda: w.log("cas").count("serving at") == 2)
+        shutil.copy(w.dir / "real.pem", w.dir / "ca.pem")
+        self.expect(w.refused(1, "--evidence", "software:sw/platform"), REFUSED, "forged CAS",
+                    "no certificate of the expected CA")
+
+    def test_state_is_guarded(self):
+        w = self.world
+        args = ("avocado-cas", *w.cas_args())
+        found = ("--found", "--policy", w.dir / "policy.yaml", "--owner-key", w.dir / "owner.pub")
+
+        def cas(*more, text=None):
+            words = [str(a) for a in (BUILD / args[0], *args[1:], *more)]
+            return subprocess.run(words, cwd=w.dir, capture_output=True, timeout=30)
+
+        self.founded()
+        w.start_replica(1, "--evidence", "software:sw/platform")
+        self.says("n1", "ready")
+        self.assertEqual(w.stop("cas"), 0)
+        self.expect(cas(*found), REFUSED, "a cluster exists")
+        self.assertEqual(w.stop("n1"), 0)
+        self.expect(cas(*found), USAGE, "never founds a second cluster")
+        shutil.copy(w.dir / "cas.db", w.dir / "old.db")
+        w.start_cas()
+        w.start_replica(2, "--evidence", "software:sw/platform")
+        self.says("n2", "ready")
+        self.assertEqual(w.stop("cas"), 0)
+        shutil.copy(w.dir / "cas.db", w.dir / "new.db")
+        shutil.copy(w.dir / "old.db", w.dir / "cas.db")
+        self.expect(cas(), INTEGRITY, "is rolled back: it is of state version")
+        shutil.copy(w.dir / "new.db", w.dir / "cas.db")
+        (w.dir / "seal.key").write_bytes(os.urandom(32))
+        self.expect(cas(), INTEGRITY, "sealed under another key")
+
+    def test_policy_with_a_mistake(self):
+        w = self.world
+        text = (w.dir / "policy.yaml").read_text()
+        (w.dir / "policy.yaml").write_text(text.replace("mrenclave", "mrenclaves", 1))
+        done = subprocess.run([str(BUILD / "avocado-cas"), *w.cas_args(), "--found", "--policy",
+                               "policy.yaml", "--owner-key", "owner.pub"], cwd=w.dir,
+                              capture_output=True, timeout=30)
+        line = text.splitlines().index("        mrenclave: [" + digest(BUILD / "avocadod") + "]") + 1
+        self.expect(done, USAGE, f"line {line}: mrenclaves: unknown key")
+
+
+class Rotation(WorldCase):
+    lifetime = "12s"
+
+    def renewed_client(self, pair=None):
+        """A certificate for a new key: from the owner, later with the one before."""
+        w = self.world
+        body = {"key": w.new_key("next.key")}
+        given = (w.owner("/v1/client", {"name": "web", **body}) if pair is None
+                 else w.ask("/v1/renew", body, pair))
+        if "certificate" in given:
+            (w.dir / "client.crt").write_text(given["certificate"])
+            (w.dir / "next.key").rename(w.dir / "client.key")
+        return given
+
+    def test_certificates_rotate_and_names_are_revoked(self):
+        w = self.world
+        self.founded()
+        for node in (1, 2, 3):
+            w.start_replica(node, "--evidence", "software:sw/platform")
+        for node in (1, 2, 3):
+            self.says(f"n{node}", "ready")
+        yaml = w.client_yaml()
+        self.assertIn("certificate", self.renewed_client())
+        failures, stop = [], threading.Event()
+
+        def load():
+            """New clients all the time: each is a handshake with the certificates of now."""
+            n = 0
+            while not stop.is_set():
+                for words in (("put", f"k{n % 7}", str(n)), ("get", f"k{n % 7}")):
+                    done = run("avocado", "--cluster", yaml, *words)
+                    if done.returncode != OK:
+                        failures.append(done.stderr.decode())
+                n += 1
+
+        worker = threading.Thread(target=load)
+        # Until every first certificate, the client's too, has been out of date for a while.
+        until = time.monotonic() + 16
+        worker.start()
+        while time.monotonic() < until:
+            time.sleep(3)
+            self.assertIn("certificate", self.renewed_client(("client.crt", "client.key")))
+        stop.set()
+        worker.join()
+        self.assertEqual(failures, [])
+        for node in (1, 2, 3):
+            self.assertGreaterEqual(w.log(f"n{node}").count("our certificate is renewed"), 2)
+
+        # A client whose certificate holds for long, so that nothing but the revocation ends it.
+        policy = (w.dir / "policy.yaml").read_text()
+        policy = policy.replace("policy: 1", "policy: 2", 1).replace("12s", "24h", 1)
+        self.assertEqual(w.owner("/v1/policy", {"policy": policy}), {"policy": 2})
+        self.assertIn("certificate", self.renewed_client(("client.crt", "client.key")))
+        self.expect(run("avocado", "--cluster", yaml, "put", "k", "v"), OK)
+        self.assertEqual(w.owner("/v1/revoke", {"name": "web"}), {"revoked": "web"})
+        self.assertEqual(self.renewed_client(("client.crt", "client.key"))["error"]["code"],
+                         "REVOKED")
+        self.eventually("every replica has heard of it", lambda: run(
+            "avocado", "--cluster", yaml, "put", "k", "v").returncode == REFUSED, seconds=15)
+        done = run("avocado", "--cluster", yaml, "get", "k0")
+        self.expect(done, REFUSED, "revoked")
+
+    def test_without_the_cas_all_goes_on(self):
+        w = self.world
+        self.founded()
+        for node in (1, 2, 3):
+            w.start_replica(node, "--evidence", "software:sw/platform")
+        for node in (1, 2, 3):
+            self.says(f"n{node}", "ready")
+        self.assertIn("certificate", self.renewed_client())
+        self.assertEqual(w.stop("cas"), 0)
+        for node in (1, 2, 3):
+            self.says(f"n{node}", "we serve on, certificates and revocations wait")
+        yaml = w.client_yaml()
+        self.expect(run("avocado", "--cluster", yaml, "put", "k", "v"), OK)
+        w.start_cas()
+        for node in (1, 2, 3):
+            self.says(f"n{node}", "the CAS answers again", "our certificate is renewed")
