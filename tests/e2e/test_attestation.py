@@ -175,13 +175,16 @@ class World:
         return base64.b64encode(self.openssl("pkey", "-in", name, "-pubout", "-outform",
                                              "DER")).decode()
 
-    def client_yaml(self):
+    def client_yaml(self, pair):
+        """client.yaml of certificate and key; exchanged as a whole, for readers that do not wait."""
         members = "".join(f"  - node: {i}\n    address: \"127.0.0.1\"\n    control_port: {p}\n"
                           for i, p in enumerate(self.ports[1:], 1))
         path = self.dir / "client.yaml"
-        path.write_text('cluster: "a102030405060708090a0b0c0d0e0f10"\nname: "attested"\n'
-                        "ca_file: ca.pem\ncert_file: client.crt\nkey_file: client.key\n"
-                        f"members:\n{members}")
+        new = self.dir / "client.yaml.new"
+        new.write_text('cluster: "a102030405060708090a0b0c0d0e0f10"\nname: "attested"\n'
+                       f"ca_file: ca.pem\ncert_file: {pair[0]}\nkey_file: {pair[1]}\n"
+                       f"members:\n{members}")
+        new.rename(path)
         return path
 
     def close(self):
@@ -353,16 +356,28 @@ class Attestation(WorldCase):
 class Rotation(WorldCase):
     lifetime = "12s"
 
-    def renewed_client(self, pair=None):
-        """A certificate for a new key: from the owner, later with the one before."""
+    pair = None  # certificate and key that client.yaml names
+
+    def renew_client(self):
+        """A certificate for a new key: at first from the owner, later with the one before."""
         w = self.world
-        body = {"key": w.new_key("next.key")}
-        given = (w.owner("/v1/client", {"name": "web", **body}) if pair is None
-                 else w.ask("/v1/renew", body, pair))
+        n = len(list(w.dir.glob("client-*.key")))
+        pair = (f"client-{n}.crt", f"client-{n}.key")
+        body = {"key": w.new_key(pair[1])}
+        given = (w.owner("/v1/client", {"name": "web", **body}) if self.pair is None
+                 else w.ask("/v1/renew", body, self.pair))
         if "certificate" in given:
-            (w.dir / "client.crt").write_text(given["certificate"])
-            (w.dir / "next.key").rename(w.dir / "client.key")
+            (w.dir / pair[0]).write_text(given["certificate"])
+            self.pair = pair
+            self.yaml = w.client_yaml(pair)
         return given
+
+    def long_lived_client(self):
+        w = self.world
+        policy = (w.dir / "policy.yaml").read_text()
+        policy = policy.replace("policy: 1", "policy: 2", 1).replace("12s", "24h", 1)
+        self.assertEqual(w.owner("/v1/policy", {"policy": policy}), {"policy": 2})
+        self.assertIn("certificate", self.renew_client())
 
     def test_certificates_rotate_and_names_are_revoked(self):
         w = self.world
@@ -371,8 +386,8 @@ class Rotation(WorldCase):
             w.start_replica(node, "--evidence", "software:sw/platform")
         for node in (1, 2, 3):
             self.says(f"n{node}", "ready")
-        yaml = w.client_yaml()
-        self.assertIn("certificate", self.renewed_client())
+        self.assertIn("certificate", self.renew_client())
+        yaml = self.yaml
         failures, stop = [], threading.Event()
 
         def load():
@@ -391,21 +406,17 @@ class Rotation(WorldCase):
         worker.start()
         while time.monotonic() < until:
             time.sleep(3)
-            self.assertIn("certificate", self.renewed_client(("client.crt", "client.key")))
+            self.assertIn("certificate", self.renew_client())
         stop.set()
         worker.join()
         self.assertEqual(failures, [])
         for node in (1, 2, 3):
             self.assertGreaterEqual(w.log(f"n{node}").count("our certificate is renewed"), 2)
 
-        # A client whose certificate holds for long, so that nothing but the revocation ends it.
-        policy = (w.dir / "policy.yaml").read_text()
-        policy = policy.replace("policy: 1", "policy: 2", 1).replace("12s", "24h", 1)
-        self.assertEqual(w.owner("/v1/policy", {"policy": policy}), {"policy": 2})
-        self.assertIn("certificate", self.renewed_client(("client.crt", "client.key")))
+        self.long_lived_client()  # so that nothing but the revocation ends it
         self.expect(run("avocado", "--cluster", yaml, "put", "k", "v"), OK)
         self.assertEqual(w.owner("/v1/revoke", {"name": "web"}), {"revoked": "web"})
-        self.assertEqual(self.renewed_client(("client.crt", "client.key"))["error"]["code"],
+        self.assertEqual(self.renew_client()["error"]["code"],
                          "REVOKED")
         self.eventually("every replica has heard of it", lambda: run(
             "avocado", "--cluster", yaml, "put", "k", "v").returncode == REFUSED, seconds=15)
@@ -419,12 +430,11 @@ class Rotation(WorldCase):
             w.start_replica(node, "--evidence", "software:sw/platform")
         for node in (1, 2, 3):
             self.says(f"n{node}", "ready")
-        self.assertIn("certificate", self.renewed_client())
+        self.long_lived_client()
         self.assertEqual(w.stop("cas"), 0)
         for node in (1, 2, 3):
             self.says(f"n{node}", "we serve on, certificates and revocations wait")
-        yaml = w.client_yaml()
-        self.expect(run("avocado", "--cluster", yaml, "put", "k", "v"), OK)
+        self.expect(run("avocado", "--cluster", self.yaml, "put", "k", "v"), OK)
         w.start_cas()
         for node in (1, 2, 3):
             self.says(f"n{node}", "the CAS answers again", "our certificate is renewed")
