@@ -13,8 +13,8 @@
 #include <unistd.h>
 
 enum {
-    SPIN_NS = 20000,      /* an answer that comes at all comes soon */
-    NAP_NS = 100000,      /* while the replica is awake */
+    SPIN_NS = 100000, /* an answer that comes at all comes soon; each turn gives the core away */
+    NAP_NS = 100000,  /* while the replica is awake */
     SLEEP_NS = 100000000, /* while it sleeps: whoever wakes first rings */
 };
 
