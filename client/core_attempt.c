@@ -438,6 +438,9 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
         }
         try_again(c, o, ERR_INTEGRITY, false);
         return;
+    case ERR_LOST: /* CLI-11: it knows nothing of the key, and did nothing */
+        try_again(c, o, ERR_INTEGRITY, false);
+        return;
     case ERR_TOO_BIG:
     case ERR_ENCLAVE_MEMORY:
     case ERR_HOST_MEMORY:

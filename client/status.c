@@ -61,6 +61,7 @@ enum avo_status status_of(enum err err)
     case ERR_POLICY:
         return AVO_REFUSED;
     case ERR_INTEGRITY:
+    case ERR_LOST:
         return AVO_INTEGRITY;
     case ERR_TOO_BIG:
         return AVO_TOO_BIG;

@@ -54,8 +54,9 @@ enum {
     BURST_MAX = 32, /* packets that cross the boundary in one call, each way */
 };
 
-static const uint64_t ENCLAVE_MEMORY_DEFAULT = UINT64_C(94) << 20; /* per node */
-static const uint64_t HOST_MEMORY_DEFAULT = UINT64_C(1) << 30;     /* per node, mapped lazily */
+static const uint64_t ENCLAVE_MEMORY_DEFAULT = UINT64_C(94) << 20;   /* per node */
+static const uint64_t ENCLAVE_MEMORY_SHARD_MAX = UINT64_C(32) << 30; /* 31 bits of 16-byte steps */
+static const uint64_t HOST_MEMORY_DEFAULT = UINT64_C(1) << 30;       /* per node, mapped lazily */
 static const uint64_t TAG_JUMP_MAX = UINT64_C(1) << 40; /* a larger step of ts is refused */
 
 _Static_assert((SLOTS_N & (SLOTS_N - 1)) == 0, "slots are masked");

@@ -120,7 +120,10 @@ static json_t *store_json(const struct store_stats *s)
     ADD_FIELDS(o, {"keys", s->keys}, {"tombstones", s->tombstones}, {"value_bytes", s->value_bytes},
                {"host_used", s->arena_used}, {"host_limit", s->arena_limit},
                {"index_bytes", s->index_bytes}, {"integrity_failures", s->integrity_failures},
-               {"repairs", s->repairs});
+               {"repairs", s->repairs}, {"damaged", s->damaged}, {"pages_cold", s->pages_cold},
+               {"pages_lost", s->pages_lost}, {"keys_lost", s->keys_lost},
+               {"page_ins", s->page_ins}, {"page_outs", s->page_outs},
+               {"page_reads", s->page_reads});
     return o;
 }
 

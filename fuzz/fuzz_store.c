@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Operations drawn from the input, compared with a sorted array, over an arena that the input also
- * overwrites. Whatever the host does: metadata is always right, a value is right or INTEGRITY. */
+ * overwrites. Whatever the host does: metadata is right, or LOST for good when its page of the
+ * index was in host memory, and a value is right or INTEGRITY. */
 #include "common/check.h"
 #include "common/codec.h"
 #include "common/limits.h"
 #include "trusted/store/store.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -15,12 +17,13 @@ enum {
     ARENA_BYTES = 256 << 10, /* small: it fills up */
     ENTRIES_MAX = 512,
     FUZZ_VALUE_MAX = 40000, /* several chunks */
+    LEAVES = 32 << 10,      /* bytes of the index that stay inside, when pages are put out */
 };
 
 struct entry {
     uint16_t key_len;
     bool tombstone;
-    bool damaged;
+    bool damaged, lost;
     uint8_t fill; /* a value is this byte, repeated, its first byte counted up */
     uint32_t value_len;
     struct tag tag;
@@ -30,6 +33,7 @@ struct entry {
 static struct entry entries[ENTRIES_MAX];
 static uint32_t order[ENTRIES_MAX]; /* entries by key */
 static uint32_t entries_n;
+static bool attacked; /* before that nothing may be lost */
 static uint8_t value[FUZZ_VALUE_MAX];
 static uint8_t got[FUZZ_VALUE_MAX];
 static _Alignas(64) uint8_t region[HEAP_BYTES];
@@ -95,6 +99,28 @@ static bool same(const struct entry *e, const struct store_entry *found)
            e->value_len == found->value_len;
 }
 
+/* True: the key is lost, now and from now on. */
+static bool is_lost(struct entry *e, enum err err)
+{
+    CHECK(err != ERR_LOST || attacked);
+    CHECK(e == NULL || !e->lost || err == ERR_LOST);
+    if (e != NULL) {
+        e->lost = err == ERR_LOST;
+    }
+    return err == ERR_LOST;
+}
+
+/* Where pages lie may change though the operation fails, what is held may not. */
+static void check_unchanged(const struct store_stats *a, const struct store_stats *b)
+{
+    CHECK(a->keys == b->keys && a->tombstones == b->tombstones);
+    CHECK(a->value_bytes == b->value_bytes && a->damaged == b->damaged);
+    if (a->page_ins == b->page_ins && a->page_outs == b->page_outs &&
+        a->pages_cold == b->pages_cold) {
+        CHECK(memcmp(a, b, offsetof(struct store_stats, page_reads)) == 0);
+    }
+}
+
 static void do_apply(struct store *s, struct reader *r, struct bytes key)
 {
     struct entry *e = find(key);
@@ -112,10 +138,13 @@ static void do_apply(struct store *s, struct reader *r, struct bytes key)
     }
     store_stats(s, &before);
     err = store_apply(s, key, tag, tombstone, make_value(fill, len), &applied);
+    if (is_lost(e, err)) {
+        return;
+    }
     if (err != OK) {
         store_stats(s, &after);
         CHECK(err == ERR_HOST_MEMORY || err == ERR_ENCLAVE_MEMORY);
-        CHECK(memcmp(&before, &after, sizeof(before)) == 0);
+        check_unchanged(&before, &after);
         return;
     }
     CHECK(applied == (tag_compare(tag, e == NULL ? (struct tag){0} : e->tag) > 0));
@@ -135,7 +164,7 @@ static void do_apply(struct store *s, struct reader *r, struct bytes key)
     e->tombstone = tombstone;
     e->fill = fill;
     e->value_len = len;
-    e->damaged = false;
+    e->damaged = e->lost = false;
 }
 
 static void do_read(struct store *s, struct bytes key)
@@ -144,6 +173,9 @@ static void do_read(struct store *s, struct bytes key)
     struct store_entry found;
     enum err err = store_read(s, key, (struct mbytes){got, sizeof(got)}, &found);
 
+    if (is_lost(e, err)) {
+        return;
+    }
     if (e == NULL) {
         CHECK(err == ERR_NOT_FOUND);
         return;
@@ -165,13 +197,16 @@ static void do_read(struct store *s, struct bytes key)
 static void do_repair(struct store *s, struct bytes key)
 {
     struct entry *e = find(key);
+    enum err err = e == NULL ? store_repair(s, key, (struct tag){.ts = 1}, (struct bytes){0})
+                             : store_repair(s, key, e->tag, make_value(e->fill, e->value_len));
 
-    if (e == NULL) {
-        CHECK(store_repair(s, key, (struct tag){.ts = 1}, (struct bytes){0}) == ERR_MISMATCH);
+    if (is_lost(e, err)) {
         return;
     }
-    CHECK(store_repair(s, key, e->tag, make_value(e->fill, e->value_len)) == OK);
-    e->damaged = false;
+    CHECK(err == (e == NULL ? ERR_MISMATCH : OK));
+    if (e != NULL) {
+        e->damaged = false;
+    }
 }
 
 /* Goes only when it is a tombstone and the tag is the right one. */
@@ -182,8 +217,13 @@ static void do_remove(struct store *s, struct reader *r, struct bytes key)
     struct tag tag = {.ts = (e == NULL ? 1 : e->tag.ts) + wrong,
                       .writer = e == NULL ? 0 : e->tag.writer};
     bool removed;
+    enum err err = store_remove(s, key, tag, &removed);
 
-    CHECK(store_remove(s, key, tag, &removed) == OK);
+    if (is_lost(e, err)) {
+        CHECK(!removed);
+        return;
+    }
+    CHECK(err == OK);
     CHECK(removed == (e != NULL && e->tombstone && !wrong));
     if (removed) {
         uint32_t at = rank(key);
@@ -205,6 +245,7 @@ static void do_attack(struct reader *r)
     uint32_t n = get_u16(r);
     uint32_t room = ARENA_BYTES - (at > from ? at : from);
 
+    attacked = true;
     if (n < 256) {
         arena[at] ^= (uint8_t)n;
     } else {
@@ -212,28 +253,49 @@ static void do_attack(struct reader *r)
     }
 }
 
-static void do_scan(struct store *s)
+/* All keys in order, up to one that is lost. */
+static void do_next(struct store *s)
 {
     uint8_t key[KEY_MAX];
     size_t key_len = 0;
     struct store_entry found;
+
+    for (uint32_t i = 0; i <= entries_n; i++) {
+        enum err err = store_next(s, (struct bytes){key, key_len}, i > 0,
+                                  (struct mbytes){key, sizeof(key)}, &key_len, &found);
+
+        if (is_lost(NULL, err)) {
+            return;
+        }
+        CHECK(err == (i < entries_n ? OK : ERR_NOT_FOUND));
+        if (i < entries_n) {
+            const struct entry *e = &entries[order[i]];
+
+            CHECK(!e->lost && same(e, &found));
+            CHECK(bytes_equal((struct bytes){key, key_len}, key_of(e)));
+        }
+    }
+}
+
+static void do_scan(struct store *s)
+{
     struct store_walk walk;
 
-    for (uint32_t i = 0; i < entries_n; i++) {
-        const struct entry *e = &entries[order[i]];
-
-        CHECK(store_next(s, (struct bytes){key, key_len}, i > 0, (struct mbytes){key, sizeof(key)},
-                         &key_len, &found) == OK);
-        CHECK(bytes_equal((struct bytes){key, key_len}, key_of(e)) && same(e, &found));
-    }
-    CHECK(store_next(s, (struct bytes){key, key_len}, entries_n > 0,
-                     (struct mbytes){key, sizeof(key)}, &key_len, &found) == ERR_NOT_FOUND);
+    do_next(s);
     store_walk_begin((struct bytes){0}, (struct bytes){0}, true, &walk);
-    for (uint32_t i = entries_n; i-- > 0;) {
-        CHECK(store_walk_next(s, &walk) == OK && bytes_equal(walk.key, key_of(&entries[order[i]])));
-        CHECK(same(&entries[order[i]], &walk.entry));
+    for (uint32_t i = entries_n;; i--) {
+        enum err err = store_walk_next(s, &walk);
+        const struct entry *e = i == 0 ? NULL : &entries[order[i - 1]];
+
+        if (is_lost(NULL, err)) {
+            return;
+        }
+        CHECK(err == (e == NULL ? ERR_NOT_FOUND : OK));
+        if (e == NULL) {
+            return;
+        }
+        CHECK(!e->lost && same(e, &walk.entry) && bytes_equal(walk.key, key_of(e)));
     }
-    CHECK(store_walk_next(s, &walk) == ERR_NOT_FOUND);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -251,10 +313,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memset(region, 0, sizeof(region));
     memset(arena, 0, sizeof(arena));
     entries_n = 0;
+    attacked = false;
     c.aead = aead;
     CHECK(heap_init(region, sizeof(region), &c.heap) == OK);
     used = heap_used(c.heap);
     CHECK(store_init(&c, &s) == OK);
+    if (size > 0 && data[size - 1] % 2 == 1) {
+        c.reserve = heap_limit(c.heap) - heap_held(c.heap) - LEAVES;
+        store_fini(s);
+        CHECK(store_init(&c, &s) == OK);
+    }
     while (r.rest.n > 0 && !r.failed) {
         uint8_t key[KEY_MAX];
         uint8_t op = get_u8(&r);

@@ -47,6 +47,14 @@ static void open_node(struct world *w, uint8_t i, const struct world_options *o)
     assert_int_equal(store_init(&sc, &n->store), OK);
     ac.store = n->store;
     assert_int_equal(abd_init(&ac, &n->abd), OK);
+    if (o->leaves != 0) { /* now it is known what all others take */
+        sc.reserve = heap_limit(n->heap) - heap_held(n->heap) - o->leaves;
+        abd_fini(n->abd);
+        store_fini(n->store);
+        assert_int_equal(store_init(&sc, &n->store), OK);
+        ac.store = n->store;
+        assert_int_equal(abd_init(&ac, &n->abd), OK);
+    }
 }
 
 struct world *world_open(const struct world_options *o)

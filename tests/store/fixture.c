@@ -34,6 +34,11 @@ void fixture_open(struct fixture *f, const struct fixture_options *o)
     config.arena = f->arena;
     config.arena_bytes = f->arena_bytes;
     CHECK(store_init(&config, &f->store) == OK);
+    if (o->leaves != 0) { /* now it is known what an empty store takes */
+        config.reserve = heap_limit(f->heap) - heap_held(f->heap) - o->leaves;
+        store_fini(f->store);
+        CHECK(store_init(&config, &f->store) == OK);
+    }
 }
 
 bool fixture_close(struct fixture *f)

@@ -22,6 +22,7 @@ struct fixture_options {
     uint64_t arena_bytes;
     uint32_t shard;
     uint8_t secret; /* the master secret is made of it */
+    size_t leaves;  /* bytes of the heap for leaves of the index, about; 0: as many as there are */
 };
 
 /* Aborts when it cannot. */

@@ -34,7 +34,7 @@ static void open_fixture(struct fixture *f, uint32_t shard, uint8_t secret)
 {
     struct prng p = {5};
 
-    fixture_open(f, &(struct fixture_options){4 << 20, ATTACK_ARENA, shard, secret});
+    fixture_open(f, &(struct fixture_options){4 << 20, ATTACK_ARENA, shard, secret, 0});
     draw_bytes(&p, f->arena, ATTACK_ARENA); /* host memory holds whatever it held */
     draw_bytes(&p, value_a, sizeof(value_a));
     draw_bytes(&p, value_b, sizeof(value_b));

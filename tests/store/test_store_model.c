@@ -217,11 +217,12 @@ static void find_damage(struct run *r)
     }
 }
 
-static void run_seed(uint64_t seed, unsigned ops, bool hostile)
+/* `leaves`: how many bytes of the index stay in the enclave; 0: all. */
+static void run_seed(uint64_t seed, unsigned ops, bool hostile, size_t leaves)
 {
     struct run r = {.p = {seed}, .hostile = hostile};
 
-    fixture_open(&r.f, &(struct fixture_options){HEAP_BYTES, ARENA_BYTES, 3, 7});
+    fixture_open(&r.f, &(struct fixture_options){HEAP_BYTES, ARENA_BYTES, 3, 7, leaves});
     for (unsigned i = 0; i < ops; i++) {
         r.key_len = draw_key(&r.p, r.key);
         if (r.m.n > 0 && prng_chance(&r.p, 1, 2)) { /* a key that exists */
@@ -271,6 +272,12 @@ static void run_seed(uint64_t seed, unsigned ops, bool hostile)
         assert_true(stats.integrity_failures > 0 && stats.repairs > 0);
     }
     assert_true(model_equals(&r.m, r.f.store));
+    if (leaves != 0) {
+        struct store_stats stats;
+
+        store_stats(r.f.store, &stats);
+        assert_true(stats.page_ins > 1000 && stats.page_outs > 1000 && stats.page_reads > 1000);
+    }
     model_fini(&r.m);
     assert_true(fixture_close(&r.f));
 }
@@ -279,7 +286,16 @@ static void random_operations_agree_with_a_sorted_array(void **state)
 {
     (void)state;
     for (uint64_t seed = 1; seed <= 4; seed++) {
-        run_seed(seed, 12000, false);
+        run_seed(seed, 12000, false, 0);
+    }
+}
+
+/* STORE-16: the same with most of the index paged out at any time. */
+static void paging_is_not_seen_from_outside(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 8; seed <= 9; seed++) {
+        run_seed(seed, 12000, false, 256 << 10);
     }
 }
 
@@ -288,7 +304,7 @@ static void under_attack_values_are_right_or_refused(void **state)
 {
     (void)state;
     for (uint64_t seed = 5; seed <= 7; seed++) {
-        run_seed(seed, 12000, true);
+        run_seed(seed, 12000, true, 0);
     }
 }
 
@@ -317,7 +333,7 @@ static void values_of_every_class_come_back(void **state)
     uint64_t ts = 0;
 
     (void)state;
-    fixture_open(&f, &(struct fixture_options){4 << 20, 64 << 20, 0, 1});
+    fixture_open(&f, &(struct fixture_options){4 << 20, 64 << 20, 0, 1, 0});
     draw_bytes(&p, value_buffer, sizeof(value_buffer));
     for (uint32_t len = 0; len < 600; len++) {
         check_len(&f, len, (struct tag){.ts = ++ts});
@@ -356,7 +372,7 @@ static void trees_of_any_history_list_their_keys_in_order(void **state)
         struct store_entry e;
         bool applied;
 
-        fixture_open(&f, &(struct fixture_options){HEAP_BYTES, 1 << 20, 0, 1});
+        fixture_open(&f, &(struct fixture_options){HEAP_BYTES, 1 << 20, 0, 1, 0});
         for (uint64_t i = 0; i < N; i++) {
             uint64_t k = history == 0 ? i : history == 1 ? N - 1 - i : i * 7919 % N;
 
@@ -408,7 +424,7 @@ static void removed_keys_give_their_index_space_back(void **state)
         struct fixture f;
         struct store_stats before, full, after;
 
-        fixture_open(&f, &(struct fixture_options){HEAP_BYTES, 1 << 20, 0, 1});
+        fixture_open(&f, &(struct fixture_options){HEAP_BYTES, 1 << 20, 0, 1, 0});
         store_stats(f.store, &before);
         for (uint64_t i = 0; i < N; i++) {
             bury(&f, i, false);
@@ -443,7 +459,7 @@ static void a_losing_apply_changes_nothing(void **state)
     bool applied;
 
     (void)state;
-    fixture_open(&f, &(struct fixture_options){4 << 20, 1 << 20, 0, 1});
+    fixture_open(&f, &(struct fixture_options){4 << 20, 1 << 20, 0, 1, 0});
     /* The zero tag is what an absent key has: it is greater than nothing. */
     assert_int_equal(store_apply(f.store, key, (struct tag){0}, false,
                                  (struct bytes){(const uint8_t *)"z", 1}, &applied),
@@ -481,7 +497,7 @@ static void repair_is_for_damage_under_the_same_tag(void **state)
     bool applied;
 
     (void)state;
-    fixture_open(&f, &(struct fixture_options){4 << 20, 1 << 20, 0, 1});
+    fixture_open(&f, &(struct fixture_options){4 << 20, 1 << 20, 0, 1, 0});
     assert_int_equal(store_repair(f.store, key, tag, value), ERR_MISMATCH); /* absent */
     assert_int_equal(store_apply(f.store, key, tag, false, value, &applied), OK);
     assert_int_equal(store_repair(f.store, key, tag, value), OK); /* nothing to do */
@@ -524,6 +540,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_operations_agree_with_a_sorted_array),
+        cmocka_unit_test(paging_is_not_seen_from_outside),
         cmocka_unit_test(under_attack_values_are_right_or_refused),
         cmocka_unit_test(values_of_every_class_come_back),
         cmocka_unit_test(trees_of_any_history_list_their_keys_in_order),

@@ -208,9 +208,10 @@ static void fold(const struct abd *a, const struct record *r)
  */
 static bool may_drop(struct abd *a, const struct record *r)
 {
-    struct tag tag = abd_find(a, (struct bytes){r->key, r->key_len}).tag;
+    struct store_entry e;
 
-    if (tag_compare(tag, r->base) > 0) {
+    if (abd_find(a, (struct bytes){r->key, r->key_len}, &e) == OK &&
+        tag_compare(e.tag, r->base) > 0) {
         return true;
     }
     if (r->ballot == 0) {
@@ -366,14 +367,18 @@ static RESULT on_commit(struct abd *a, const struct peer_ask *ask, struct abd_ou
 {
     struct record *r = find(a, ask->key, abd_key_hash(a, ask->key));
     bool is_ours = r != NULL && tag_compare(r->base, ask->tag) == 0;
+    struct store_entry e;
 
     TRY(memory_need(a, ask->op));
     if (ask->value_given) {
         TRY(apply_decided(a, ask, ask->tombstone, ask->value, out));
     } else if (is_ours && r->ballot != 0 && rmw_id_equal(r->op, ask->op)) {
         TRY(apply_decided(a, ask, r->tombstone, (struct bytes){r->value, r->value_len}, out));
-    } else if (tag_compare(abd_find(a, ask->key).tag, ask->tag) <= 0) {
-        return ERR_MISMATCH;
+    } else {
+        TRY(abd_find(a, ask->key, &e));
+        if (tag_compare(e.tag, ask->tag) <= 0) {
+            return ERR_MISMATCH;
+        }
     }
     remember(a, ask->op, ask->tag, false, true);
     if (is_ours) {
@@ -401,7 +406,7 @@ static RESULT on_question(struct abd *a, uint8_t from, const struct peer_ask *as
         *ret = (struct peer_answer){.kind = PEER_APPLIED};
         return on_commit(a, ask, out);
     }
-    e = abd_find(a, ask->key);
+    TRY(abd_find(a, ask->key, &e));
     c = tag_compare(e.tag, ask->tag);
     if (c < 0) {
         return ERR_MISMATCH; /* RMW-3: the asker sends the base first */
@@ -443,8 +448,10 @@ bool abd_accepted_value(struct abd *a, struct bytes key, struct tag *ret_tag, bo
                         struct bytes *ret_value)
 {
     const struct record *r = a->acceptor == NULL ? NULL : find(a, key, abd_key_hash(a, key));
+    struct store_entry e;
 
-    if (r == NULL || r->ballot == 0 || tag_compare(abd_find(a, key).tag, r->base) > 0) {
+    if (r == NULL || r->ballot == 0 || abd_find(a, key, &e) != OK ||
+        tag_compare(e.tag, r->base) > 0) {
         return false;
     }
     *ret_tag = abd_successor(r->base);
@@ -513,13 +520,15 @@ RESULT abd_rmw_import(struct abd *a, const struct abd_rmw_item *item)
 {
     uint8_t *copy = NULL;
     struct record *r;
+    struct store_entry e;
     int c;
 
     if (!is_item(a, item)) {
         return ERR_MALFORMED;
     }
     TRY(abd_acceptor_need(a));
-    c = tag_compare(abd_find(a, item->key).tag, item->base);
+    TRY(abd_find(a, item->key, &e));
+    c = tag_compare(e.tag, item->base);
     if (c != 0) {
         return c < 0 ? ERR_MISMATCH : OK; /* the key comes first; closed */
     }

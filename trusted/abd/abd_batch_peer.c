@@ -19,6 +19,18 @@ static void answer(struct abd *a, enum peer_answer_kind kind, const struct write
         (struct peer_answer){.kind = kind, .value = (struct bytes){.p = w->to.p, .n = w->len}};
 }
 
+/* ABD-20: of several keys this replica knows all or says nothing. */
+static void answer_if(struct abd *a, enum err err, enum peer_answer_kind kind,
+                      const struct writer *w, struct abd_out *out)
+{
+    if (err == OK) {
+        answer(a, kind, w, out);
+    } else {
+        heap_free(a->heap, w->to.p, w->to.n);
+        refuse(out, err);
+    }
+}
+
 /* ---- RANGE ---- */
 
 /* How far a look at the range got. */
@@ -31,15 +43,16 @@ struct look {
     uint8_t last[KEY_MAX];
 };
 
-/* One walk up to the limits; writes the items to `w` unless it is NULL. */
-static void look_at(struct abd *a, const struct scan_ask *ask, struct writer *w, struct look *ret)
+/* One walk up to the limits; writes the items to `w` unless it is NULL. LOST (ABD-20). */
+static RESULT look_at(struct abd *a, const struct scan_ask *ask, struct writer *w, struct look *ret)
 {
     struct store_walk walk;
+    enum err err;
 
     ret->digest = ret->bytes = ret->n = ret->last_n = 0;
     ret->more = false;
     store_walk_begin(ask->low, ask->high, ask->down, &walk);
-    while (store_walk_next(a->store, &walk) == OK) {
+    while ((err = store_walk_next(a->store, &walk)) == OK) {
         struct batch_item m = {.state = walk.entry.tombstone ? BATCH_TOMBSTONE : BATCH_LIVE,
                                .tag = walk.entry.tag,
                                .key = walk.key};
@@ -47,7 +60,7 @@ static void look_at(struct abd *a, const struct scan_ask *ask, struct writer *w,
 
         if (ret->n == ask->keys_max || (ret->n > 0 && ret->bytes + len > BATCH_BYTES)) {
             ret->more = true;
-            return;
+            return OK;
         }
         ret->digest += abd_scan_print(ask->secret, m.key, m.tag, walk.entry.tombstone, 0);
         ret->bytes += len;
@@ -58,6 +71,7 @@ static void look_at(struct abd *a, const struct scan_ask *ask, struct writer *w,
             batch_item_put(w, BATCH_LISTED, &m);
         }
     }
+    return err == ERR_LOST ? err : OK;
 }
 
 /* SCAN-3: all that stands here, or where the look ended. */
@@ -68,12 +82,17 @@ static void on_range(struct abd *a, const struct peer_ask *ask, struct abd_out *
     struct scan_page page = {0};
     struct writer w = {0};
     uint8_t next[BOUND_MAX];
+    enum err err;
 
     if (scan_ask_decode(ask->value, true, &range) != OK || range.values) {
         refuse(out, ERR_MALFORMED);
         return;
     }
-    look_at(a, &range, NULL, &look);
+    err = look_at(a, &range, NULL, &look);
+    if (err != OK) {
+        refuse(out, err);
+        return;
+    }
     if (!look.more && look.n == range.count && look.digest == range.digest) {
         out->answer = (struct peer_answer){.kind = PEER_SAME};
         return;
@@ -89,8 +108,7 @@ static void on_range(struct abd *a, const struct peer_ask *ask, struct abd_out *
     page.more = look.more;
     page.next = (struct bytes){.p = next, .n = look.last_n + (range.down ? 0U : 1U)};
     scan_page_put_head(&w, &page, look.n);
-    look_at(a, &range, &w, &look);
-    answer(a, PEER_LISTED, &w, out);
+    answer_if(a, look_at(a, &range, &w, &look), PEER_LISTED, &w, out);
 }
 
 /* ---- TAGS ---- */
@@ -100,6 +118,8 @@ static void on_tags(struct abd *a, const struct peer_ask *ask, struct abd_out *o
     struct batch_list list;
     struct batch_item m;
     struct writer w = {0};
+    struct store_entry e;
+    enum err err = OK;
 
     if (batch_list_decode(ask->value, BATCH_TAGS, 1, &list) != OK) {
         refuse(out, ERR_MALFORMED);
@@ -112,10 +132,11 @@ static void on_tags(struct abd *a, const struct peer_ask *ask, struct abd_out *o
         return;
     }
     put_u16(&w, list.n);
-    while (batch_list_next(&list, &m)) {
-        put_tag(&w, abd_find(a, m.key).tag);
+    while (err == OK && batch_list_next(&list, &m)) {
+        err = abd_find(a, m.key, &e);
+        put_tag(&w, e.tag);
     }
-    answer(a, PEER_TAGGED, &w, out);
+    answer_if(a, err, PEER_TAGGED, &w, out);
 }
 
 /* ---- LOOK ---- */
@@ -162,23 +183,26 @@ static void put_looked(struct abd *a, struct bytes key, struct tag asked,
 }
 
 /* Values that this answer has room for: all, or as many as fit, the first one in any case. */
-static size_t looked_bytes(struct abd *a, struct batch_list list, uint16_t *ret_fit)
+static RESULT looked_bytes(struct abd *a, struct batch_list list, uint16_t *ret_fit,
+                           size_t *ret_bytes)
 {
-    size_t bytes = 0;
     struct batch_item m;
 
     *ret_fit = 0;
+    *ret_bytes = 0;
     while (batch_list_next(&list, &m)) {
-        struct store_entry e = abd_find(a, m.key);
-        uint32_t len = tag_compare(e.tag, m.tag) > 0 && !e.damaged ? e.value_len : 0;
+        struct store_entry e;
+        uint32_t len;
 
-        if (bytes > 0 && bytes + len > BATCH_BYTES) {
+        TRY(abd_find(a, m.key, &e));
+        len = tag_compare(e.tag, m.tag) > 0 && !e.damaged ? e.value_len : 0;
+        if (*ret_bytes > 0 && *ret_bytes + len > BATCH_BYTES) {
             break;
         }
-        bytes += len;
+        *ret_bytes += len;
         (*ret_fit)++;
     }
-    return bytes;
+    return OK;
 }
 
 static void on_look(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
@@ -187,19 +211,26 @@ static void on_look(struct abd *a, const struct peer_ask *ask, struct abd_out *o
     struct batch_item m;
     struct writer w = {0};
     uint16_t fit;
+    size_t bytes;
+    enum err err;
 
     if (batch_list_decode(ask->value, BATCH_LOOK, 1, &list) != OK) {
         refuse(out, ERR_MALFORMED);
         return;
     }
-    w.to.n = 2 + list.n * (1UL + TAG_WIRE_LEN + 4) + looked_bytes(a, list, &fit);
+    err = looked_bytes(a, list, &fit, &bytes);
+    if (err != OK) {
+        refuse(out, err);
+        return;
+    }
+    w.to.n = 2 + list.n * (1UL + TAG_WIRE_LEN + 4) + bytes;
     w.to.p = abd_alloc(a, w.to.n, out);
     if (w.to.p == NULL) {
         refuse(out, ERR_ENCLAVE_MEMORY);
         return;
     }
     put_u16(&w, list.n);
-    while (batch_list_next(&list, &m)) {
+    while (err == OK && batch_list_next(&list, &m)) {
         struct store_entry e;
 
         if (fit == 0) {
@@ -207,10 +238,12 @@ static void on_look(struct abd *a, const struct peer_ask *ask, struct abd_out *o
             continue;
         }
         fit--;
-        e = abd_find(a, m.key);
-        put_looked(a, m.key, m.tag, &e, &w, out);
+        err = abd_find(a, m.key, &e);
+        if (err == OK) {
+            put_looked(a, m.key, m.tag, &e, &w, out);
+        }
     }
-    answer(a, PEER_LOOKED, &w, out);
+    answer_if(a, err, PEER_LOOKED, &w, out);
 }
 
 /* ---- PUSH ---- */

@@ -146,6 +146,9 @@ RESULT abd_read_own(struct abd *a, struct abd_op *op, struct abd_out *out)
         TRY(abd_op_reserve(a, op, e.value_len, out));
         err = store_read(a->store, abd_key(op), (struct mbytes){op->value, op->value_cap}, &e);
     }
+    if (err == ERR_LOST) {
+        return err;
+    }
     CHECK(err == OK || err == ERR_NOT_FOUND || err == ERR_INTEGRITY);
     op->own = op->tag = e.tag;
     op->tombstone = e.tombstone;

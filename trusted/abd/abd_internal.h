@@ -219,8 +219,9 @@ void abd_lend(struct abd *a, void *p, size_t n);
 
 /* ---- abd_replica.c: what this replica holds ---- */
 
-/* The zero tag and `tombstone` false when absent. */
-struct store_entry abd_find(struct abd *a, struct bytes key);
+/* The zero tag and `tombstone` false when absent. LOST (ABD-20): what stood here is unknown, so
+ * this replica says nothing about the key. */
+RESULT abd_find(struct abd *a, struct bytes key, struct store_entry *ret);
 /* ABD-17 */
 bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag);
 /* store_apply, giving up tails for memory. */
@@ -238,7 +239,8 @@ RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes va
                 struct tag *tag, struct abd_out *out);
 void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out);
 void abd_refuse(struct abd_out *out, enum err err);
-/* Reads the value of `e` into memory that is lent with the output. INTEGRITY, ENCLAVE_MEMORY. */
+/* Reads the value of `e` into memory that is lent with the output. INTEGRITY, ENCLAVE_MEMORY,
+ * LOST. */
 RESULT abd_read_lent(struct abd *a, struct bytes key, const struct store_entry *e,
                      struct bytes *ret, struct abd_out *out);
 

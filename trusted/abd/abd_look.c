@@ -133,6 +133,9 @@ static RESULT read_own(struct abd *a, struct abd_batch *b, struct abd_item *i, s
         CHECK(tries == 0);
         TRY(abd_buffer_room(a, &b->bytes, e.value_len, out));
     }
+    if (err == ERR_LOST) {
+        return err;
+    }
     CHECK(err == OK || err == ERR_NOT_FOUND || err == ERR_INTEGRITY);
     i->own = i->tag = e.tag;
     i->tombstone = e.tombstone;

@@ -2,13 +2,14 @@
 #include "common/check.h"
 #include "trusted/abd/abd_rmw.h"
 
-struct store_entry abd_find(struct abd *a, struct bytes key)
+RESULT abd_find(struct abd *a, struct bytes key, struct store_entry *ret)
 {
-    struct store_entry e = {0};
-    enum err err = store_find(a->store, key, &e);
+    enum err err;
 
-    CHECK(err == OK || err == ERR_NOT_FOUND);
-    return e;
+    *ret = (struct store_entry){0};
+    err = store_find(a->store, key, ret);
+    CHECK(err == OK || err == ERR_NOT_FOUND || err == ERR_LOST);
+    return err == ERR_LOST ? ERR_LOST : OK;
 }
 
 /*
@@ -21,9 +22,10 @@ bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag)
     bool ok = (tag.ts == 0) == (tag.writer == 0);
 
     if (ok && tag.ts > TAG_JUMP_MAX) {
-        struct tag own = abd_find(a, key).tag;
+        struct store_entry own;
 
-        ok = tag.ts <= own.ts || tag.ts - own.ts <= TAG_JUMP_MAX;
+        ok = abd_find(a, key, &own) == OK &&
+             (tag.ts <= own.tag.ts || tag.ts - own.tag.ts <= TAG_JUMP_MAX);
     }
     if (!ok) {
         a->counters.refused_tags++;
@@ -46,18 +48,25 @@ RESULT abd_keep(struct abd *a, struct bytes key, struct tag tag, bool tombstone,
 RESULT abd_mend(struct abd *a, struct bytes key, struct tag tag, struct bytes value)
 {
     enum err err = store_repair(a->store, key, tag, value);
+    struct store_entry e;
 
     a->counters.repairs += err == OK;
-    return err == ERR_MISMATCH && tag_compare(abd_find(a, key).tag, tag) > 0 ? OK : err;
+    if (err == ERR_MISMATCH) {
+        TRY(abd_find(a, key, &e));
+        err = tag_compare(e.tag, tag) > 0 ? OK : ERR_MISMATCH;
+    }
+    return err;
 }
 
 RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes value,
                 struct tag *tag, struct abd_out *out)
 {
-    struct tag own = abd_find(a, key).tag;
-    uint64_t ts = own.ts > tag->ts ? own.ts : tag->ts;
+    struct store_entry own;
+    uint64_t ts;
     bool applied = false;
 
+    TRY(abd_find(a, key, &own));
+    ts = own.tag.ts > tag->ts ? own.tag.ts : tag->ts;
     if (ts > UINT64_MAX - TAG_JUMP_MAX) {
         return ERR_UNAVAILABLE;
     }
@@ -103,7 +112,7 @@ RESULT abd_read_lent(struct abd *a, struct bytes key, const struct store_entry *
         abd_lend(a, room.p, room.n);
     }
     err = store_read(a->store, key, room, &read);
-    CHECK(err == OK || err == ERR_INTEGRITY);
+    CHECK(err == OK || err == ERR_INTEGRITY || err == ERR_LOST);
     *ret = (struct bytes){.p = room.p, .n = read.value_len};
     return err;
 }
@@ -147,9 +156,14 @@ static bool show_accepted(struct abd *a, const struct peer_ask *ask, struct peer
 
 static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
 {
-    struct store_entry e = abd_find(a, ask->key);
+    struct store_entry e;
+    enum err err = abd_find(a, ask->key, &e);
     int c = tag_compare(e.tag, ask->tag);
 
+    if (err != OK) {
+        abd_refuse(out, err);
+        return;
+    }
     if (show_accepted(a, ask, &out->answer)) {
         return;
     }
@@ -181,13 +195,26 @@ RESULT abd_take_in(struct abd *a, struct bytes key, struct tag tag, bool tombsto
     }
     TRY(abd_keep(a, key, tag, tombstone, value, &applied, out));
     if (!applied && !tombstone) {
-        struct store_entry e = abd_find(a, key);
+        struct store_entry e;
 
+        TRY(abd_find(a, key, &e));
         if (e.damaged && tag_compare(e.tag, tag) == 0) {
             return abd_mend(a, key, tag, value);
         }
     }
     return OK;
+}
+
+static void on_query(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    struct store_entry e;
+    enum err err = abd_find(a, ask->key, &e);
+
+    if (err == OK) {
+        out->answer = (struct peer_answer){.kind = PEER_TAG, .tag = e.tag};
+    } else {
+        abd_refuse(out, err);
+    }
 }
 
 static void on_apply(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
@@ -216,7 +243,7 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     }
     switch (ask->kind) {
     case PEER_QUERY:
-        out->answer = (struct peer_answer){.kind = PEER_TAG, .tag = abd_find(a, ask->key).tag};
+        on_query(a, ask, out);
         return;
     case PEER_READ:
         on_read(a, ask, out);

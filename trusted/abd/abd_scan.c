@@ -85,9 +85,10 @@ static RESULT own_page(struct abd *a, struct abd_batch *b, struct abd_out *out)
     size_t bytes = 0;
     struct store_walk w;
     struct abd_item *i;
+    enum err err;
 
     store_walk_begin(low(b), high(b), b->down, &w);
-    while (store_walk_next(a->store, &w) == OK) {
+    while ((err = store_walk_next(a->store, &w)) == OK) {
         bytes += w.key.n + (b->values ? w.entry.value_len : 0);
         if (b->items_n == BATCH_KEYS_MAX || live_n == b->keys_max ||
             (b->items_n > 0 && bytes > b->bytes_max)) {
@@ -103,7 +104,7 @@ static RESULT own_page(struct abd *a, struct abd_batch *b, struct abd_out *out)
         }
         live_n += !i->tombstone;
     }
-    return OK;
+    return err == ERR_LOST ? err : OK;
 }
 
 static uint64_t digest_of(const struct abd_batch *b)

@@ -207,9 +207,10 @@ static enum err get_cluster(struct schema *s, const struct raw *r, struct cluste
                        &c.datagram_bytes));
     TRY(schema_get_u32(s, &(struct schema_number){"value_max", r->value_max, 1, VALUE_MAX, true},
                        &c.value_max));
-    TRY(schema_get_number(
-        s, &(struct schema_number){"enclave_memory", r->enclave_memory, 8 * mib, mib << 20, true},
-        &c.enclave_memory));
+    TRY(schema_get_number(s,
+                          &(struct schema_number){"enclave_memory", r->enclave_memory, 8 * mib,
+                                                  c.shards * ENCLAVE_MEMORY_SHARD_MAX, true},
+                          &c.enclave_memory));
     TRY(schema_get_number(
         s, &(struct schema_number){"host_memory", r->host_memory, 8 * mib, mib << 24, true},
         &c.host_memory));

@@ -28,6 +28,9 @@ struct free_block {
 
 enum { REGION_MIN = 1 << 20, REGION_ALIGN = 64 };
 
+_Static_assert(HEAP_SLAB_PAGES_MAX *HEAP_PAGE / HEAP_MOVABLE_MIN <= HEAP_MOVABLE_SLAB,
+               "all blocks of a slab fit the caller's array");
+
 static const uint64_t FREE_MARK = UINT64_C(0x9f6e2d51c3b80a47);
 
 static uint64_t mark_of(const void *block)
@@ -104,6 +107,7 @@ RESULT heap_init(void *region, size_t region_bytes, struct heap **ret)
     h->limit = h->used + pages_n * HEAP_PAGE;
     for (uint32_t c = 0; c < HEAP_CLASSES; c++) {
         class_init(&h->classes[c], class_bytes(c));
+        class_init(&h->movable[c], class_bytes(c));
     }
     heap_runs_init(h);
     ASAN_POISON_MEMORY_REGION(h->base, pages_n * HEAP_PAGE);
@@ -144,12 +148,12 @@ static void slab_unlist(struct heap *h, struct heap_class *k, uint32_t slab)
 }
 
 /* Gives the kept empty slabs back to the pages: true if there was any. */
-static bool reclaim(struct heap *h)
+static bool reclaim_from(struct heap *h, struct heap_class *classes)
 {
     bool any = false;
 
     for (uint32_t c = 0; c < HEAP_CLASSES; c++) {
-        struct heap_class *k = &h->classes[c];
+        struct heap_class *k = &classes[c];
 
         if (k->empty != HEAP_NONE) {
             heap_runs_give(h, k->empty, k->shape[0].pages);
@@ -158,6 +162,13 @@ static bool reclaim(struct heap *h)
         }
     }
     return any;
+}
+
+static bool reclaim(struct heap *h)
+{
+    bool any = reclaim_from(h, h->classes);
+
+    return reclaim_from(h, h->movable) || any;
 }
 
 static uint32_t take_run(struct heap *h, uint32_t pages)
@@ -175,11 +186,22 @@ static const struct heap_shape *slab_shape(const struct heap_class *k, const str
     return &k->shape[s->aux / HEAP_SHORT];
 }
 
-static uint32_t slab_make(struct heap *h, uint32_t c)
+static bool is_movable(const struct heap *h, const struct heap_class *k)
 {
-    const struct heap_class *k = &h->classes[c];
-    uint8_t aux = (uint8_t)c;
-    uint32_t slab = take_run(h, k->shape[0].pages);
+    return k >= h->movable;
+}
+
+static void hold(struct heap *h, const struct heap_class *k, size_t more)
+{
+    h->held += more;
+    h->held_movable += is_movable(h, k) ? more : 0;
+}
+
+static uint32_t slab_make(struct heap *h, const struct heap_class *k, bool brief)
+{
+    bool movable = is_movable(h, k);
+    uint8_t aux = (uint8_t)(k - (movable ? h->movable : h->classes));
+    uint32_t slab = brief ? HEAP_NONE : take_run(h, k->shape[0].pages);
 
     if (slab == HEAP_NONE) {
         aux |= HEAP_SHORT;
@@ -188,28 +210,28 @@ static uint32_t slab_make(struct heap *h, uint32_t c)
             return HEAP_NONE;
         }
     }
-    h->pages[slab] = (struct heap_page){.kind = HEAP_SLAB, .aux = aux};
+    h->pages[slab] = (struct heap_page){.kind = movable ? HEAP_MOVABLE : HEAP_SLAB, .aux = aux};
     for (uint32_t i = 1; i < slab_shape(k, &h->pages[slab])->pages; i++) {
         h->pages[slab + i] = (struct heap_page){.kind = HEAP_TAIL, .aux = (uint8_t)i};
     }
     return slab;
 }
 
-/* A slab without used blocks, listed; HEAP_NONE when there is no memory for it. */
-static uint32_t slab_open(struct heap *h, uint32_t c)
+/* A slab without used blocks, listed; HEAP_NONE when there is no memory for it. `brief`: a new one
+ * is to be short. */
+static uint32_t slab_open(struct heap *h, struct heap_class *k, bool brief)
 {
-    struct heap_class *k = &h->classes[c];
     uint32_t slab = k->empty;
 
     if (slab != HEAP_NONE) {
         k->empty = HEAP_NONE;
     } else {
-        slab = slab_make(h, c);
+        slab = slab_make(h, k, brief);
         if (slab == HEAP_NONE) {
             return HEAP_NONE;
         }
     }
-    h->held += (size_t)slab_shape(k, &h->pages[slab])->pages * HEAP_PAGE;
+    hold(h, k, (size_t)slab_shape(k, &h->pages[slab])->pages * HEAP_PAGE);
     slab_list(h, k, slab);
     return slab;
 }
@@ -219,7 +241,7 @@ static void slab_close(struct heap *h, struct heap_class *k, uint32_t slab)
     const struct heap_shape *shape = slab_shape(k, &h->pages[slab]);
 
     slab_unlist(h, k, slab);
-    h->held -= (size_t)shape->pages * HEAP_PAGE;
+    hold(h, k, (size_t)0 - (size_t)shape->pages * HEAP_PAGE);
     h->pages[slab].free = 0;
     h->pages[slab].fresh = 0;
     if (k->empty == HEAP_NONE && shape == &k->shape[0]) {
@@ -290,17 +312,15 @@ static void *alloc_large(struct heap *h, size_t n)
     return heap_page_at(h, page);
 }
 
-static void *alloc_small(struct heap *h, size_t n)
+static void *alloc_small(struct heap *h, struct heap_class *k)
 {
-    uint32_t c = class_of(n);
-    struct heap_class *k = &h->classes[c];
     uint32_t slab = k->partial;
     const struct heap_shape *shape;
     struct heap_page *s;
     uint8_t *block;
 
     if (__builtin_expect(slab == HEAP_NONE, 0)) {
-        slab = slab_open(h, c);
+        slab = slab_open(h, k, false);
         if (slab == HEAP_NONE) {
             return NULL;
         }
@@ -327,11 +347,85 @@ void *heap_alloc(struct heap *h, size_t n)
     void *p;
 
     CHECK(n != 0);
-    p = n <= HEAP_SMALL_MAX ? alloc_small(h, n) : alloc_large(h, n);
+    p = n <= HEAP_SMALL_MAX ? alloc_small(h, &h->classes[class_of(n)]) : alloc_large(h, n);
     if (p != NULL) {
         ASAN_UNPOISON_MEMORY_REGION(p, n);
     }
     return p;
+}
+
+void *heap_alloc_movable(struct heap *h, size_t n, size_t spare)
+{
+    CHECK(n >= HEAP_MOVABLE_MIN && n <= HEAP_MOVABLE_MAX);
+    struct heap_class *k = &h->movable[class_of(n)];
+    size_t pages = (h->limit - h->held) / HEAP_PAGE;
+    size_t keep = (spare + HEAP_PAGE - 1) / HEAP_PAGE;
+    void *p;
+
+    if (k->partial == HEAP_NONE && pages < keep + k->shape[0].pages &&
+        (pages < keep + k->shape[1].pages || slab_open(h, k, true) == HEAP_NONE)) {
+        return NULL;
+    }
+    p = alloc_small(h, k);
+    if (p != NULL) {
+        ASAN_UNPOISON_MEMORY_REGION(p, n);
+    }
+    return p;
+}
+
+/* The numbers of the slab's free blocks, as bits. */
+RAW static void find_free(const struct heap *h, const struct heap_class *k, uint32_t slab,
+                          uint64_t free[static HEAP_MOVABLE_SLAB / 64])
+{
+    const struct heap_page *s = &h->pages[slab];
+
+    for (uint32_t f = s->free; f != 0;) {
+        const struct free_block *b = (void *)block_at(heap_page_at(h, slab), f);
+        uint32_t i = (uint32_t)((uint64_t)(f - 1) * 16 * k->recip >> 32);
+
+        CHECK(i < s->fresh && b->mark == mark_of(b));
+        free[i / 64] |= UINT64_C(1) << (i % 64);
+        f = (uint32_t)b->next;
+    }
+}
+
+uint32_t heap_movable(const struct heap *h, size_t n, uint32_t *page,
+                      void *ret[static HEAP_MOVABLE_SLAB])
+{
+    const struct heap_class *want = n == 0 ? NULL : &h->movable[class_of(n)];
+
+    for (uint32_t at = *page; at < h->pages_n;) {
+        const struct heap_page *s = &h->pages[at];
+        uint32_t slab = at;
+        uint64_t free[HEAP_MOVABLE_SLAB / 64] = {0};
+        uint32_t found = 0;
+
+        if (s->kind == HEAP_FREE || s->kind == HEAP_LARGE) {
+            at += s->len;
+            continue;
+        }
+        if (s->kind != HEAP_SLAB && s->kind != HEAP_MOVABLE) {
+            at++; /* inside of one whose first page is behind us */
+            continue;
+        }
+        const struct heap_class *k =
+            (s->kind == HEAP_MOVABLE ? h->movable : h->classes) + s->aux % HEAP_SHORT;
+
+        at += slab_shape(k, s)->pages;
+        if (s->kind != HEAP_MOVABLE || s->used == 0 || (want != NULL && k != want)) {
+            continue;
+        }
+        find_free(h, k, slab, free);
+        for (uint32_t i = 0; i < s->fresh; i++) {
+            if ((free[i / 64] >> (i % 64) & 1) == 0) {
+                ret[found++] = heap_page_at(h, slab) + (size_t)i * k->bytes;
+            }
+        }
+        *page = at;
+        return found;
+    }
+    *page = 0;
+    return 0;
 }
 
 void *heap_zalloc(struct heap *h, size_t n)
@@ -358,12 +452,12 @@ static void free_large(struct heap *h, uint32_t page, size_t off, size_t n)
 static void free_small(struct heap *h, uint32_t page, size_t off, size_t n)
 {
     uint32_t c = class_of(n);
-    struct heap_class *k = &h->classes[c];
     uint32_t slab = h->pages[page].kind == HEAP_TAIL ? page - h->pages[page].aux : page;
     struct heap_page *s = &h->pages[slab];
+    struct heap_class *k = &(s->kind == HEAP_MOVABLE ? h->movable : h->classes)[c];
     uint32_t inside, i;
 
-    CHECK(s->kind == HEAP_SLAB && s->aux % HEAP_SHORT == c);
+    CHECK((s->kind == HEAP_SLAB || s->kind == HEAP_MOVABLE) && s->aux % HEAP_SHORT == c);
     inside = (uint32_t)(off - ((size_t)slab << HEAP_PAGE_BITS));
     i = (uint32_t)((uint64_t)inside * k->recip >> 32);
     CHECK(i * k->bytes == inside && i < s->fresh && s->used != 0);
@@ -408,6 +502,11 @@ size_t heap_peak(const struct heap *h)
 size_t heap_held(const struct heap *h)
 {
     return h->held;
+}
+
+size_t heap_held_movable(const struct heap *h)
+{
+    return h->held_movable;
 }
 
 size_t heap_limit(const struct heap *h)

@@ -33,6 +33,21 @@ void *heap_zalloc(struct heap *h, size_t n);
 /* `n` is what heap_alloc was asked for. NULL is allowed. Wipes nothing: see key.h for secrets. */
 void heap_free(struct heap *h, void *p, size_t n);
 
+/*
+ * Blocks that their owner can move or give up at any time, HEAP_MOVABLE_MIN bytes or more. They lie
+ * apart from all others, and their owner can ask what lies together: to free whole pages, which
+ * then serve any size, or to look at all blocks in turn.
+ */
+enum { HEAP_MOVABLE_MIN = 256, HEAP_MOVABLE_MAX = 8192, HEAP_MOVABLE_SLAB = 256 };
+
+/* As heap_alloc, but takes fresh pages only if `spare` bytes of them are left for others then. */
+void *heap_alloc_movable(struct heap *h, size_t n, size_t spare);
+/* The blocks of the first slab of movable blocks at or after page *page, written to `ret`; *page
+ * becomes the page behind that slab. `n` not 0: only slabs of blocks that hold n bytes. Returns how
+ * many blocks; 0: no such slab up to the end of the region, and *page is 0. */
+uint32_t heap_movable(const struct heap *h, size_t n, uint32_t *page,
+                      void *ret[static HEAP_MOVABLE_SLAB]);
+
 /* Bytes in use, bookkeeping and slack of size classes included; the most there ever were; the
  * limit. What is used depends on the live blocks alone, not on their history. */
 size_t heap_used(const struct heap *h);
@@ -42,6 +57,8 @@ size_t heap_limit(const struct heap *h);
  * page serves other sizes again when its last block is freed. What is left up to heap_limit serves
  * any. */
 size_t heap_held(const struct heap *h);
+/* The part of it that is pages of movable blocks. */
+size_t heap_held_movable(const struct heap *h);
 /* What one block of n bytes really takes. */
 size_t heap_block_bytes(size_t n);
 

@@ -55,6 +55,7 @@ enum heap_kind {
     HEAP_FREE,
     HEAP_END,
     HEAP_SLAB,
+    HEAP_MOVABLE, /* a slab of movable blocks */
     HEAP_TAIL,
     HEAP_LARGE,
 };
@@ -93,10 +94,11 @@ struct heap {
     uint8_t *base;
     struct heap_page *pages;
     uint32_t pages_n;
-    size_t used, peak, held, limit;
+    size_t used, peak, held, held_movable, limit;
     uint64_t bins_used[HEAP_BINS / 64];
     uint32_t bins[HEAP_BINS];
     struct heap_class classes[HEAP_CLASSES];
+    struct heap_class movable[HEAP_CLASSES];
 };
 
 static inline uint8_t *heap_page_at(const struct heap *h, uint32_t page)

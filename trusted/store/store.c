@@ -19,6 +19,11 @@ struct store {
 /* From 512 bytes on the heap aligns to a cache line. */
 _Static_assert(sizeof(struct store) >= 512 && _Alignof(struct store) <= 64, "the heap aligns it");
 
+static size_t reserve_of(const struct store_config *c)
+{
+    return c->reserve != 0 ? c->reserve : heap_limit(c->heap) / 16;
+}
+
 RESULT store_init(const struct store_config *c, struct store **ret)
 {
     struct store *s = heap_zalloc(c->heap, sizeof(*s));
@@ -27,18 +32,18 @@ RESULT store_init(const struct store_config *c, struct store **ret)
         return ERR_ENCLAVE_MEMORY;
     }
     s->heap = c->heap;
-    if (store_index_init(&s->index, c->heap) != OK) {
-        goto no_index;
-    }
     if (store_arena_init(&s->arena, c->heap, c->arena, c->arena_bytes) != OK) {
         goto no_arena;
+    }
+    if (store_index_init(&s->index, c->heap, &s->arena, &s->sealer, reserve_of(c)) != OK) {
+        goto no_index;
     }
     store_seal_init(&s->sealer, c->aead, c->shard, &c->master);
     *ret = s;
     return OK;
-no_arena:
-    store_index_fini(&s->index);
 no_index:
+    store_arena_fini(&s->arena);
+no_arena:
     heap_free(c->heap, s, sizeof(*s));
     return ERR_ENCLAVE_MEMORY;
 }
@@ -49,8 +54,8 @@ void store_fini(struct store *s)
         return;
     }
     store_seal_fini(&s->sealer);
-    store_arena_fini(&s->arena);
     store_index_fini(&s->index);
+    store_arena_fini(&s->arena);
     heap_free(s->heap, s, sizeof(*s));
 }
 
@@ -84,12 +89,18 @@ static struct store_binding binding_of(const struct store_record *r, struct byte
     return (struct store_binding){.tag = tag_of(r), .key = key, .value_len = value_len(r)};
 }
 
+/* Why the index has found nothing. STORE-18: what is lost is not absent. */
+static RESULT missing(const struct store *s)
+{
+    return s->index.lost ? ERR_LOST : ERR_NOT_FOUND;
+}
+
 RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret)
 {
     const uint8_t *payload = store_index_find(&s->index, key);
 
     if (payload == NULL) {
-        return ERR_NOT_FOUND;
+        return missing(s);
     }
     struct store_record r = store_record_load(payload);
 
@@ -103,7 +114,7 @@ static RESULT refuse(struct store *s, uint8_t *payload, struct store_record *r,
 {
     if ((r->value & STORE_DAMAGED) == 0) {
         r->value |= STORE_DAMAGED;
-        store_record_save(payload, r);
+        store_index_save(&s->index, payload, r);
         s->damaged++;
         s->integrity_failures++;
     }
@@ -142,7 +153,7 @@ RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct st
 {
     uint8_t *payload = store_index_find(&s->index, key);
 
-    return payload == NULL ? ERR_NOT_FOUND : read_at(s, payload, key, to, ret);
+    return payload == NULL ? missing(s) : read_at(s, payload, key, to, ret);
 }
 
 /* Finds room for the new value before anything changes (STORE-11). `was` is what the key is held
@@ -216,7 +227,7 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
             return err;
         }
     } else {
-        store_record_save(payload, r);
+        store_index_save(&s->index, payload, r);
         if (!kept && value_len(&was) > 0) {
             store_arena_give(&s->arena, was.place, block_of(&was));
         }
@@ -240,7 +251,11 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
 
     CHECK(key.n >= 1 && key.n <= KEY_MAX && value.n <= VALUE_MAX);
     CHECK(!tombstone || value.n == 0);
+    store_index_balance(&s->index);
     payload = store_index_seek(&s->index, key);
+    if (s->index.lost) {
+        return ERR_LOST;
+    }
     if (payload != NULL) {
         struct store_record was = store_record_load(payload);
 
@@ -260,7 +275,7 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
     uint8_t *payload = store_index_find(&s->index, key);
 
     if (payload == NULL) {
-        return ERR_MISMATCH;
+        return s->index.lost ? ERR_LOST : ERR_MISMATCH;
     }
     struct store_record r = store_record_load(payload);
 
@@ -273,7 +288,7 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
         store_seal_put(&s->sealer, &binding, value, store_padded(value_len(&r)),
                        store_arena_at(&s->arena, r.place));
         r.value &= ~(uint32_t)STORE_DAMAGED;
-        store_record_save(payload, &r);
+        store_index_save(&s->index, payload, &r);
         s->damaged--;
         s->repairs++;
     }
@@ -286,7 +301,7 @@ RESULT store_remove(struct store *s, struct bytes key, struct tag tag, bool *ret
 
     *ret_removed = false;
     if (payload == NULL) {
-        return OK;
+        return s->index.lost ? ERR_LOST : OK;
     }
     struct store_record r = store_record_load(payload);
 
@@ -317,7 +332,7 @@ RESULT store_walk_next(struct store *s, struct store_walk *w)
         w->begun = true;
     }
     if (payload == NULL) {
-        return ERR_NOT_FOUND;
+        return missing(s);
     }
     struct store_record r = store_record_load(payload);
 
@@ -366,6 +381,12 @@ void store_stats(const struct store *s, struct store_stats *ret)
         .arena_used = s->arena.pages_taken * STORE_PAGE,
         .arena_limit = s->arena.pages_n * STORE_PAGE,
         .index_bytes = s->index.bytes,
+        .pages_cold = s->index.pager.cold,
+        .pages_lost = s->index.pager.lost,
+        .keys_lost = s->index.pager.lost_keys,
+        .page_ins = s->index.pager.ins,
+        .page_outs = s->index.pager.outs,
+        .page_reads = s->index.pager.reads,
         .damaged = s->damaged,
         .integrity_failures = s->integrity_failures,
         .repairs = s->repairs,

@@ -34,6 +34,7 @@ struct store_config {
     struct secret master; /* copied and expanded */
     uint8_t *arena;       /* host memory, 64-byte aligned */
     uint64_t arena_bytes;
+    size_t reserve; /* bytes of the heap that the index leaves to others; 0: a sixteenth */
 };
 
 struct store_entry {
@@ -53,6 +54,12 @@ struct store_stats {
     uint64_t damaged;     /* entries whose value waits for repair */
     uint64_t integrity_failures;
     uint64_t repairs;
+    uint64_t pages_cold; /* leaves of the index that lie sealed in host memory now */
+    uint64_t pages_lost; /* leaves that did not open, */
+    uint64_t keys_lost;  /* and the keys in them: for good */
+    uint64_t page_ins;   /* cold leaves loaded, */
+    uint64_t page_outs;  /* sealed, */
+    uint64_t page_reads; /* and looked at by walks without loading them */
 };
 
 /* ENCLAVE_MEMORY when the heap cannot hold an empty store. *ret lives in the heap. */

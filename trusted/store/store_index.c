@@ -1,44 +1,80 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trusted/store/store_index_internal.h"
 
-uint8_t *store_index_find(const struct store_index *x, struct bytes key)
+/* In use: stays at least until the next call, and as a rule longer. */
+static inline void use(struct store_index *x, struct store_node *leaf)
+{
+    if (leaf->hot < STORE_HOT_MAX) {
+        leaf->hot++;
+    }
+    x->pager.pinned[0] = leaf;
+}
+
+uint8_t *store_index_find(struct store_index *x, struct bytes key)
 {
     struct store_node *node = enter(x, x->root);
     bool found;
     unsigned at;
 
+    x->lost = false;
     for (uint32_t level = 0; level < x->depth; level++) {
-        node = enter(x, child(node, route(node, key)));
+        node = go_down(x, node, route(node, key), true);
+        if (node == NULL) {
+            return NULL;
+        }
     }
     at = store_node_search(node, STORE_RECORD_LEN, store_node_suffix(node, key), &found);
+    use(x, node);
     return found ? store_node_payload(node, at) : NULL;
 }
 
-uint8_t *store_index_seek(struct store_index *x, struct bytes key)
+/* Goes to where the key is or belongs. False: that is lost. */
+static bool seek(struct store_index *x, struct bytes key, bool keep, bool *ret_found)
 {
     struct store_node *node = enter(x, x->root);
-    bool found;
     unsigned at;
 
+    x->lost = false;
     for (uint32_t level = 0; level < x->depth; level++) {
         at = route(node, key);
         x->path.level[level].node = node;
         x->path.level[level].at = at;
-        node = enter(x, child(node, at));
+        node = go_down(x, node, at, keep);
+        if (node == NULL) {
+            return false;
+        }
     }
-    at = store_node_search(node, STORE_RECORD_LEN, store_node_suffix(node, key), &found);
+    at = store_node_search(node, STORE_RECORD_LEN, store_node_suffix(node, key), ret_found);
     x->path.level[x->depth].node = node;
     x->path.level[x->depth].at = at;
-    return found ? store_node_payload(node, at) : NULL;
+    x->pager.pinned[0] = node;
+    return true;
 }
 
-RESULT store_index_init(struct store_index *x, struct heap *heap)
+uint8_t *store_index_seek(struct store_index *x, struct bytes key)
+{
+    struct store_node *leaf;
+    bool found;
+
+    if (!seek(x, key, true, &found)) {
+        return NULL;
+    }
+    leaf = x->path.level[x->depth].node;
+    use(x, leaf);
+    return found ? store_node_payload(leaf, x->path.level[x->depth].at) : NULL;
+}
+
+RESULT store_index_init(struct store_index *x, struct heap *heap, struct store_arena *arena,
+                        struct store_sealer *sealer, size_t reserve)
 {
     struct store_node *root;
     struct store_change c = {.index = x};
 
-    *x = (struct store_index){.heap = heap};
-    root = store_change_build(&c, sizeof(struct store_node), (struct bytes){0});
+    x->heap = heap;
+    x->root = x->depth = 0;
+    x->bytes = 0;
+    x->pager = (struct store_pager){.arena = arena, .sealer = sealer, .reserve = reserve};
+    root = store_change_build(&c, true, sizeof(struct store_node), (struct bytes){0});
     if (root == NULL) {
         return ERR_ENCLAVE_MEMORY;
     }
@@ -49,10 +85,17 @@ RESULT store_index_init(struct store_index *x, struct heap *heap)
 
 static void discard_below(struct store_index *x, uint32_t ref, uint32_t inner_levels)
 {
-    struct store_node *node = node_at(x, ref);
+    struct store_node *node = node_at(x, ref & ~STORE_REF_COLD);
 
+    if (store_is_cold(ref)) {
+        store_pager_forget(x, ref);
+        return;
+    }
     for (unsigned i = 0; inner_levels > 0 && i <= node->n; i++) {
         discard_below(x, child(node, i), inner_levels - 1);
+    }
+    if (inner_levels == 0) {
+        store_pager_forget(x, node->first);
     }
     store_index_discard(x, node);
 }
@@ -62,23 +105,27 @@ void store_index_fini(struct store_index *x)
     if (x->root != 0) {
         discard_below(x, x->root, x->depth);
     }
-    *x = (struct store_index){0};
+    wipe(x->pager.scratch, sizeof(x->pager.scratch));
+    x->root = 0;
 }
 
 /* ---- walks ---- */
 
-/* Goes down to the first (or last) entry below `ref`, whose path ends above `level`. */
-static void descend(struct store_index *x, uint32_t ref, uint32_t level, bool last)
+/* Goes down from `node` at `level` to the first (or last) entry below it. False: lost. */
+static bool descend(struct store_index *x, struct store_node *node, uint32_t level, bool last)
 {
-    struct store_node *node = enter(x, ref);
-
     for (; level < x->depth; level++) {
         x->path.level[level].node = node;
         x->path.level[level].at = last ? node->n : 0;
-        node = enter(x, child(node, x->path.level[level].at));
+        node = go_down(x, node, x->path.level[level].at, false);
+        if (node == NULL) {
+            return false;
+        }
     }
     x->path.level[level].node = node;
     x->path.level[level].at = last && node->n > 0 ? node->n - 1U : 0;
+    x->pager.pinned[0] = node;
+    return true;
 }
 
 /* From the edge of a leaf into its neighbour: up to where there is a way, and down again. */
@@ -86,6 +133,7 @@ static bool cross_once(struct store_index *x, bool backwards)
 {
     struct store_path *path = &x->path;
     uint32_t level = x->depth;
+    struct store_node *node;
 
     do {
         if (level == 0) {
@@ -94,8 +142,8 @@ static bool cross_once(struct store_index *x, bool backwards)
         level--;
     } while (path->level[level].at == (backwards ? 0U : path->level[level].node->n));
     path->level[level].at += backwards ? UINT32_MAX : 1U;
-    descend(x, child(path->level[level].node, path->level[level].at), level + 1, backwards);
-    return true;
+    node = go_down(x, path->level[level].node, path->level[level].at, false);
+    return node != NULL && descend(x, node, level + 1, backwards);
 }
 
 /* To the next leaf that is not empty. False: there is none. */
@@ -117,13 +165,19 @@ uint8_t *store_index_here(const struct store_index *x)
 uint8_t *store_index_walk(struct store_index *x, struct bytes from, bool backwards)
 {
     struct store_node *leaf;
+    bool found;
     uint32_t at;
 
     if (backwards && from.n == 0) {
-        descend(x, x->root, 0, true);
+        x->lost = false;
+        if (!descend(x, enter(x, x->root), 0, true)) {
+            return NULL;
+        }
         return x->path.level[x->depth].node->n > 0 || cross(x, true) ? store_index_here(x) : NULL;
     }
-    (void)store_index_seek(x, from);
+    if (!seek(x, from, false, &found)) {
+        return NULL;
+    }
     leaf = x->path.level[x->depth].node;
     at = x->path.level[x->depth].at;
     if (backwards) {

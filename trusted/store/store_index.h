@@ -15,13 +15,16 @@
 #include "common/result.h"
 #include "trusted/mem/heap.h"
 #include "trusted/store/store_node.h"
+#include "trusted/store/store_pager.h"
 #include "trusted/wire/tag.h"
 
 enum {
     STORE_NODE_SOFT = 2048,  /* nodes are split beyond this, */
+    STORE_PAGE_SOFT = 1024,  /* leaves beyond this once some are cold, */
     STORE_NODE_MAX = 4096,   /* or beyond this when they have few, long keys */
     STORE_NODE_ENTRIES = 16, /* what "few" is */
     STORE_DEPTH_MAX = 32,
+    STORE_LEAF_MIN = HEAP_MOVABLE_MIN,
 };
 
 /* What is known of a key. Kept unaligned in a leaf's cell: loaded and stored as a whole. */
@@ -52,18 +55,33 @@ struct store_index {
     struct heap *heap;
     uint32_t root;
     uint32_t depth;         /* inner levels above the leaves */
-    uint64_t bytes;         /* of heap that nodes take */
+    uint64_t bytes;         /* of heap that nodes and descriptors of cold leaves take */
     struct store_path path; /* of the last seek; here, for on the stack it would be cleared first */
+    bool lost;              /* the last call met a leaf that the host destroyed: see below */
+    struct store_pager pager;
 };
 
-/* ENCLAVE_MEMORY when the heap cannot hold one node. */
-RESULT store_index_init(struct store_index *x, struct heap *heap);
+/*
+ * A leaf that was paged out and does not open any more is lost, for good: what stood there is
+ * unknown, which is not the same as absent. Every function below that returns NULL may have done so
+ * because of that, and has set `lost` then. Seek and find load a cold leaf; walks look at a copy of
+ * it and disturb nothing. A payload is good until the next call.
+ */
+
+/* ENCLAVE_MEMORY when the heap cannot hold one node. `arena` and `sealer` are borrowed, for cold
+ * leaves; `reserve` bytes of the heap are not used for leaves. */
+RESULT store_index_init(struct store_index *x, struct heap *heap, struct store_arena *arena,
+                        struct store_sealer *sealer, size_t reserve);
 void store_index_fini(struct store_index *x);
 
 /* The payload of the key's entry; NULL if there is none. */
-uint8_t *store_index_find(const struct store_index *x, struct bytes key);
+uint8_t *store_index_find(struct store_index *x, struct bytes key);
 /* The same, and remembers the way there. */
 uint8_t *store_index_seek(struct store_index *x, struct bytes key);
+/* Changes the record at the payload that the last call found. Needs no memory. */
+void store_index_save(struct store_index *x, uint8_t *payload, const struct store_record *r);
+/* Pages leaves out until the heap's reserve is whole again, a bounded number of them. */
+void store_index_balance(struct store_index *x);
 /* Adds the key that the last call, a store_index_seek, did not find. ENCLAVE_MEMORY: nothing
  * changed. */
 RESULT store_index_insert(struct store_index *x, struct bytes key,
@@ -89,11 +107,6 @@ static inline struct store_record store_record_load(const uint8_t *payload)
 
     memcpy(&r, payload, sizeof(r));
     return r;
-}
-
-static inline void store_record_save(uint8_t *payload, const struct store_record *r)
-{
-    memcpy(payload, r, sizeof(*r));
 }
 
 _Static_assert(sizeof(struct store_record) == STORE_RECORD_LEN, "no padding");

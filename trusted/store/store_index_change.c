@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trusted/store/store_index_internal.h"
 
-struct store_node *store_change_build(struct store_change *c, size_t need, struct bytes prefix)
+struct store_node *store_change_build(struct store_change *c, bool leaf, size_t need,
+                                      struct bytes prefix)
 {
-    size_t block = heap_block_bytes(need);
-    struct store_node *node = heap_alloc(c->index->heap, block);
+    size_t block = heap_block_bytes(leaf && need < STORE_LEAF_MIN ? STORE_LEAF_MIN : need);
+    struct store_node *node;
 
+    if (!leaf) {
+        node = heap_alloc(c->index->heap, block);
+    } else if (c->shrinks) {
+        node = store_leaf_alloc_briefly(c->index, block);
+    } else {
+        node = store_leaf_alloc(c->index, block);
+    }
     if (node != NULL) {
         CHECK(c->fresh_n < sizeof(c->fresh) / sizeof(c->fresh[0]));
         c->fresh[c->fresh_n++] = node;
         store_node_init(node, block, prefix);
+        node->leaf = leaf;
     }
     return node;
 }

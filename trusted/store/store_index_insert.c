@@ -26,6 +26,7 @@ static void insert_into(struct store_node *node, bool leaf, const struct additio
         set_child(node, add->at, add->left);
     }
     store_node_insert(node, add->at, store_node_suffix(node, add->key), add->payload);
+    node->dirty = 1;
 }
 
 /* ---- splitting ---- */
@@ -99,7 +100,7 @@ static struct store_node *build_half(struct store_change *c, const struct overfu
     for (unsigned i = from; i < to; i++) {
         need += store_node_cost(payload_len(o->leaf), suffix_len_of(o, i) - longer);
     }
-    half = store_change_build(c, need, prefix);
+    half = store_change_build(c, o->leaf, need, prefix);
     for (unsigned i = from; half != NULL && i < to; i++) {
         struct bytes payload;
         struct bytes suffix = suffix_of(o, i, buffer, &payload);
@@ -166,6 +167,12 @@ static bool split(struct store_change *c, const struct store_path *path, uint32_
         (void)suffix_of(&o, cut, buffer, &payload);
         memcpy(&right->first, payload.p, sizeof(right->first));
     }
+    if (o.leaf) {
+        /* The left half takes the place in host memory over; its contents there are stale. */
+        left->first = o.node->first;
+        left->dirty = right->dirty = 1;
+        left->hot = right->hot = o.node->hot;
+    }
     memcpy(sep, between.p, between.n);
     *ret_right = store_ref(c->index->heap, right);
     *add = (struct addition){
@@ -178,10 +185,11 @@ static bool split(struct store_change *c, const struct store_path *path, uint32_
 }
 
 /* A copy of a node with room for one more entry of `cost` bytes. */
-static struct store_node *grow(struct store_change *c, const struct store_node *node, size_t cost)
+static struct store_node *grow(struct store_change *c, bool leaf, const struct store_node *node,
+                               size_t cost)
 {
     struct store_node *copy =
-        store_change_build(c, store_node_used(node) + cost, (struct bytes){0});
+        store_change_build(c, leaf, store_node_used(node) + cost, (struct bytes){0});
 
     if (copy != NULL) {
         store_node_copy(copy, copy->block, node);
@@ -194,7 +202,7 @@ static bool add_root(struct store_change *c, const struct addition *add)
 {
     struct store_index *x = c->index;
     size_t need = sizeof(struct store_node) + store_node_cost(STORE_CHILD_LEN, add->key.n);
-    struct store_node *root = store_change_build(c, need, (struct bytes){0});
+    struct store_node *root = store_change_build(c, false, need, (struct bytes){0});
 
     if (root == NULL) {
         return false;
@@ -224,8 +232,8 @@ static RESULT make_room(struct store_index *x, struct addition *add)
             insert_into(node, leaf, add);
             break;
         }
-        if (need <= (node->n < STORE_NODE_ENTRIES ? STORE_NODE_MAX : STORE_NODE_SOFT)) {
-            struct store_node *copy = grow(&c, node, cost);
+        if (need <= (node->n < STORE_NODE_ENTRIES ? STORE_NODE_MAX : store_index_soft(x, leaf))) {
+            struct store_node *copy = grow(&c, leaf, node, cost);
 
             if (copy == NULL) {
                 goto failed;
@@ -234,6 +242,9 @@ static RESULT make_room(struct store_index *x, struct addition *add)
             c.stale[c.stale_n++] = node;
             store_index_relink(x, path, level, copy);
             break;
+        }
+        if (leaf && store_leaf_cramped(x)) {
+            goto failed;
         }
         if (!split(&c, path, level, add, sep, &right)) {
             goto failed;
@@ -263,6 +274,9 @@ RESULT store_index_insert(struct store_index *x, struct bytes key,
         .payload = {(const uint8_t *)record, sizeof(*record)},
     };
 
+    if (!store_leaf_stays(x, leaf)) {
+        return ERR_ENCLAVE_MEMORY; /* there was no room to load it */
+    }
     if (store_node_used(leaf) + store_node_cost(add.payload.n, key.n - leaf->prefix_len) >
         leaf->block) {
         return make_room(x, &add);

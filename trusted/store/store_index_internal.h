@@ -16,6 +16,7 @@ enum {
 /* Nodes that a change builds and those they replace. */
 struct store_change {
     struct store_index *index;
+    bool shrinks; /* less memory is needed afterwards: the reserve may be used */
     uint32_t fresh_n, stale_n;
     struct store_node *fresh[2 * STORE_DEPTH_MAX + 2];
     struct store_node *stale[2 * STORE_DEPTH_MAX + 2];
@@ -70,8 +71,51 @@ static inline unsigned route(struct store_node *node, struct bytes key)
     return equal ? at + 1 : at;
 }
 
+/* What nodes should not be longer than. Small pages keep keys that are used apart from others, and
+ * cost less to load. */
+static inline size_t store_index_soft(const struct store_index *x, bool leaf)
+{
+    return leaf && x->pager.cold > 0 ? STORE_PAGE_SOFT : STORE_NODE_SOFT;
+}
+
+/* ---- store_index_page.c ---- */
+
+/* A block for a leaf of n bytes; others are paged out for it. NULL: none could. */
+void *store_leaf_alloc(struct store_index *x, size_t n);
+/* The same from the heap's reserve, and nothing makes way. */
+void *store_leaf_alloc_briefly(struct store_index *x, size_t n);
+/* The cold leaf below place `at` of its parent. `keep`: it becomes resident, if there is room for
+ * it; else it is a copy that is good until the next such call. NULL: it is lost. */
+struct store_node *store_leaf_load(struct store_index *x, struct store_node *parent, unsigned at,
+                                   bool keep);
+/* Memory is so full of what cannot be paged out that there must not be more of it. */
+bool store_leaf_cramped(const struct store_index *x);
+/* What the leaf holds has changed. False: it is a copy; the cold leaf has changed with it. */
+bool store_leaf_changed(struct store_index *x, struct store_node *leaf);
+/* False: it is a copy. */
+bool store_leaf_stays(const struct store_index *x, const struct store_node *leaf);
+/* Gives the place in host memory back. */
+void store_pager_release(struct store_index *x, struct store_cold *cold);
+/* Gives the place and the descriptor back; 0 is allowed. */
+void store_pager_forget(struct store_index *x, uint32_t ref);
+
+/* One step down. `keep` as above. NULL: lost. */
+static inline struct store_node *go_down(struct store_index *x, struct store_node *node,
+                                         unsigned at, bool keep)
+{
+    uint32_t ref = child(node, at);
+
+    if (__builtin_expect(store_is_cold(ref), 0)) {
+        return store_leaf_load(x, node, at, keep);
+    }
+    return enter(x, ref);
+}
+
+/* ---- store_index_change.c ---- */
+
 /* A new node with room for `need` bytes, head and prefix included; NULL when the heap is full. */
-struct store_node *store_change_build(struct store_change *c, size_t need, struct bytes prefix);
+struct store_node *store_change_build(struct store_change *c, bool leaf, size_t need,
+                                      struct bytes prefix);
 /* The change failed: only the new nodes go. */
 void store_change_undo(struct store_change *c);
 /* The change is linked in: the nodes that it replaced go. */

@@ -11,10 +11,17 @@
  * the neighbour's prefix. Joining builds a node whose prefix is that of the wider range.
  */
 
-enum {
-    JOIN_BELOW = STORE_NODE_SOFT / 3, /* a node that uses less looks for a neighbour to join */
-    JOINED_MAX = STORE_NODE_SOFT - STORE_NODE_SOFT / 8, /* room for the next insertions */
-};
+/* A node that uses less looks for a neighbour to join. */
+static size_t join_below(const struct store_index *x, bool leaf)
+{
+    return store_index_soft(x, leaf) / 3;
+}
+
+/* With room for the next insertions. */
+static size_t joined_max(const struct store_index *x, bool leaf)
+{
+    return store_index_soft(x, leaf) - store_index_soft(x, leaf) / 8;
+}
 
 /* Two neighbours below one parent, about to become one node. */
 struct pair {
@@ -71,14 +78,16 @@ static struct store_node *join(struct store_change *c, const struct pair *p)
     if (!p->leaf) {
         need += store_node_cost(STORE_CHILD_LEN, p->separator.n - p->prefix.n);
     }
-    if (need > JOINED_MAX) {
+    if (need > joined_max(c->index, p->leaf)) {
         return NULL;
     }
-    node = store_change_build(c, need, p->prefix);
+    node = store_change_build(c, p->leaf, need, p->prefix);
     if (node == NULL) {
         return NULL;
     }
     append(node, p->left, p->leaf);
+    node->dirty = 1;
+    node->hot = p->left->hot > p->right->hot ? p->left->hot : p->right->hot;
     if (!p->leaf) {
         node->first = p->left->first;
         store_node_insert(node, node->n, store_node_suffix(node, p->separator),
@@ -88,21 +97,41 @@ static struct store_node *join(struct store_change *c, const struct pair *p)
     return node;
 }
 
+/* Child `at` of a parent, resident and staying so; NULL: that cannot be had. */
+static struct store_node *neighbour(struct store_index *x, uint32_t level,
+                                    struct store_node *parent, unsigned at)
+{
+    bool lost = x->lost;
+    struct store_node *node = go_down(x, parent, at, true);
+
+    x->lost = lost; /* of a neighbour: nobody asked for it */
+    if (node == NULL || (level == x->depth && !store_leaf_stays(x, node))) {
+        return NULL;
+    }
+    x->pager.pinned[1] = node;
+    return node;
+}
+
 /* Joins child `at` of the parent of `level` with the next one. */
 static bool try_join(struct store_index *x, uint32_t level, unsigned at)
 {
     struct store_path *path = &x->path;
-    struct store_change c = {.index = x};
+    struct store_change c = {.index = x, .shrinks = true};
     uint8_t low[KEY_MAX], high[KEY_MAX], between[KEY_MAX];
     struct store_node *parent = path->level[level - 1].node;
     struct pair p = {
         .parent = parent,
         .at = at,
-        .left = node_at(x, child(parent, at)),
-        .right = node_at(x, child(parent, at + 1)),
         .leaf = level == x->depth,
     };
-    struct store_node *node;
+    struct store_node *node =
+        neighbour(x, level, parent, at == path->level[level - 1].at ? at + 1 : at);
+
+    if (node == NULL) {
+        return false;
+    }
+    p.left = node_at(x, child(parent, at));
+    p.right = node_at(x, child(parent, at + 1));
 
     path->level[level - 1].at = at;
     struct bytes lo = store_index_fence(path, level, false, low);
@@ -113,8 +142,14 @@ static bool try_join(struct store_index *x, uint32_t level, unsigned at)
 
     p.prefix = (struct bytes){lo.p, common_len(lo, hi)};
     node = join(&c, &p);
+    x->pager.pinned[1] = NULL;
     if (node == NULL) {
         return false;
+    }
+    if (p.leaf) {
+        node->first = p.left->first;
+        store_pager_forget(x, p.right->first);
+        x->pager.pinned[0] = node;
     }
     c.stale[c.stale_n++] = p.left;
     c.stale[c.stale_n++] = p.right;
@@ -127,18 +162,19 @@ static bool try_join(struct store_index *x, uint32_t level, unsigned at)
 /* Moves a node to the shortest block that holds it, if that saves a quarter. */
 static void shorten(struct store_index *x, uint32_t level)
 {
-    struct store_change c = {.index = x};
+    struct store_change c = {.index = x, .shrinks = true};
     struct store_node *node = x->path.level[level].node;
     struct store_node *copy;
 
     if (heap_block_bytes(store_node_used(node)) > (size_t)node->block * 3 / 4) {
         return;
     }
-    copy = store_change_build(&c, store_node_used(node), (struct bytes){0});
+    copy = store_change_build(&c, level == x->depth, store_node_used(node), (struct bytes){0});
     if (copy != NULL) {
         store_node_copy(copy, copy->block, node);
         c.stale[c.stale_n++] = node;
         store_index_relink(x, &x->path, level, copy);
+        x->pager.pinned[0] = copy;
         store_change_settle(&c);
     }
 }
@@ -147,11 +183,19 @@ void store_index_remove(struct store_index *x)
 {
     struct store_path *path = &x->path;
     uint32_t level = x->depth;
+    struct store_node *leaf = path->level[level].node;
 
-    store_node_remove(path->level[level].node, path->level[level].at, STORE_RECORD_LEN);
-    for (; level > 0 && store_node_used(path->level[level].node) < JOIN_BELOW; level--) {
+    store_node_remove(leaf, path->level[level].at, STORE_RECORD_LEN);
+    if (!store_leaf_changed(x, leaf)) {
+        return;
+    }
+    for (; level > 0; level--) {
         const struct store_node *parent = path->level[level - 1].node;
         unsigned at = path->level[level - 1].at;
+
+        if (store_node_used(path->level[level].node) >= join_below(x, level == x->depth)) {
+            break;
+        }
         bool joined =
             (at < parent->n && try_join(x, level, at)) || (at > 0 && try_join(x, level, at - 1));
 
@@ -163,6 +207,11 @@ void store_index_remove(struct store_index *x)
     shorten(x, level);
     while (x->depth > 0 && node_at(x, x->root)->n == 0) {
         struct store_node *root = node_at(x, x->root);
+
+        if (x->depth == 1 && neighbour(x, 1, root, 0) == NULL) {
+            break; /* the only leaf is cold and cannot be loaded */
+        }
+        x->pager.pinned[1] = NULL;
 
         x->root = root->first;
         x->depth--;

@@ -30,11 +30,15 @@ enum {
 };
 
 struct store_node {
-    uint32_t first; /* inner: the child before entry 0 */
+    uint32_t first; /* inner: the child before entry 0. Leaf: its struct store_cold, or 0 */
     uint16_t block; /* bytes of the whole */
     uint16_t n;     /* entries */
     uint16_t cells; /* bytes taken at the end, prefix included */
     uint16_t prefix_len;
+    uint8_t hot;   /* leaf: how often it was used lately, saturating */
+    uint8_t dirty; /* leaf: its sealed copy, if any, is not what it holds */
+    uint8_t leaf;
+    uint8_t spare;
     uint8_t b[];
 };
 

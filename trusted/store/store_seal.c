@@ -16,12 +16,16 @@ void store_seal_init(struct store_sealer *s, struct aead *aead, uint32_t shard,
     s->aead = aead;
     s->shard = shard;
     s->counter = 0;
+    s->page_counter = 0;
     aead_key_init(aead, &s->key, &key);
+    kdf_secret(master, "avocado store page key", &key);
+    aead_key_init(aead, &s->page_key, &key);
 }
 
 void store_seal_fini(struct store_sealer *s)
 {
     aead_key_fini(s->aead, &s->key);
+    aead_key_fini(s->aead, &s->page_key);
     wipe(s->chunk, sizeof(s->chunk));
 }
 
@@ -117,6 +121,46 @@ RESULT store_seal_get(struct store_sealer *s, const struct store_binding *b, uin
         }
         from += n + AEAD_TAG_LEN;
         at += n;
+    }
+    return OK;
+}
+
+static struct bytes page_aad(struct store_sealer *s)
+{
+    struct writer w = {.to = {.p = s->aad, .n = sizeof(s->aad)}};
+    struct bytes aad = {.p = s->aad};
+
+    put_u32(&w, s->shard);
+    CHECK(writer_done(&w, &aad.n));
+    return aad;
+}
+
+uint64_t store_seal_page(struct store_sealer *s, const void *page, uint32_t n, uint8_t *to)
+{
+    uint8_t nonce[AEAD_IV_LEN];
+
+    CHECK(s->page_counter < UINT64_MAX && n <= STORE_CHUNK);
+    s->page_counter++;
+    encode_nonce(s->page_counter, 0, nonce);
+    aead_seal(s->aead, &s->page_key, nonce, page_aad(s), (struct bytes){page, n}, s->chunk);
+    memcpy(to, s->chunk, n + AEAD_TAG_LEN);
+    return s->page_counter;
+}
+
+RESULT store_open_page(struct store_sealer *s, uint64_t counter, const uint8_t *from, uint32_t n,
+                       void *to)
+{
+    uint8_t nonce[AEAD_IV_LEN];
+
+    CHECK(n <= STORE_CHUNK);
+    for (uint32_t i = 0; i < n + AEAD_TAG_LEN; i += LINE) {
+        __builtin_prefetch(from + i);
+    }
+    encode_nonce(counter, 0, nonce);
+    memcpy(s->chunk, from, n + AEAD_TAG_LEN);
+    if (aead_open(s->aead, &s->page_key, nonce, page_aad(s),
+                  (struct bytes){s->chunk, n + AEAD_TAG_LEN}, to) != OK) {
+        return ERR_INTEGRITY;
     }
     return OK;
 }

@@ -31,6 +31,8 @@ struct store_sealer {
     struct aead *aead;
     uint64_t counter; /* of the last seal */
     uint32_t shard;
+    uint64_t page_counter; /* of the last page that was sealed */
+    struct aead_key page_key;
 };
 
 /* What a sealed value is bound to, besides the shard. STORE-4. */
@@ -56,5 +58,12 @@ void store_seal_put(struct store_sealer *s, const struct store_binding *b, struc
  * INTEGRITY: the value's bytes of `to` are zero. */
 RESULT store_seal_get(struct store_sealer *s, const struct store_binding *b, uint32_t padded,
                       const uint8_t *from, struct mbytes to);
+
+/* Seals a page of the index, n <= STORE_CHUNK bytes, into host memory: n + AEAD_TAG_LEN bytes at
+ * `to`. Returns the counter that it opens with, a new one for every seal. STORE-17. */
+uint64_t store_seal_page(struct store_sealer *s, const void *page, uint32_t n, uint8_t *to);
+/* Opens into `to`, n bytes of private memory. INTEGRITY: `to` is zeroed. */
+RESULT store_open_page(struct store_sealer *s, uint64_t counter, const uint8_t *from, uint32_t n,
+                       void *to);
 
 #endif

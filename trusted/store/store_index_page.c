@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/limits.h"
+#include "trusted/store/store_index_internal.h"
+
+/*
+ * Which leaves stay. All leaves lie in slabs of the heap that hold nothing else; a hand goes over
+ * the slabs of one size class as it does in the CLOCK algorithm, with a small counter in place of
+ * its bit (GCLOCK): a leaf that was used often lately survives several turns. Room for a leaf is
+ * made in its own class, where others of its size come free. When that fails, or others than leaves
+ * need memory, whole slabs are emptied, so that their pages serve any size.
+ *
+ * The hand finds a leaf by its address and then the way to it by its first key: leaves need no
+ * reference to their parent.
+ */
+
+enum {
+    /* Of the heap beside the reserve: when the rest is full of what cannot be paged out, there must
+     * not be more of it. */
+    RESIDENT_MIN_SHARE = 8,
+};
+
+static struct store_cold *cold_at(const struct store_index *x, uint32_t ref)
+{
+    return store_deref(x->heap, ref & ~STORE_REF_COLD);
+}
+
+static bool is_scratch(const struct store_index *x, const struct store_node *leaf)
+{
+    return (const uint8_t *)leaf == x->pager.scratch;
+}
+
+/* Classes of blocks as the heap has them: eight for each power of two. */
+static unsigned hand_of(size_t block)
+{
+    uint32_t m = (uint32_t)block - 1;
+    uint32_t lg = 31U - (uint32_t)__builtin_clz(m);
+
+    CHECK(block >= STORE_LEAF_MIN && block <= STORE_PAGE_MAX);
+    return (lg - 7) * 8 + (m >> (lg - 3)) - 8;
+}
+
+/* ---- out ---- */
+
+/* Where the leaf hangs. False for one that does not hang in the tree: it is being built, or it is
+ * empty and has no key to go by. */
+static bool locate(struct store_index *x, struct store_node *leaf, struct store_node **ret_parent,
+                   unsigned *ret_at)
+{
+    uint8_t *buffer = x->pager.key;
+    struct bytes prefix = store_node_prefix(leaf);
+    struct store_node *node = node_at(x, x->root);
+    struct store_cell c;
+
+    if (leaf->n == 0 || x->depth == 0) {
+        return false;
+    }
+    c = store_node_cell(leaf, 0, STORE_RECORD_LEN);
+    if (prefix.n > 0) {
+        memcpy(buffer, prefix.p, prefix.n);
+    }
+    store_node_write_suffix(&c, buffer + prefix.n);
+    struct bytes key = {buffer, prefix.n + c.suffix_len};
+
+    for (uint32_t level = 0;; level++) {
+        unsigned at = route(node, key);
+
+        if (level + 1 == x->depth) {
+            *ret_parent = node;
+            *ret_at = at;
+            return child(node, at) == store_ref(x->heap, leaf);
+        }
+        node = enter(x, child(node, at));
+    }
+}
+
+/* A place for a sealed page; one of the same class stays. */
+static bool find_place(struct store_index *x, struct store_cold *cold, uint16_t block)
+{
+    struct store_arena *a = x->pager.arena;
+    uint32_t padded = store_padded(block);
+    uint32_t place;
+
+    if (cold->block == 0 || store_padded(cold->block) != padded) {
+        if (store_arena_take(a, padded, store_seal_block(padded), &place) != OK) {
+            return false;
+        }
+        store_pager_release(x, cold);
+        cold->place = place;
+    }
+    cold->block = block;
+    return true;
+}
+
+void store_pager_release(struct store_index *x, struct store_cold *cold)
+{
+    if (cold->block != 0) {
+        store_arena_give(x->pager.arena, cold->place, store_seal_block(store_padded(cold->block)));
+        cold->block = 0;
+    }
+}
+
+void store_pager_forget(struct store_index *x, uint32_t ref)
+{
+    if (ref != 0) {
+        struct store_cold *cold = cold_at(x, ref);
+
+        if (x->pager.scratch_of == (ref & ~STORE_REF_COLD)) {
+            x->pager.scratch_of = 0;
+        }
+        store_pager_release(x, cold);
+        heap_free(x->heap, cold, sizeof(*cold));
+        x->bytes -= sizeof(*cold);
+    }
+}
+
+static bool seal(struct store_index *x, struct store_node *leaf)
+{
+    struct store_cold *cold;
+
+    if (leaf->first == 0) {
+        cold = heap_zalloc(x->heap, sizeof(*cold));
+        if (cold == NULL) {
+            return false;
+        }
+        x->bytes += sizeof(*cold);
+        leaf->first = store_ref(x->heap, cold);
+        leaf->dirty = 1;
+    }
+    cold = cold_at(x, leaf->first);
+    if (leaf->dirty != 0) {
+        if (!find_place(x, cold, leaf->block)) {
+            if (cold->block == 0) {
+                store_pager_forget(x, leaf->first);
+                leaf->first = 0;
+            }
+            return false;
+        }
+        leaf->dirty = 0;
+        cold->n = leaf->n;
+        cold->counter = store_seal_page(x->pager.sealer, leaf, leaf->block,
+                                        store_arena_at(x->pager.arena, cold->place));
+        x->pager.outs++;
+    }
+    return true;
+}
+
+enum outcome { STAYS, GONE, NO_MEMORY };
+
+static enum outcome page_out(struct store_index *x, struct store_node *leaf)
+{
+    struct store_pager *p = &x->pager;
+    struct store_node *parent;
+    unsigned at;
+
+    if (leaf == p->pinned[0] || leaf == p->pinned[1] || !locate(x, leaf, &parent, &at)) {
+        return STAYS;
+    }
+    leaf->hot = 0;
+    if (!seal(x, leaf)) {
+        return NO_MEMORY;
+    }
+    set_child(parent, at, leaf->first | STORE_REF_COLD);
+    p->cold++;
+    x->bytes -= leaf->block;
+    store_index_discard(x, leaf);
+    return GONE;
+}
+
+/* ---- the hand ---- */
+
+enum sweep {
+    SWEEP_OK,
+    SWEEP_TURN, /* once around */
+    SWEEP_FULL, /* the host's or the enclave's memory does not suffice to page out */
+};
+
+/* Looks at the leaves of one slab; of class `n` if that is not 0. `all`: hot ones go too. */
+static enum sweep sweep(struct store_index *x, size_t n, uint32_t *hand, bool all)
+{
+    void **leaves = x->pager.swept;
+    uint32_t count = heap_movable(x->heap, n, hand, leaves);
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct store_node *leaf = leaves[i];
+
+        if (i + 4 < count) {
+            __builtin_prefetch(leaves[i + 4]);
+        }
+        if (!all && leaf->hot > 0) {
+            leaf->hot--;
+        } else if (page_out(x, leaf) == NO_MEMORY) {
+            return SWEEP_FULL;
+        }
+    }
+    return count > 0 ? SWEEP_OK : SWEEP_TURN;
+}
+
+static void *make_frame(struct store_index *x, size_t n)
+{
+    struct store_pager *p = &x->pager;
+    uint32_t *hand = &p->hands[hand_of(n)];
+    void *frame = NULL;
+    enum sweep s;
+
+    /* The first turn may begin anywhere. */
+    for (unsigned turns = 0; frame == NULL && turns <= STORE_HOT_MAX + 1;) {
+        s = sweep(x, n, hand, false);
+        if (s == SWEEP_FULL) {
+            return NULL;
+        }
+        turns += s == SWEEP_TURN;
+        frame = heap_alloc_movable(x->heap, n, p->reserve);
+    }
+    for (unsigned turns = 0; frame == NULL && turns < 2;) {
+        s = sweep(x, 0, &p->hand, true);
+        if (s == SWEEP_FULL) {
+            return NULL;
+        }
+        turns += s == SWEEP_TURN;
+        frame = heap_alloc_movable(x->heap, n, p->reserve);
+    }
+    return frame;
+}
+
+void *store_leaf_alloc(struct store_index *x, size_t n)
+{
+    void *frame = heap_alloc_movable(x->heap, n, x->pager.reserve);
+
+    return frame != NULL ? frame : make_frame(x, n);
+}
+
+void *store_leaf_alloc_briefly(struct store_index *x, size_t n)
+{
+    return heap_alloc_movable(x->heap, n, 0);
+}
+
+bool store_leaf_cramped(const struct store_index *x)
+{
+    size_t room = heap_limit(x->heap) - x->pager.reserve;
+    size_t others = heap_held(x->heap) - heap_held_movable(x->heap);
+
+    return x->pager.cold > 0 && others > room - room / RESIDENT_MIN_SHARE;
+}
+
+void store_index_balance(struct store_index *x)
+{
+    if (heap_limit(x->heap) - heap_held(x->heap) < x->pager.reserve) {
+        (void)sweep(x, 0, &x->pager.hand, true);
+    }
+}
+
+/* ---- in ---- */
+
+/* STORE-18: what stood there is unknown from now on, whatever the host puts back. */
+static void lose(struct store_index *x, struct store_cold *cold)
+{
+    store_pager_release(x, cold);
+    x->pager.cold--;
+    x->pager.lost++;
+    x->pager.lost_keys += cold->n;
+}
+
+static RESULT open_leaf(struct store_index *x, const struct store_cold *cold, void *to)
+{
+    const struct store_node *leaf = to;
+
+    TRY(store_open_page(x->pager.sealer, cold->counter, store_arena_at(x->pager.arena, cold->place),
+                        cold->block, to));
+    CHECK(leaf->block == cold->block);
+    return OK;
+}
+
+/* A copy in the scratch page: nothing is displaced. */
+static struct store_node *look(struct store_index *x, uint32_t ref)
+{
+    struct store_pager *p = &x->pager;
+
+    if (p->scratch_of != ref) {
+        p->scratch_of = 0;
+        p->reads++;
+        if (open_leaf(x, cold_at(x, ref), p->scratch) != OK) {
+            lose(x, cold_at(x, ref));
+            x->lost = true;
+            return NULL;
+        }
+        p->scratch_of = ref;
+    }
+    return (void *)p->scratch;
+}
+
+struct store_node *store_leaf_load(struct store_index *x, struct store_node *parent, unsigned at,
+                                   bool keep)
+{
+    struct store_pager *p = &x->pager;
+    uint32_t ref = child(parent, at) & ~STORE_REF_COLD;
+    struct store_cold *cold = cold_at(x, ref);
+    struct store_node *leaf;
+
+    if (cold->block == 0) {
+        x->lost = true;
+        return NULL;
+    }
+    leaf = keep ? store_leaf_alloc(x, cold->block) : NULL;
+    if (leaf == NULL) {
+        return look(x, ref);
+    }
+    if (p->scratch_of == ref) {
+        memcpy(leaf, p->scratch, cold->block);
+        p->scratch_of = 0;
+    } else if (open_leaf(x, cold, leaf) != OK) {
+        heap_free(x->heap, leaf, cold->block);
+        lose(x, cold);
+        x->lost = true;
+        return NULL;
+    }
+    set_child(parent, at, store_ref(x->heap, leaf));
+    x->bytes += leaf->block;
+    p->cold--;
+    p->ins++;
+    return leaf;
+}
+
+bool store_leaf_changed(struct store_index *x, struct store_node *leaf)
+{
+    leaf->dirty = 1;
+    if (!is_scratch(x, leaf)) {
+        return true;
+    }
+    (void)seal(x, leaf); /* in the place that it has: needs no memory */
+    return false;
+}
+
+bool store_leaf_stays(const struct store_index *x, const struct store_node *leaf)
+{
+    return !is_scratch(x, leaf);
+}
+
+void store_index_save(struct store_index *x, uint8_t *payload, const struct store_record *r)
+{
+    memcpy(payload, r, sizeof(*r));
+    (void)store_leaf_changed(x, x->pager.pinned[0]);
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef TRUSTED_STORE_STORE_PAGER_H
+#define TRUSTED_STORE_STORE_PAGER_H
+
+/*
+ * Leaves of the index that lie sealed in host memory (STORE-16 to STORE-20).
+ *
+ *   parent --> leaf                       resident; leaf.first --> descriptor, once it was out
+ *   parent --> descriptor --> host        cold: the top bit of the reference is set
+ *
+ * The descriptor keeps the counter that the page was sealed with. Under a nonce that was used for
+ * one page only, nothing else opens: no older page, no other page, none of another life. A leaf
+ * that is loaded keeps its descriptor and its place, so that giving it up again unchanged costs
+ * nothing.
+ */
+
+#include "common/limits.h"
+#include "common/result.h"
+#include "trusted/mem/heap.h"
+#include "trusted/store/store_arena.h"
+#include "trusted/store/store_node.h"
+#include "trusted/store/store_seal.h"
+
+enum {
+    STORE_PAGE_MAX = 4096, /* bytes of the longest leaf */
+    STORE_HOT_MAX = 3,
+    STORE_HANDS = 40, /* size classes of leaves: eight per power of two */
+};
+
+static const uint32_t STORE_REF_COLD = UINT32_C(1) << 31;
+
+/* Of a leaf that is or was cold. */
+struct store_cold {
+    uint64_t counter;
+    uint32_t place; /* in the arena */
+    uint16_t block; /* bytes of the leaf; 0: nothing is there, and if it is cold, it is lost */
+    uint16_t n;     /* its keys */
+};
+
+struct store_pager {
+    struct store_arena *arena;
+    struct store_sealer *sealer;
+    size_t reserve;                 /* bytes of the heap that leaves leave to others */
+    struct store_node *pinned[2];   /* in use: not to be paged out */
+    uint32_t scratch_of;            /* the cold leaf that `scratch` is a copy of, or 0 */
+    uint32_t hand;                  /* page of the heap where the search over all classes goes on */
+    uint32_t hands[STORE_HANDS];    /* the same for one class of leaves */
+    uint64_t cold, lost;            /* leaves */
+    uint64_t lost_keys;             /* in the lost ones */
+    uint64_t ins, outs, reads;      /* loads, seals, looks at a cold leaf that stayed cold */
+    void *swept[HEAP_MOVABLE_SLAB]; /* what a step of the hand looks at */
+    uint8_t key[KEY_MAX];           /* of a leaf that is looked for */
+    _Alignas(64) uint8_t scratch[STORE_PAGE_MAX];
+};
+
+static inline bool store_is_cold(uint32_t ref)
+{
+    return (ref & STORE_REF_COLD) != 0;
+}
+
+#endif
