@@ -27,6 +27,7 @@ struct options {
     const char *config, *ca, *arena_dir;
     struct join_options join; /* with --cas, instead of --config, --ca and --identity-fd */
     uint32_t node;
+    uint32_t sync_pages;
     int identity_fd, ring_fd;
     bool is_ring;
     enum shard_loop_polling polling;
@@ -56,6 +57,9 @@ static const char help[] =
     "  --evidence KIND[:DIR] evidence of our own: sgx, snp, tdx, software:DIR\n"
     "  --collateral DIR     collateral to send along with it\n"
     "  --poll adaptive|busy how to wait for packets (default adaptive)\n"
+    "  --sync N             compare so many pages (64 keys, 16 KiB) per second and shard with "
+    "other\n"
+    "                       replicas, and copy what one of the two lacks (default 50; 0: never)\n"
     "  --memory auto|secret|huge  what enclave memory is made of: the best kind to be had "
     "(default),\n"
     "                       memfd_secret or nothing, or ordinary memory with huge pages\n"
@@ -151,6 +155,12 @@ static bool set_option(int which, struct options *o)
         return strcmp(optarg, "busy") == 0 || strcmp(optarg, "adaptive") == 0;
     case 'm':
         return set_memory(o, optarg);
+    case 's':
+        if (!parse_number(optarg, SYNC_PAGES_MAX, &n)) {
+            return false;
+        }
+        o->sync_pages = (uint32_t)n;
+        return true;
     default:
         return false;
     }
@@ -186,6 +196,7 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
                                           {"arena-dir", required_argument, NULL, 'd'},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'V'},
+                                          {"sync", required_argument, NULL, 's'},
                                           {NULL, 0, NULL, 0}};
     int c;
 
@@ -389,6 +400,7 @@ static int run_as(const struct options *o, const struct cluster *cluster,
                              .polling = o->polling,
                              .arena_dir = o->arena_dir,
                              .ring_fd = o->ring_fd,
+                             .sync_pages = o->sync_pages,
                              .keeper = keeper};
     struct explain why = {0};
 
@@ -432,7 +444,7 @@ static int load_and_run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.identity_fd = -1, .ring_fd = -1};
+    struct options o = {.identity_fd = -1, .ring_fd = -1, .sync_pages = SYNC_PAGES_DEFAULT};
     struct explain why = {0};
     int code = 0;
 

@@ -21,6 +21,7 @@ enum {
  * neighbour's turn on the processor: hedging under load adds load. A peer that died is known
  * sooner, by its closed stream. */
 static const uint64_t HEDGE_NS = 5000000;
+static const uint64_t SECOND_NS = UINT64_C(1000000000);
 
 void node_post(struct node *n, uint32_t shard, const struct shard_command *c)
 {
@@ -110,14 +111,16 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
 {
     const struct cluster *c = n->options.cluster;
     struct node_shard *s = &n->shards[i];
-    struct shard_config config = {.shard = i,
-                                  .incarnation = c->members[n->options.self].incarnation,
-                                  .self = n->options.self,
-                                  .members_n = (uint8_t)c->members_n,
-                                  .datagram_bytes = c->datagram_bytes,
-                                  .value_max = c->value_max,
-                                  .sessions_max = RPC_SESSIONS_MAX,
-                                  .hedge_ns = HEDGE_NS};
+    struct shard_config config = {
+        .shard = i,
+        .incarnation = c->members[n->options.self].incarnation,
+        .self = n->options.self,
+        .members_n = (uint8_t)c->members_n,
+        .datagram_bytes = c->datagram_bytes,
+        .value_max = c->value_max,
+        .sessions_max = RPC_SESSIONS_MAX,
+        .hedge_ns = HEDGE_NS,
+        .sync_ns = n->options.sync_pages == 0 ? 0 : SECOND_NS / n->options.sync_pages};
     enum err err;
 
     TRY(open_memory(s, &n->options, why));

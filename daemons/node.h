@@ -19,12 +19,15 @@
 
 struct event_base;
 
+enum { SYNC_PAGES_DEFAULT = 50, SYNC_PAGES_MAX = 10000 };
+
 struct node_options {
     const struct cluster *cluster;
     const struct identity *identity;
     uint8_t self; /* our place among the members */
     enum shard_loop_polling polling;
     const char *arena_dir; /* NULL: memfd */
+    uint32_t sync_pages;   /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
     int ring_fd;           /* split mode: socket to avocado-hostd; -1: we do our own I/O */
     struct keeper *keeper; /* NULL: nobody renews our certificate */
 };

@@ -97,6 +97,19 @@ static json_t *connections_json(const struct node_shard *s, const struct cluster
     return a;
 }
 
+/* A set of members, by the numbers of their nodes. */
+static json_t *members_json(const struct cluster *c, uint64_t set)
+{
+    json_t *a = json_array();
+
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        if ((set >> i & 1) != 0) {
+            (void)json_array_append_new(a, json_integer(c->members[i].node));
+        }
+    }
+    return a;
+}
+
 static json_t *abd_json(const struct abd_counters *c)
 {
     json_t *o = json_object();
@@ -109,7 +122,9 @@ static json_t *abd_json(const struct abd_counters *c)
         {"indeterminate", c->indeterminate}, {"busy", c->busy}, {"refused_tags", c->refused_tags},
         {"repairs", c->repairs}, {"repairs_failed", c->repairs_failed}, {"ops", c->ops},
         {"rmws", c->rmws}, {"rmw_outbid", c->rmw_outbid}, {"rmw_helped", c->rmw_helped},
-        {"rmw_doubts", c->rmw_doubts}, {"rmw_records", c->rmw_records});
+        {"rmw_doubts", c->rmw_doubts}, {"rmw_records", c->rmw_records},
+        {"sync_pages", c->sync_pages}, {"sync_passes", c->sync_passes}, {"sync_keys", c->sync_keys},
+        {"divergences", c->divergences});
     return o;
 }
 
@@ -148,6 +163,8 @@ static json_t *shard_json(const struct node *n, uint32_t i)
     (void)json_object_set_new(o, "aead", json_string(shard_aead_name(s->shard)));
     (void)json_object_set_new(o, "store", store_json(&s->report.store));
     (void)json_object_set_new(o, "abd", abd_json(&s->report.abd));
+    (void)json_object_set_new(o, "diverged_from",
+                              members_json(n->options.cluster, s->report.abd.diverged_from));
     (void)json_object_set_new(o, "rpc", rpc_json(&s->report.rpc));
     (void)json_object_set_new(o, "rtt", rtt_json(s->report.rpc.rtt));
     (void)json_object_set_new(o, "connections",

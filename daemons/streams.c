@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Streams for the control machine: libevent or the rings move bytes, the machine decides. */
-#include "daemons/node.h"
+#include "daemons/alarms.h"
 #include "host/net/addr.h"
 #include "host/net/streamio.h"
 #include "host/run/clock.h"
@@ -46,6 +46,9 @@ struct server {
     struct report_wait *asked;   /* wait for the next round of reports */
     struct report_wait *waiting; /* wait for the round under way */
     uint32_t reports_missing;    /* shards that have not answered this round */
+    bool is_round;               /* of reports */
+    struct event *look;          /* at the reports, without being asked */
+    struct alarms alarms;
 };
 
 enum {
@@ -53,6 +56,7 @@ enum {
 };
 
 static const uint64_t HANDSHAKE_TIMEOUT_NS = UINT64_C(5000000000);
+static const struct timeval LOOK_EVERY = {.tv_sec = 10};
 static const uint64_t REDIAL_NS = UINT64_C(200000000);
 
 static void drive(struct server *s);
@@ -183,21 +187,31 @@ static void start_reports(struct server *s)
 {
     const struct shard_command c = {.kind = SHARD_REPORT};
 
-    if (s->reports_missing > 0 || s->asked == NULL) {
+    if (s->is_round) {
         return;
     }
     s->waiting = s->asked;
     s->asked = NULL; /* `waiting` was empty: that round had ended. NOLINT */
+    s->is_round = true;
     s->reports_missing = s->node->shards_n;
     for (uint32_t i = 0; i < s->node->shards_n; i++) {
         node_post(s->node, i, &c);
     }
 }
 
+static void on_look(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    start_reports(arg);
+}
+
 static void finish_reports(struct server *s)
 {
-    char *json = node_report_json(s->node, s->control);
+    char *json = s->waiting == NULL ? NULL : node_report_json(s->node, s->control);
 
+    s->is_round = false;
+    alarms_look(&s->alarms, s->node);
     while (s->waiting != NULL) {
         struct report_wait *w = s->waiting;
 
@@ -241,9 +255,11 @@ static void on_notify(evutil_socket_t fd, short what, void *arg)
             alarm_lost(&sh->report.store, &before, i);
         }
     }
-    if (s->reports_missing == 0 && s->waiting != NULL) {
+    if (s->reports_missing == 0 && s->is_round) {
         finish_reports(s);
-        start_reports(s);
+        if (s->asked != NULL) {
+            start_reports(s);
+        }
         drive(s);
     }
 }
@@ -441,6 +457,7 @@ static RESULT open_events(struct server *s, struct explain *why)
     s->notify = event_new(s->base, s->node->notify_fd, EV_READ | EV_PERSIST, on_notify, s);
     s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
     s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
+    s->look = event_new(s->base, -1, EV_PERSIST, on_look, s);
     if (s->node->options.keeper != NULL) {
         s->news = event_new(s->base, keeper_fd(s->node->options.keeper), EV_READ | EV_PERSIST,
                             on_news, s);
@@ -448,7 +465,8 @@ static RESULT open_events(struct server *s, struct explain *why)
             return ERR_IO;
         }
     }
-    if (s->timer == NULL || s->notify == NULL || s->term == NULL || s->interrupt == NULL ||
+    if (s->look == NULL || event_add(s->look, &LOOK_EVERY) != 0 || s->timer == NULL ||
+        s->notify == NULL || s->term == NULL || s->interrupt == NULL ||
         event_add(s->notify, NULL) != 0 || evsignal_add(s->term, NULL) != 0 ||
         evsignal_add(s->interrupt, NULL) != 0) {
         return ERR_IO;
@@ -458,7 +476,8 @@ static RESULT open_events(struct server *s, struct explain *why)
 
 static void close_events(struct server *s)
 {
-    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt, s->host, s->news};
+    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt,
+                              s->host,  s->news,   s->look};
 
     if (s->io != NULL) {
         s->io->ops->free(s->io);

@@ -141,8 +141,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     struct fuzz f = {.now_ns = 1};
     struct reader r = {.rest = {.p = data, .n = n}};
     struct store_config sc = {.arena = arena, .arena_bytes = ARENA};
-    struct abd_config ac = {
-        .incarnation = 5, .members_n = 3, .value_max = 128, .ops_max = 8, .hedge_ns = 1000000};
+    struct abd_config ac = {.incarnation = 5,
+                            .members_n = 3,
+                            .value_max = 128,
+                            .ops_max = 8,
+                            .hedge_ns = 1000000,
+                            .sync_ns = UINT64_C(5000000000)};
     size_t used;
 
     memset(region, 0, sizeof(region));
@@ -156,6 +160,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     CHECK(abd_init(&ac, &f.abd) == OK);
     while (r.rest.n > 0 && !r.failed) {
         event(&f, &r);
+    }
+    for (uint8_t peer = 1; peer <= 2; peer++) { /* anti-entropy would go on for ever */
+        step(&f, &(struct abd_in){.kind = ABD_IN_PEER_DOWN, .peer = peer});
     }
     for (int i = 0; i < 2; i++) { /* every deadline, then every tail */
         f.now_ns += UINT64_C(100000000000);

@@ -76,6 +76,7 @@ static void open_node(struct run *r, struct protocol *c, uint8_t i)
                              .value_max = VALUE_MAX_DEFAULT,
                              .ops_max = s->ops_max,
                              .hedge_ns = s->hedge_ns,
+                             .sync_ns = s->sync_ns,
                              .seed = r->seed + i};
     const uint64_t seed[2] = {r->seed, i};
     struct bytes part = {.p = (const uint8_t *)seed, .n = sizeof(seed)};
@@ -143,7 +144,9 @@ static size_t encode_ask(const struct peer_ask *ask, uint8_t **ret)
 
     CHECK(to != NULL);
     memcpy(to, head, head_len);
-    memcpy(to + head_len, ask->key.p, ask->key.n);
+    if (ask->key.n != 0) {
+        memcpy(to + head_len, ask->key.p, ask->key.n);
+    }
     if (ask->value.n != 0) {
         memcpy(to + head_len + ask->key.n, ask->value.p, ask->value.n);
     }
@@ -494,6 +497,20 @@ static void tamper(struct run *r, uint8_t node)
     tamper_arena(&r->faults, &c->nodes[node].arena);
 }
 
+static struct store *store_of(struct run *r, uint8_t node)
+{
+    struct protocol *c = r->cluster;
+
+    return c->nodes[node].store;
+}
+
+static uint64_t divergences(struct run *r, uint8_t node)
+{
+    struct protocol *c = r->cluster;
+
+    return abd_counters(c->nodes[node].abd)->divergences;
+}
+
 static void healed(struct run *r)
 {
     for (uint8_t i = 0; i < r->swarm.nodes_n; i++) {
@@ -550,4 +567,6 @@ const struct level_ops protocol_level = {
     .reset = sessions_reset,
     .tamper = tamper,
     .heal = healed,
+    .store = store_of,
+    .divergences = divergences,
 };

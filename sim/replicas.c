@@ -373,6 +373,22 @@ static void tamper(struct run *r, uint8_t node)
     tamper_arena(&r->faults, &c->ends[node].arena);
 }
 
+static struct store *store_of(struct run *r, uint8_t node)
+{
+    struct replicas *c = r->cluster;
+
+    return replica_store(c->ends[node].replica);
+}
+
+static uint64_t divergences(struct run *r, uint8_t node)
+{
+    struct replicas *c = r->cluster;
+    struct replica_report report;
+
+    replica_report(c->ends[node].replica, &report);
+    return report.abd.divergences;
+}
+
 /* ---- life ---- */
 
 static void open_heap(struct end *e, size_t n)
@@ -398,6 +414,7 @@ static void open_node(struct run *r, struct replicas *c, uint8_t node)
                                     .sessions_max = SLOT_SETS * SLOTS_PER_SET,
                                     .key_packets = s->key_packets,
                                     .hedge_ns = s->hedge_ns,
+                                    .sync_ns = s->sync_ns,
                                     .seed = r->seed + node,
                                     .arena_bytes = s->arena_bytes};
 
@@ -501,4 +518,6 @@ const struct level_ops replica_level = {
     .reset = close_bond,
     .tamper = tamper,
     .heal = healed,
+    .store = store_of,
+    .divergences = divergences,
 };

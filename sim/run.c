@@ -2,6 +2,7 @@
 #include "sim/run.h"
 
 #include "common/check.h"
+#include "sim/entropy.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,6 +12,9 @@ static const uint64_t ms = UINT64_C(1000000);
 
 /* After the network has healed, everything must have ended by then. */
 static const uint64_t SETTLE_NS = UINT64_C(600000000000);
+
+/* So long anti-entropy has after that, what clients called before included. */
+static const uint64_t AGREE_NS = UINT64_C(60000000000);
 
 enum {
     FINAL_STEPS = 5, /* get, put, get, rmw, get of each key through each living node */
@@ -343,6 +347,21 @@ static void final_next(struct run *r)
     }
 }
 
+/* When the living hold the same, or too late. */
+static void final_begin(struct run *r)
+{
+    const char *wanting = entropy_wants(r);
+
+    if (wanting == NULL) {
+        final_next(r);
+    } else if (r->world.now_ns > r->settle_by_ns) {
+        run_fault(r, VERDICT_NOT_LIVE, "%s %.0f s after the network healed", wanting,
+                  (double)AGREE_NS / 1e9);
+    } else {
+        world_push(&r->world, r->world.now_ns + 500 * ms, EVENT_FINAL, 0, 0, NULL);
+    }
+}
+
 static void next(struct run *r, const struct history_op *o)
 {
     uint32_t client = o->client;
@@ -426,11 +445,12 @@ static void handle(struct run *r, struct event *e)
         break;
     case EVENT_HEAL:
         heal(r);
+        r->settle_by_ns = r->world.now_ns + AGREE_NS;
         /* sessions come back first; what was called before has its own time */
         world_push(&r->world, r->world.now_ns + 5000 * ms, EVENT_FINAL, 0, 0, NULL);
         break;
     case EVENT_FINAL:
-        final_next(r);
+        final_begin(r);
         break;
     default:
         r->ops->event(r, e);
@@ -528,6 +548,7 @@ void run_once(const struct run_spec *spec, struct run_result *ret)
     trace_init(&r->trace, spec->verbose);
     history_init(&r->history);
     r->ops->open(r);
+    entropy_sow(r);
     for (uint32_t i = 0; i < r->swarm.clients_n; i++) {
         world_push(&r->world, prng_below(&r->work, 2 * r->swarm.think_ns) + 1, EVENT_CLIENT, i, 0,
                    NULL);

@@ -8,9 +8,10 @@
  *
  *   safety phase: M operations under loss, duplication, reordering, partitions, pauses, crashes,
  *                 resets, tampering with host memory (and with datagrams, level replica)
- *   liveness phase: the network is well, the tamperer stops; every key is read, written and read
- *                 again through every living node, and that must succeed
- *   verdict: every key's history is linearizable, nothing is pending, no invariant was broken
+ *   liveness phase: the network is well, the tamperer stops; the living come to hold the same
+ *                   without a client's help, if anti-entropy is on; every key is read, written and
+ * read again through every living node, and that must succeed verdict: every key's history is
+ * linearizable, nothing is pending, no invariant was broken
  */
 
 #include "common/limits.h"
@@ -40,6 +41,7 @@ struct swarm {
     uint64_t delay_min_ns, delay_max_ns; /* of one message */
     uint64_t rto_ns;                     /* level protocol: when a call is repeated */
     uint64_t fault_ns;                   /* mean time between faults */
+    uint64_t sync_ns;                    /* between two pages of anti-entropy; 0: there is none */
     uint64_t key_packets;                /* level replica */
     size_t heap_bytes, arena_bytes;
     uint32_t clients_n, keys_n, ops_n;
@@ -50,12 +52,14 @@ struct swarm {
     uint32_t loss, duplicate, slow;                        /* slow: ten times the delay and more */
     uint32_t partition, pause, crash, reset, tamper, jump; /* weights of the faults */
     uint32_t crashes_max, tampered_n;
-    uint32_t skew; /* chance of a link, one way, to be slower than others for the whole run */
+    uint32_t old_keys_n; /* that no client touches, in different versions from the start */
+    uint32_t skew;       /* chance of a link, one way, to be slower than others for the whole run */
     /* level replica */
     uint32_t datagram_bytes;
     uint32_t flip, truncate, replay, inject, misdirect, spoof;
     uint8_t nodes_n;
-    bool tight; /* memory may run out */
+    bool tight;   /* memory may run out */
+    bool diverge; /* a key has different values under one tag from the start */
     /* level protocol: a repeated question is executed again, not answered from memory */
     bool execute_again;
     bool late_answers; /* level protocol: answers to calls that have ended are delivered */
@@ -82,6 +86,7 @@ extern const struct trait traits[];
 extern const size_t traits_n; /* at most 64 */
 
 struct run;
+struct store;
 
 /* A kind of cluster. `op` is the number of the operation in the history. */
 struct level_ops {
@@ -95,6 +100,8 @@ struct level_ops {
     void (*reset)(struct run *r, uint8_t a, uint8_t b);
     void (*tamper)(struct run *r, uint8_t node);
     void (*heal)(struct run *r);
+    struct store *(*store)(struct run *r, uint8_t node);
+    uint64_t (*divergences)(struct run *r, uint8_t node); /* that the node has noticed */
 };
 
 enum {
@@ -130,7 +137,8 @@ struct run {
 
     /* clients */
     uint32_t started_n, pending_n;
-    uint32_t final_step; /* liveness phase: which operation comes next */
+    uint64_t settle_by_ns; /* liveness phase: the living must hold the same */
+    uint32_t final_step;   /* liveness phase: which operation comes next */
 
     enum verdict verdict;
     bool undecided;

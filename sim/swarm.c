@@ -67,6 +67,14 @@ static void draw_rmw(struct swarm *s, struct prng *p)
     }
 }
 
+static void draw_entropy(struct swarm *s, struct prng *p)
+{
+    s->sync_ns = PICK(p, 0, 0, 10 * ms, 50 * ms, 200 * ms);
+    s->old_keys_n = s->sync_ns == 0 ? 0 : (uint32_t)PICK(p, 0, 10, 100, 200);
+    /* A host that destroys one of the values makes its replica fetch the other. */
+    s->diverge = s->sync_ns != 0 && s->tamper == 0 && prng_chance(p, 1, 4);
+}
+
 /* The replica level has its own scales: real retransmission, handshakes of hundreds of
  * milliseconds until a peer is DOWN, fixed tables. */
 static void draw_replica(struct swarm *s, struct prng *p)
@@ -116,6 +124,9 @@ const struct trait traits[] = {
     TRAIT("spoof", spoof),
     TRAIT("delete", delete_chance),
     TRAIT("rmw", rmw_chance),
+    TRAIT("sync", sync_ns),
+    TRAIT("old-keys", old_keys_n),
+    TRAIT("diverge", diverge),
 };
 
 const size_t traits_n = sizeof(traits) / sizeof(traits[0]);
@@ -155,6 +166,7 @@ void swarm_draw(struct swarm *s, const struct run_spec *spec)
         draw_replica(s, p);
     }
     draw_rmw(s, p);
+    draw_entropy(s, p);
     restrict_to(s, spec);
     if (spec->level == LEVEL_PROTOCOL) {
         s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;

@@ -132,6 +132,16 @@ static void print_table(const struct status *s)
     (void)printf("%u of %u nodes may vote: %s\n", voting(s), s->n,
                  voting(s) > s->n / 2 ? "a majority, the cluster serves"
                                       : "no majority, the cluster cannot serve");
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct node_report *p = &s->rows[i].report;
+
+        if (p->is_up && p->divergences != 0) {
+            (void)printf("DIVERGENCE: node %s has met %" PRIu64
+                         " keys with other values under equal "
+                         "tags at node %s: replace the node that differs from the others.\n",
+                         s->rows[i].node, p->divergences, p->diverged_from);
+        }
+    }
     if (any != NULL && !any->is_protected) {
         (void)puts("SOFTWARE, NOT PROTECTED: no hardware keeps this machine from looking inside.");
     }
@@ -146,7 +156,7 @@ static void print_table(const struct status *s)
 static void print_json(const struct status *s)
 {
     json_t *object = json_object(), *nodes = json_array();
-    bool majority = voting(s) > s->n / 2, is_protected = s->n > 0;
+    bool majority = voting(s) > s->n / 2, is_protected = s->n > 0, is_diverged = false;
 
     for (uint32_t i = 0; i < s->n; i++) {
         const struct row *r = &s->rows[i];
@@ -163,6 +173,7 @@ static void print_json(const struct status *s)
         } else {
             cli_json_bytes(node, "error", r->report.why, strlen(r->report.why));
         }
+        is_diverged = is_diverged || r->report.divergences != 0;
         is_protected = is_protected && r->report.is_protected;
         (void)json_array_append_new(nodes, node);
     }
@@ -170,6 +181,7 @@ static void print_json(const struct status *s)
     (void)json_object_set_new(object, "members", json_integer((json_int_t)s->n));
     (void)json_object_set_new(object, "voting", json_integer((json_int_t)voting(s)));
     (void)json_object_set_new(object, "majority", json_boolean(majority));
+    (void)json_object_set_new(object, "diverged", json_boolean(is_diverged));
     (void)json_object_set_new(object, "protected", json_boolean(is_protected));
     (void)json_object_set_new(object, "nodes", nodes);
     if (s->why[0] != '\0') {

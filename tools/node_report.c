@@ -25,6 +25,36 @@ static void text(const json_t *object, const char *name, char *to, size_t size)
     (void)snprintf(to, size, "%s", s == NULL ? "" : s);
 }
 
+static bool has_word(const char *list, const char *word)
+{
+    size_t n = strlen(word);
+
+    for (const char *at = list; (at = strstr(at, word)) != NULL; at += n) {
+        if ((at == list || at[-1] == ',') && (at[n] == 0 || at[n] == ',')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Node numbers of an array that are not in the text yet. */
+static void add_nodes(const json_t *nodes, char *to, size_t size)
+{
+    const json_t *node;
+    size_t i;
+
+    json_array_foreach(nodes, i, node)
+    {
+        char name[24];
+        size_t n = strlen(to);
+
+        (void)snprintf(name, sizeof(name), "%" JSON_INTEGER_FORMAT, json_integer_value(node));
+        if (!has_word(to, name) && n + strlen(name) + 2 < size) {
+            (void)snprintf(to + n, size - n, "%s%s", n == 0 ? "" : ",", name);
+        }
+    }
+}
+
 bool node_report_parse(const char *json_text, struct node_report *ret)
 {
     static const char *const kinds[] = {"gets",  "puts",       "deletes",   "rmws",
@@ -55,6 +85,9 @@ bool node_report_parse(const char *json_text, struct node_report *ret)
         r.enclave_used += number(shard, "enclave_used");
         r.enclave_limit += number(shard, "enclave_limit");
         r.host_used += counter(shard, "store", "host_used");
+        r.divergences += counter(shard, "abd", "divergences");
+        add_nodes(json_object_get(shard, "diverged_from"), r.diverged_from,
+                  sizeof(r.diverged_from));
         r.host_limit += counter(shard, "store", "host_limit");
         for (size_t k = 0; k < sizeof(kinds) / sizeof(kinds[0]); k++) {
             r.ops += counter(shard, "abd", kinds[k]);

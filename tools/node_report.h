@@ -17,8 +17,10 @@ struct node_report {
     char state[24], tee[24];
     uint64_t node, incarnation, epoch, members, members_up, uptime_s;
     uint64_t keys, value_bytes, enclave_used, enclave_limit, host_used, host_limit, ops;
-    json_t *json;  /* the whole report, or NULL */
-    char why[256]; /* when it is not up */
+    uint64_t divergences;   /* keys that were met with other values under equal tags */
+    char diverged_from[64]; /* nodes, with commas between */
+    json_t *json;           /* the whole report, or NULL */
+    char why[256];          /* when it is not up */
 };
 
 /* Asks the node at `place`. node_report_free. */

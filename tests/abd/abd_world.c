@@ -28,6 +28,7 @@ static void open_node(struct world *w, uint8_t i, const struct world_options *o)
                             .value_max = o->value_max != 0 ? o->value_max : 1 << 20,
                             .ops_max = o->ops_max != 0 ? o->ops_max : 64,
                             .hedge_ns = o->hedge_ns != 0 ? o->hedge_ns : UINT64_MAX,
+                            .sync_ns = o->sync_ns,
                             .seed = i};
 
     n->region = aligned_alloc(64, heap_bytes);

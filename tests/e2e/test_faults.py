@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluster import BUILD, INDETERMINATE, OK, UNAVAILABLE, Case, Cluster
+from cluster import BUILD, INDETERMINATE, OK, UNAVAILABLE, Case, Cluster, total
 
 
 class Faults(Case):
@@ -57,6 +57,24 @@ class Faults(Case):
                 table.write_text("k\t4\n")
                 for n in (1, 2, 3):
                     self.expect(c.avocado("check", "--coordinator", n, table), OK)
+
+    def test_what_a_paused_replica_missed_comes_without_clients(self):
+        """SYNC-1: nobody reads, and it comes to hold what the others hold."""
+        def keys(node):
+            return [shard["store"]["keys"] for shard in c.shards(node)]
+
+        with Cluster() as c:
+            c.pause(3)
+            for i in range(5):
+                self.expect(c.avocado("mput", *(w for k in range(200)
+                                                for w in (f"k{i}-{k:03}", k))), OK)
+            time.sleep(2.5)  # what is on its way to it has been given up (ABD-14)
+            c.resume(3)
+            self.eventually("it holds as much as the others", lambda: keys(3) == keys(1), 60)
+            code, status = c.status()
+            self.assertEqual((code, status["diverged"]), (OK, False))
+            self.assertGreater(sum(total(row["report"]["shards"], "sync_keys")
+                                   for row in status["nodes"]), 0)
 
     def test_paused_majority(self):
         with Cluster() as c:

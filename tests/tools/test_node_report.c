@@ -31,6 +31,22 @@ static void test_sums_over_shards(void **state)
     node_report_free(&r);
 }
 
+/* What was met at several shards is one alarm, whoever is named twice. */
+static void test_divergence(void **state)
+{
+    struct node_report r;
+
+    (void)state;
+    assert_true(node_report_parse("{\"shards\":["
+                                  "{\"abd\":{\"divergences\":2},\"diverged_from\":[12]},"
+                                  "{\"abd\":{\"divergences\":0},\"diverged_from\":[]},"
+                                  "{\"abd\":{\"divergences\":1},\"diverged_from\":[1,12,2]}]}",
+                                  &r));
+    assert_int_equal(r.divergences, 3);
+    assert_string_equal(r.diverged_from, "12,1,2");
+    node_report_free(&r);
+}
+
 /* A node without a majority answers, but may not vote. */
 static void test_no_majority(void **state)
 {
@@ -77,9 +93,8 @@ static void test_odd_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sums_over_shards),
-        cmocka_unit_test(test_no_majority),
-        cmocka_unit_test(test_round_trip_percentiles),
+        cmocka_unit_test(test_sums_over_shards), cmocka_unit_test(test_divergence),
+        cmocka_unit_test(test_no_majority),      cmocka_unit_test(test_round_trip_percentiles),
         cmocka_unit_test(test_odd_texts),
     };
 

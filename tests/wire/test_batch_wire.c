@@ -184,6 +184,36 @@ static void pages_say_where_they_end(void **state)
     assert_int_equal(got.list.n, 0);
 }
 
+/* SYNC-2: with the hash of each value; damage is said between replicas only. */
+static void listed_prints_have_these_bytes(void **state)
+{
+    static const char golden[] = "\2\0\0\1\0\2" TAG_BYTES PRINT_BYTES "\2\0k";
+    const struct bytes whole = {(const uint8_t *)golden, sizeof(golden)}; /* the key ends with 0 */
+    uint8_t to[PAGE_HEAD_MAX + 64];
+    struct writer w = {.to = {to, sizeof(to)}};
+    struct batch_item damaged = item, m = {0};
+    struct scan_page got;
+
+    (void)state;
+    damaged.state = BATCH_DAMAGED;
+    scan_page_put_head(&w, &(struct scan_page){.values = true}, 1);
+    batch_item_put(&w, BATCH_LISTED_PRINTS, &damaged);
+    assert_bytes((struct bytes){to, w.len}, whole);
+    assert_int_equal(scan_page_decode(whole, true, &got), OK);
+    assert_true(!got.more && got.values);
+    assert_true(batch_list_next(&got.list, &m));
+    assert_int_equal(m.state, BATCH_DAMAGED);
+    assert_true(m.print == item.print && tag_compare(m.tag, item.tag) == 0);
+    for (size_t i = 0; i < whole.n; i++) {
+        uint8_t *copy = exact_copy(whole.p, i);
+
+        assert_int_equal(scan_page_decode((struct bytes){copy, i}, true, &got), ERR_MALFORMED);
+        free(copy);
+    }
+    to[5] = 3; /* a state that there is not */
+    assert_int_equal(scan_page_decode((struct bytes){to, w.len}, true, &got), ERR_MALFORMED);
+}
+
 /* The frames that carry bodies: one byte before them between replicas, the usual head for clients.
  */
 static void bodies_travel_like_other_messages(void **state)
@@ -230,6 +260,7 @@ int main(void)
         cmocka_unit_test(lists_keep_their_limits),
         cmocka_unit_test(ranges_have_these_bytes),
         cmocka_unit_test(pages_say_where_they_end),
+        cmocka_unit_test(listed_prints_have_these_bytes),
         cmocka_unit_test(bodies_travel_like_other_messages),
     };
 

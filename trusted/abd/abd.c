@@ -28,6 +28,7 @@ static void set_members(struct abd *a, const struct abd_members *m)
     a->self_bit = abd_bit(m->self);
     a->all = (uint8_t)((1U << m->members_n) - 1);
     abd_pace_forget(a);
+    abd_sync_forget(a);
     a->voters = m->voters == 0 ? a->all : m->voters;
     CHECK((a->voters & ~a->all) == 0);
     a->rotor = (uint8_t)(a->rotor % m->members_n);
@@ -121,7 +122,14 @@ static bool serve(struct abd *a, struct abd_out *out)
             return true;
         }
     }
-    return a->batches_n != 0 && abd_batch_serve(a, out);
+    if (a->batches_n != 0 && abd_batch_serve(a, out)) {
+        return true;
+    }
+    if (abd_sync_deadline(a) <= a->now_ns) {
+        abd_sync_begin(a, out);
+        return true;
+    }
+    return false;
 }
 
 static void on_timer(struct abd *a, struct abd_out *out)
@@ -147,6 +155,9 @@ uint64_t abd_deadline(const struct abd *a)
 
         at = due < at ? due : at;
     }
+    if (abd_sync_deadline(a) < at) {
+        at = a->sync.at_ns;
+    }
     return a->sweeping && a->now_ns < at ? a->now_ns : at;
 }
 
@@ -158,7 +169,7 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
 
     CHECK(c->members_n >= 1 && c->members_n <= NODES_MAX && c->self < c->members_n);
     CHECK(c->ops_max >= 1 && c->ops_max <= OPS_MAX && c->value_max <= VALUE_MAX);
-    CHECK(c->incarnation != 0);
+    CHECK(c->incarnation != 0 && (c->sync_ns == 0 || c->sync_ns >= ABD_SYNC_MIN_NS));
     a = heap_zalloc(c->heap, sizeof(*a));
     if (a == NULL) {
         return ERR_ENCLAVE_MEMORY;
@@ -170,6 +181,7 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
     a->rotor = (uint8_t)prng_below(&a->prng, c->members_n);
     set_members(a, &(struct abd_members){c->self, c->members_n, c->voters});
     abd_pace_init(a);
+    abd_sync_init(a);
     if (abd_pool_init(a) != OK) {
         abd_fini(a);
         return ERR_ENCLAVE_MEMORY;

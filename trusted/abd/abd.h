@@ -31,6 +31,8 @@
 
 struct abd;
 
+enum { ABD_SYNC_MIN_NS = 1000 };
+
 struct abd_config {
     struct heap *heap;
     struct store *store;
@@ -43,6 +45,8 @@ struct abd_config {
     /* A quorum round asks as few peers as it needs, the others after this at first, then after a
      * delay that follows the peers' answers (ABD-15). 0: everybody at once; UINT64_MAX: never. */
     uint64_t hedge_ns;
+    /* Between two pages of anti-entropy (SYNC-1): 0 for none, else at least ABD_SYNC_MIN_NS. */
+    uint64_t sync_ns;
     uint64_t seed;
 };
 
@@ -130,7 +134,10 @@ struct abd_counters {
     uint64_t rmws, rmw_outbid, rmw_helped, rmw_doubts;
     uint64_t rmw_records; /* of instances, standing now */
     uint64_t scans, scan_keys,
-        scan_lists;                  /* pages, keys in them, replicas that held other things */
+        scan_lists; /* pages, keys in them, replicas that held other things */
+    uint64_t sync_pages, sync_passes, sync_keys; /* keys: that one of two replicas lacked */
+    uint64_t divergences;   /* equal tags, different values: an alarm, whatever the number */
+    uint64_t diverged_from; /* set of members with whom */
     uint64_t batch_gets, batch_puts; /* keys */
     uint64_t ops;                    /* in flight now */
 };
@@ -143,13 +150,16 @@ enum abd_plant {
     ABD_PLANT_NO_WRITE_BACK = 1 << 3,    /* answer a get after R1 whatever the votes */
     ABD_PLANT_COUNT_DUPLICATES = 1 << 4, /* a peer may vote twice in a phase */
     ABD_PLANT_WRONG_AGREEMENT =
-        1 << 5,                       /* fast read when a majority, self unseen, has any one tag */
-    ABD_PLANT_LOCAL_COMPARE = 1 << 6, /* a failed compare is answered from one replica */
-    ABD_PLANT_LOSE_ID = 1 << 7,       /* a helper proposes under an id of its own */
-    ABD_PLANT_SHOW_ACCEPTED = 1 << 8, /* gets are shown what was accepted and not committed */
-    ABD_PLANT_NO_DOUBT = 1 << 9,      /* an owner in doubt evaluates again on a newer base */
-    ABD_PLANT_SCAN_SILENCE = 1 << 12, /* a list that ends early speaks for the whole range */
+        1 << 5,                        /* fast read when a majority, self unseen, has any one tag */
+    ABD_PLANT_LOCAL_COMPARE = 1 << 6,  /* a failed compare is answered from one replica */
+    ABD_PLANT_LOSE_ID = 1 << 7,        /* a helper proposes under an id of its own */
+    ABD_PLANT_SHOW_ACCEPTED = 1 << 8,  /* gets are shown what was accepted and not committed */
+    ABD_PLANT_NO_DOUBT = 1 << 9,       /* an owner in doubt evaluates again on a newer base */
+    ABD_PLANT_SYNC_AS_WRITE = 1 << 11, /* anti-entropy writes what it copies under a new tag */
+    ABD_PLANT_SCAN_SILENCE = 1 << 12,  /* a list that ends early speaks for the whole range */
     ABD_PLANT_SCAN_NO_WRITE_BACK = 1 << 13, /* a page shows the maximum whoever holds it */
+    ABD_PLANT_DIVERGENCE_QUIET = 1 << 14,   /* different values under equal tags are not counted */
+    ABD_PLANT_SYNC_FIRST_PAGE = 1 << 15,    /* anti-entropy never goes beyond its first page */
 };
 
 RESULT abd_init(const struct abd_config *c, struct abd **ret); /* ENCLAVE_MEMORY */

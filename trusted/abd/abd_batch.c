@@ -160,7 +160,8 @@ static uint8_t lacking(const struct abd *a, const struct abd_batch *b)
             lack |= ~(unsigned)(b->items[i].holders | b->items[i].refused);
         }
     }
-    return (uint8_t)(lack & a->all & ~(unsigned)a->self_bit);
+    lack &= b->kind == BATCH_KIND_SYNC ? b->group : a->all;
+    return (uint8_t)(lack & ~(unsigned)a->self_bit);
 }
 
 static uint8_t wanted(const struct abd *a, const struct abd_batch *b)
@@ -296,8 +297,18 @@ void abd_batch_reply(struct abd *a, struct abd_batch *b, struct mbytes body, str
     batch_end(a, b, out);
 }
 
+void abd_batch_drop(struct abd *a, struct abd_batch *b, struct abd_out *out)
+{
+    batch_cancel(a, b, out);
+    batch_give(a, b);
+}
+
 void abd_batch_fail(struct abd *a, struct abd_batch *b, enum err why, struct abd_out *out)
 {
+    if (b->kind == BATCH_KIND_SYNC) {
+        abd_sync_failed(a, b, out);
+        return;
+    }
     abd_reply_now(a, b->user, why, out);
     batch_end(a, b, out);
 }
@@ -306,6 +317,10 @@ void abd_batch_fail(struct abd *a, struct abd_batch *b, enum err why, struct abd
 
 static void no_vote(struct abd *a, struct abd_batch *b, uint8_t bit, struct abd_out *out)
 {
+    if (b->kind == BATCH_KIND_SYNC) {
+        abd_batch_fail(a, b, ERR_UNAVAILABLE, out); /* SYNC-6: there are other peers */
+        return;
+    }
     b->failed |= bit;
     abd_batch_widen(b);
     if ((a->up & bit) != 0 && b->retry_at_ns == ABD_NEVER) {
@@ -475,7 +490,7 @@ static void restart(struct abd *a, struct abd_batch *b, struct abd_out *out)
     b->stale = false;
     b->group = a->voters;
     b->need = a->majority;
-    if (b->phase == BATCH_PUSH_ROUND) {
+    if (b->phase == BATCH_PUSH_ROUND && b->kind != BATCH_KIND_SYNC) {
         abd_push_again(a, b, out);
     } else {
         abd_batch_fail(a, b, ERR_EPOCH, out);

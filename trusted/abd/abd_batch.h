@@ -32,6 +32,7 @@ enum abd_batch_kind {
     BATCH_KIND_SCAN = 1,
     BATCH_KIND_MGET,
     BATCH_KIND_MPUT,
+    BATCH_KIND_SYNC,
 };
 
 struct abd_buffer {
@@ -43,6 +44,7 @@ struct abd_buffer {
 struct abd_item {
     struct tag own; /* what this replica held at the start of the round */
     struct tag tag; /* the greatest seen, or minted */
+    uint64_t print; /* SYNC: of the value that stands here */
     uint32_t key_at, value_at, value_len;
     uint16_t key_len;
     uint8_t voted, holders, refused; /* sets of members; holders: of exactly `tag`, or newer */
@@ -51,6 +53,7 @@ struct abd_item {
     bool asked;                      /* in the body of the round under way */
     bool readable;                   /* the value of `tag` is here, or it has none */
     bool tombstone, damaged;
+    bool was_tombstone; /* SCAN, SYNC: of `own` */
 };
 
 struct abd_batch {
@@ -67,8 +70,10 @@ struct abd_batch {
     struct abd_buffer body;  /* of the round under way: lent to the transport */
     struct abd_item *items;
     uint32_t items_n, items_cap;
-    /* SCAN */
+    /* SCAN, SYNC */
     bool down, values, more;
+    bool prints; /* values are compared, too */
+    bool listed; /* somebody held other things */
     uint16_t keys_max;
     uint32_t bytes_max;
     uint8_t secret[16];
@@ -115,7 +120,22 @@ bool abd_batch_exhausted(const struct abd *a, const struct abd_batch *b);
 void abd_batch_reply(struct abd *a, struct abd_batch *b, struct mbytes body, struct abd_out *out);
 void abd_batch_fail(struct abd *a, struct abd_batch *b, enum err why, struct abd_out *out);
 
+/* It ends without an answer to anybody. */
+void abd_batch_drop(struct abd *a, struct abd_batch *b, struct abd_out *out);
+
+/* ---- abd_sync.c ---- */
+
+void abd_sync_finish(struct abd *a, struct abd_batch *b, struct abd_out *out);
+void abd_sync_failed(struct abd *a, struct abd_batch *b, struct abd_out *out);
+/* The member `bit` holds another value under the tag that is held here. */
+void abd_sync_diverged(struct abd *a, uint8_t bit);
+
 /* ---- abd_scan.c ---- */
+
+/* Looks at what is held here in [low, high) and asks the others. */
+RESULT abd_scan_collect(struct abd *a, struct abd_batch *b, struct abd_out *out);
+/* The page ends before this item. */
+void abd_scan_cut_before(struct abd_batch *b, uint32_t item);
 
 RESULT abd_scan_start(struct abd *a, struct abd_batch *b, struct bytes body, struct abd_out *out);
 /* False: no vote. */
@@ -123,7 +143,7 @@ bool abd_scan_answer(struct abd *a, struct abd_batch *b, uint8_t bit, const stru
                      struct abd_out *out);
 /* Every item is closed, or time is up. */
 void abd_scan_finish(struct abd *a, struct abd_batch *b, struct abd_out *out);
-/* What is held in [low, high), cut where keys_max or bytes_max say: the entry of each key. */
+/* What an entry adds to the digest of a range. */
 uint64_t abd_scan_print(const uint8_t secret[16], struct bytes key, struct tag tag, bool tombstone,
                         uint64_t value_print);
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
+#include "common/siphash.h"
 #include "trusted/abd/abd_batch.h"
 
 /* The answering side of batches. Nothing is kept between two questions. */
@@ -36,79 +37,117 @@ static void answer_if(struct abd *a, enum err err, enum peer_answer_kind kind,
 /* How far a look at the range got. */
 struct look {
     uint64_t digest;
-    size_t bytes; /* of the items as a list */
+    size_t bytes;  /* of the items as a list */
+    size_t hashed; /* bytes of values */
     uint16_t n;
     bool more; /* there is something beyond the last item */
     uint16_t last_n;
     uint8_t last[KEY_MAX];
+    struct abd_buffer value; /* one at a time, to be hashed */
 };
 
-/* One walk up to the limits; writes the items to `w` unless it is NULL. LOST (ABD-20). */
-static RESULT look_at(struct abd *a, const struct scan_ask *ask, struct writer *w, struct look *ret)
+/* SYNC-2: the hash of the value that the walk stands at. */
+static RESULT print_value(struct abd *a, const struct scan_ask *ask, struct store_walk *walk,
+                          struct look *look, struct batch_item *m, struct abd_out *out)
 {
+    uint32_t len = walk->entry.value_len;
+    enum err err;
+
+    TRY(abd_buffer_room(a, &look->value, len, out));
+    err = store_walk_read(a->store, walk, (struct mbytes){look->value.p, look->value.cap});
+    CHECK(err == OK || err == ERR_INTEGRITY);
+    if (err == OK) {
+        m->print = siphash(ask->secret, (struct bytes){look->value.p, len});
+    } else {
+        m->state = BATCH_DAMAGED; /* SYNC-5: the asker sends it back */
+    }
+    look->hashed += len;
+    return OK;
+}
+
+/* One walk up to the limits; writes the items to `w` unless it is NULL. LOST (ABD-20). */
+static RESULT look_at(struct abd *a, const struct scan_ask *ask, struct writer *w, struct look *ret,
+                      struct abd_out *out)
+{
+    unsigned fields = ask->values ? BATCH_LISTED_PRINTS : BATCH_LISTED;
     struct store_walk walk;
     enum err err;
 
-    ret->digest = ret->bytes = ret->n = ret->last_n = 0;
+    ret->digest = ret->bytes = ret->hashed = ret->n = ret->last_n = 0;
     ret->more = false;
     store_walk_begin(ask->low, ask->high, ask->down, &walk);
     while ((err = store_walk_next(a->store, &walk)) == OK) {
         struct batch_item m = {.state = walk.entry.tombstone ? BATCH_TOMBSTONE : BATCH_LIVE,
                                .tag = walk.entry.tag,
                                .key = walk.key};
-        size_t len = batch_item_len(BATCH_LISTED, &m);
+        size_t len = batch_item_len(fields, &m);
 
-        if (ret->n == ask->keys_max || (ret->n > 0 && ret->bytes + len > BATCH_BYTES)) {
+        if (ret->n == ask->keys_max ||
+            (ret->n > 0 && (ret->bytes + len > BATCH_BYTES || ret->hashed > BATCH_BYTES))) {
             ret->more = true;
             return OK;
         }
-        ret->digest += abd_scan_print(ask->secret, m.key, m.tag, walk.entry.tombstone, 0);
+        if (ask->values && !walk.entry.tombstone) {
+            TRY(print_value(a, ask, &walk, ret, &m, out));
+        }
+        ret->digest += abd_scan_print(ask->secret, m.key, m.tag, walk.entry.tombstone, m.print);
         ret->bytes += len;
         ret->n++;
         ret->last_n = (uint16_t)walk.key.n;
         memcpy(ret->last, walk.key.p, walk.key.n);
         if (w != NULL) {
-            batch_item_put(w, BATCH_LISTED, &m);
+            batch_item_put(w, fields, &m);
         }
     }
     return err == ERR_LOST ? err : OK;
 }
 
 /* SCAN-3: all that stands here, or where the look ended. */
-static void on_range(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+static RESULT list_range(struct abd *a, const struct scan_ask *range, struct look *look,
+                         struct abd_out *out)
 {
-    struct scan_ask range;
-    struct look look;
-    struct scan_page page = {0};
-    struct writer w = {0};
+    struct scan_page page = {.more = look->more, .values = range->values};
+    struct writer w = {.to.n = PAGE_HEAD_MAX + look->bytes};
     uint8_t next[BOUND_MAX];
     enum err err;
 
-    if (scan_ask_decode(ask->value, true, &range) != OK || range.values) {
+    w.to.p = abd_alloc(a, w.to.n, out);
+    if (w.to.p == NULL) {
+        return ERR_ENCLAVE_MEMORY;
+    }
+    memcpy(next, look->last, look->last_n);
+    next[look->last_n] = 0; /* upwards: the first key above the last one */
+    page.next = (struct bytes){.p = next, .n = look->last_n + (range->down ? 0U : 1U)};
+    scan_page_put_head(&w, &page, look->n);
+    err = look_at(a, range, &w, look, out);
+    if (err != OK) {
+        heap_free(a->heap, w.to.p, w.to.n);
+        return err;
+    }
+    answer(a, PEER_LISTED, &w, out);
+    return OK;
+}
+
+static void on_range(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    struct scan_ask range;
+    struct look look = {0};
+    enum err err;
+
+    if (scan_ask_decode(ask->value, true, &range) != OK) {
         refuse(out, ERR_MALFORMED);
         return;
     }
-    err = look_at(a, &range, NULL, &look);
+    err = look_at(a, &range, NULL, &look, out);
+    if (err == OK && !look.more && look.n == range.count && look.digest == range.digest) {
+        out->answer = (struct peer_answer){.kind = PEER_SAME};
+    } else if (err == OK) {
+        err = list_range(a, &range, &look, out);
+    }
+    heap_free(a->heap, look.value.p, look.value.cap);
     if (err != OK) {
         refuse(out, err);
-        return;
     }
-    if (!look.more && look.n == range.count && look.digest == range.digest) {
-        out->answer = (struct peer_answer){.kind = PEER_SAME};
-        return;
-    }
-    w.to.n = PAGE_HEAD_MAX + look.bytes;
-    w.to.p = abd_alloc(a, w.to.n, out);
-    if (w.to.p == NULL) {
-        refuse(out, ERR_ENCLAVE_MEMORY);
-        return;
-    }
-    memcpy(next, look.last, look.last_n);
-    next[look.last_n] = 0; /* upwards: the first key above the last one */
-    page.more = look.more;
-    page.next = (struct bytes){.p = next, .n = look.last_n + (range.down ? 0U : 1U)};
-    scan_page_put_head(&w, &page, look.n);
-    answer_if(a, look_at(a, &range, &w, &look), PEER_LISTED, &w, out);
 }
 
 /* ---- TAGS ---- */

@@ -118,6 +118,17 @@ struct abd_pace {
     bool late; /* somebody was, in this window */
 };
 
+/* Where anti-entropy stands. */
+struct abd_sync {
+    uint64_t at_ns; /* the next page */
+    bool active;    /* a page is under way */
+    uint8_t peer;   /* who is compared with; any place when nobody is up */
+    uint8_t fails;  /* of pages of one key in a row */
+    uint16_t keys;  /* of the next page, at most */
+    uint16_t low_n;
+    uint8_t low[BOUND_MAX];
+};
+
 struct abd {
     struct heap *heap;
     struct store *store;
@@ -146,6 +157,7 @@ struct abd {
     uint8_t text[CLIENT_NUMBER_MAX]; /* what the last reply lends */
     uint16_t *timers;                /* binary heap of places by expires_at_ns */
     struct prng prng;                /* secrets of digests, lengths of pauses */
+    struct abd_sync sync;
     uint32_t batches_n;
     struct abd_batch *batches[BATCHES_MAX]; /* NULL: free */
     void *limbo;                            /* what the last output lends; freed by the next step */
@@ -313,6 +325,15 @@ void abd_batch_on_call_failed(struct abd *a, const struct abd_in *in, struct abd
 uint64_t abd_batch_deadline(const struct abd *a);
 /* Serves one batch whose time has come. False: none. */
 bool abd_batch_serve(struct abd *a, struct abd_out *out);
+
+/* ---- abd_sync.c: anti-entropy ---- */
+
+void abd_sync_init(struct abd *a);
+/* Places have other members now. */
+void abd_sync_forget(struct abd *a);
+/* When the next page is due, and its beginning. */
+uint64_t abd_sync_deadline(const struct abd *a);
+void abd_sync_begin(struct abd *a, struct abd_out *out);
 /* MEM-8: tails end; the others begin again, or end, in the sweep that follows. */
 void abd_batch_reconfigure(struct abd *a);
 /* After a peer or the members changed, for the batch at a place. */

@@ -183,7 +183,11 @@ static void hold_here(struct abd *a, struct abd_batch *b, struct abd_item *i, st
 {
     enum err err;
 
-    if (i->damaged && tag_compare(i->tag, i->own) == 0) {
+    if (b->kind == BATCH_KIND_SYNC && abd_has_plant(a, ABD_PLANT_SYNC_AS_WRITE)) {
+        err = abd_mint(a, item_key(b, i), i->tombstone,
+                       i->tombstone ? (struct bytes){0} : item_value(b, i), &i->tag, out);
+        i->holders = 0;
+    } else if (i->damaged && tag_compare(i->tag, i->own) == 0) {
         err = abd_mend(a, item_key(b, i), i->tag, item_value(b, i));
     } else {
         bool applied;
@@ -263,7 +267,7 @@ static void check_looked(struct abd *a, struct abd_batch *b, struct abd_out *out
             hold_here(a, b, m, out);
         }
         if (abd_batch_votes(b, m->holders) >= b->need ||
-            abd_has_plant(a, ABD_PLANT_NO_WRITE_BACK)) {
+            (abd_has_plant(a, ABD_PLANT_NO_WRITE_BACK) && b->kind != BATCH_KIND_SYNC)) {
             close_item(m, m->tombstone || tag_is_zero(m->tag) ? ERR_NOT_FOUND : OK);
         } else {
             a->counters.write_backs++;
@@ -580,6 +584,8 @@ void abd_batch_finish(struct abd *a, struct abd_batch *b, struct abd_out *out)
 {
     if (b->kind == BATCH_KIND_SCAN) {
         abd_scan_finish(a, b, out);
+    } else if (b->kind == BATCH_KIND_SYNC) {
+        abd_sync_finish(a, b, out);
     } else {
         finish_list(a, b, out);
     }

@@ -78,6 +78,25 @@ static RESULT read_value(struct abd *a, struct abd_batch *b, struct abd_item *i,
     return OK;
 }
 
+/* SYNC-2: hashes the value that the walk stands at; it is not kept. */
+static RESULT print_value(struct abd *a, struct abd_batch *b, struct abd_item *i,
+                          struct store_walk *w, struct abd_out *out)
+{
+    enum err err;
+
+    TRY(abd_buffer_room(a, &b->bytes, w->entry.value_len, out));
+    err = store_walk_read(a->store, w,
+                          (struct mbytes){b->bytes.p + b->bytes.n, b->bytes.cap - b->bytes.n});
+    CHECK(err == OK || err == ERR_INTEGRITY);
+    i->damaged = err == ERR_INTEGRITY;
+    if (i->damaged) {
+        i->holders = 0; /* SYNC-5 */
+    } else {
+        i->print = siphash(b->secret, (struct bytes){b->bytes.p + b->bytes.n, w->entry.value_len});
+    }
+    return OK;
+}
+
 /* SCAN-2: what stands here, up to so many keys and bytes. */
 static RESULT own_page(struct abd *a, struct abd_batch *b, struct abd_out *out)
 {
@@ -89,7 +108,7 @@ static RESULT own_page(struct abd *a, struct abd_batch *b, struct abd_out *out)
 
     store_walk_begin(low(b), high(b), b->down, &w);
     while ((err = store_walk_next(a->store, &w)) == OK) {
-        bytes += w.key.n + (b->values ? w.entry.value_len : 0);
+        bytes += w.key.n + (b->values || b->prints ? w.entry.value_len : 0);
         if (b->items_n == BATCH_KEYS_MAX || live_n == b->keys_max ||
             (b->items_n > 0 && bytes > b->bytes_max)) {
             cut(b, item_key(b, &b->items[b->items_n - 1]), false);
@@ -97,10 +116,12 @@ static RESULT own_page(struct abd *a, struct abd_batch *b, struct abd_out *out)
         }
         TRY(abd_batch_add(a, b, w.key, out, &i));
         i->own = i->tag = w.entry.tag;
-        i->tombstone = w.entry.tombstone;
+        i->tombstone = i->was_tombstone = w.entry.tombstone;
         i->holders = i->voted = a->self_bit;
         if (b->values && !i->tombstone) {
             TRY(read_value(a, b, i, &w, out));
+        } else if (b->prints && !i->tombstone) {
+            TRY(print_value(a, b, i, &w, out));
         }
         live_n += !i->tombstone;
     }
@@ -114,7 +135,7 @@ static uint64_t digest_of(const struct abd_batch *b)
     for (uint32_t i = 0; i < b->items_n; i++) {
         const struct abd_item *m = &b->items[i];
 
-        digest += abd_scan_print(b->secret, item_key(b, m), m->tag, m->tombstone, 0);
+        digest += abd_scan_print(b->secret, item_key(b, m), m->tag, m->tombstone, m->print);
     }
     return digest;
 }
@@ -122,16 +143,12 @@ static uint64_t digest_of(const struct abd_batch *b)
 static RESULT write_question(struct abd *a, struct abd_batch *b, struct abd_out *out)
 {
     struct scan_ask ask = {.down = b->down,
+                           .values = b->prints,
                            .bytes_max = BATCH_BYTES,
                            .low = low(b),
                            .high = high(b),
                            .count = (uint16_t)b->items_n};
 
-    for (size_t i = 0; i < sizeof(b->secret); i += sizeof(uint64_t)) {
-        uint64_t drawn = prng_u64(&a->prng);
-
-        memcpy(b->secret + i, &drawn, sizeof(drawn));
-    }
     memcpy(ask.secret, b->secret, sizeof(ask.secret));
     ask.digest = digest_of(b);
     ask.keys_max = (uint16_t)(b->items_n > b->keys_max ? b->items_n : b->keys_max);
@@ -141,6 +158,23 @@ static RESULT write_question(struct abd *a, struct abd_batch *b, struct abd_out 
 }
 
 static void settle(struct abd *a, struct abd_batch *b, struct abd_out *out);
+
+RESULT abd_scan_collect(struct abd *a, struct abd_batch *b, struct abd_out *out)
+{
+    for (size_t i = 0; i < sizeof(b->secret); i += sizeof(uint64_t)) {
+        uint64_t drawn = prng_u64(&a->prng);
+
+        memcpy(b->secret + i, &drawn, sizeof(drawn));
+    }
+    TRY(own_page(a, b, out));
+    abd_batch_enter(a, b, BATCH_COLLECT, out);
+    TRY(write_question(a, b, out));
+    abd_batch_pursue(a, b, out);
+    if (abd_batch_votes(b, a->self_bit) >= b->need) {
+        settle(a, b, out);
+    }
+    return OK;
+}
 
 RESULT abd_scan_start(struct abd *a, struct abd_batch *b, struct bytes body, struct abd_out *out)
 {
@@ -163,28 +197,21 @@ RESULT abd_scan_start(struct abd *a, struct abd_batch *b, struct bytes body, str
     if (ask.high.n != 0) {
         memcpy(b->high, ask.high.p, ask.high.n);
     }
-    TRY(own_page(a, b, out));
-    abd_batch_enter(a, b, BATCH_COLLECT, out);
-    TRY(write_question(a, b, out));
-    abd_batch_pursue(a, b, out);
-    if (abd_batch_votes(b, a->self_bit) >= b->need) {
-        settle(a, b, out);
-    }
-    return OK;
+    return abd_scan_collect(a, b, out);
 }
 
 /* ---- what others hold ---- */
 
-static void vote(struct abd_item *i, uint8_t bit, struct tag tag, bool tombstone)
+static void vote(struct abd_item *i, uint8_t bit, struct tag tag, uint8_t state)
 {
     int c = tag_compare(tag, i->tag);
 
     if (c > 0) {
         i->tag = tag;
-        i->tombstone = tombstone;
+        i->tombstone = state == BATCH_TOMBSTONE;
         i->holders = 0;
     }
-    if (c >= 0) {
+    if (c >= 0 && state != BATCH_DAMAGED) {
         i->holders |= bit;
     }
 }
@@ -213,6 +240,13 @@ static bool list_makes_sense(struct abd *a, const struct abd_batch *b, struct ba
         last = m.key;
     }
     return true;
+}
+
+/* SYNC-4: both hold the key under one tag, neither is damaged, and it is not the same. */
+static bool differs(const struct abd_item *i, const struct batch_item *m)
+{
+    return tag_compare(m->tag, i->own) == 0 && !i->damaged && m->state != BATCH_DAMAGED &&
+           (m->print != i->print || (m->state == BATCH_TOMBSTONE) != i->was_tombstone);
 }
 
 /* Both lists stand in the order of the scan. */
@@ -247,7 +281,10 @@ static RESULT merge(struct abd *a, struct abd_batch *b, uint8_t bit, struct batc
                 break;
             }
         }
-        vote(i, bit, m.tag, m.state == BATCH_TOMBSTONE);
+        if (b->prints && differs(i, &m)) {
+            abd_sync_diverged(a, bit);
+        }
+        vote(i, bit, m.tag, m.state);
     }
     while (err == OK && at < ours_n) {
         b->items[b->items_n++] = ours[at++];
@@ -279,11 +316,12 @@ static bool on_listed(struct abd *a, struct abd_batch *b, uint8_t bit, struct by
 {
     struct scan_page page;
 
-    if (scan_page_decode(body, true, &page) != OK || page.values ||
+    if (scan_page_decode(body, true, &page) != OK || page.values != b->prints ||
         !list_makes_sense(a, b, page.list) || !narrow(a, b, &page)) {
         return false;
     }
-    a->counters.scan_lists++;
+    b->listed = true;
+    a->counters.scan_lists += b->kind == BATCH_KIND_SCAN;
     if (merge(a, b, bit, &page.list, out) != OK) {
         abd_batch_fail(a, b, ERR_ENCLAVE_MEMORY, out);
         return true;
@@ -300,7 +338,8 @@ bool abd_scan_answer(struct abd *a, struct abd_batch *b, uint8_t bit, const stru
 
     if (m->kind == PEER_SAME) {
         for (uint32_t i = 0; i < b->items_n; i++) {
-            vote(&b->items[i], bit, b->items[i].own, b->items[i].tombstone);
+            vote(&b->items[i], bit, b->items[i].own,
+                 b->items[i].tombstone ? BATCH_TOMBSTONE : BATCH_LIVE);
         }
         b->answered |= bit;
     } else if (!on_listed(a, b, bit, m->value, out)) {
@@ -325,12 +364,13 @@ static void settle(struct abd *a, struct abd_batch *b, struct abd_out *out)
         bool here = m->tombstone || ((m->holders & a->self_bit) != 0 && m->readable);
 
         if ((abd_batch_votes(b, m->holders) >= b->need ||
-             abd_has_plant(a, ABD_PLANT_SCAN_NO_WRITE_BACK)) &&
+             (abd_has_plant(a, ABD_PLANT_SCAN_NO_WRITE_BACK) && b->kind == BATCH_KIND_SCAN)) &&
             (here || !b->values)) {
             m->closed = true;
             m->status = m->tombstone ? ERR_NOT_FOUND : OK;
         }
         open = open || !m->closed;
+        a->counters.sync_keys += b->kind == BATCH_KIND_SYNC && !m->closed;
     }
     if (open) {
         err = abd_look_start(a, b, out);
@@ -340,6 +380,11 @@ static void settle(struct abd *a, struct abd_batch *b, struct abd_out *out)
     if (err != OK) {
         abd_batch_fail(a, b, err, out);
     }
+}
+
+void abd_scan_cut_before(struct abd_batch *b, uint32_t item)
+{
+    cut(b, item_key(b, &b->items[item]), true);
 }
 
 /* ---- the page ---- */

@@ -462,6 +462,7 @@ static RESULT init_parts(struct replica *r, const struct replica_config *c)
                              .value_max = c->value_max,
                              .ops_max = OPS_MAX,
                              .hedge_ns = c->hedge_ns,
+                             .sync_ns = c->sync_ns,
                              .seed = c->seed ^ 1};
 
     enum err err = store_init(&store, &r->store);
@@ -496,6 +497,11 @@ RESULT replica_init(const struct replica_config *c, struct replica **ret)
     }
     *ret = r;
     return OK;
+}
+
+struct store *replica_store(struct replica *r)
+{
+    return r->store;
 }
 
 void replica_fini(struct replica *r)

@@ -25,6 +25,7 @@ struct replica_config {
     uint32_t sessions_max;
     uint64_t key_packets; /* as in rpc.h */
     uint64_t hedge_ns;
+    uint64_t sync_ns;           /* as in abd.h */
     uint64_t seed;              /* jitter only */
     struct secret store_master; /* copied */
     uint8_t *arena;
@@ -64,6 +65,8 @@ enum replica_plant {
     REPLICA_PLANT_STORE_TRUSTING = 1 << 17, /* STORE_PLANT_TRUSTING */
 };
 void replica_plant(struct replica *r, unsigned plants);
+/* Simulator only: to look into, and to put there what the protocol would not. */
+struct store *replica_store(struct replica *r);
 
 /* `params.user` is overwritten. member: place of a MEMBER. An older session with the same member is
  * closed first. */

@@ -246,6 +246,7 @@ static RESULT init_replica(struct shard *s, const struct shard_config *c)
                                .value_max = c->value_max,
                                .sessions_max = c->sessions_max,
                                .hedge_ns = c->hedge_ns,
+                               .sync_ns = c->sync_ns,
                                .arena = c->regions.arena,
                                .arena_bytes = c->regions.arena_bytes};
     enum err err;

@@ -194,7 +194,8 @@ RESULT scan_page_decode(struct bytes from, bool is_listed, struct scan_page *ret
         m.more != (m.next.n != 0)) {
         return ERR_MALFORMED;
     }
-    TRY(batch_list_get(&r, fields, BATCH_TOMBSTONE + 1, true, &m.list));
+    TRY(batch_list_get(&r, fields, is_listed ? BATCH_DAMAGED + 1 : BATCH_TOMBSTONE + 1, true,
+                       &m.list));
     *ret = m;
     return OK;
 }

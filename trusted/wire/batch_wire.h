@@ -59,7 +59,7 @@ enum {
 };
 
 /* `state` of LISTED, MPUT and PUSH: the key is (to be) deleted. */
-enum { BATCH_LIVE = 0, BATCH_TOMBSTONE = 1 };
+enum { BATCH_LIVE = 0, BATCH_TOMBSTONE = 1, BATCH_DAMAGED = 2 /* LISTED: it does not open here */ };
 /* `state` of LOOKED: enum peer_holds in the low bits, and this for NEWER. SKIPPED: no room. */
 enum { BATCH_LOOKED_TOMBSTONE = 0x10, BATCH_LOOKED_SKIPPED = 0 };
 

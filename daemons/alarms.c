@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "daemons/alarms.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+void alarm_nodes(const struct cluster *c, uint64_t members, char to[ALARM_NODES_TEXT])
+{
+    size_t n = 0;
+
+    to[0] = 0;
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        if ((members >> i & 1) != 0) {
+            n += (size_t)snprintf(to + n, ALARM_NODES_TEXT - n, "%s%u", n == 0 ? "" : ",",
+                                  c->members[i].node);
+        }
+    }
+}
+
+/* How much a counter has grown since it was told. */
+static uint64_t news(uint64_t *told, uint64_t now)
+{
+    uint64_t n = now - *told;
+
+    *told = now;
+    return n;
+}
+
+void alarms_look(struct alarms *a, const struct node *n)
+{
+    for (uint32_t i = 0; i < n->shards_n; i++) {
+        const struct replica_report *r = &n->shards[i].report;
+        uint64_t diverged = news(&a->divergences[i], r->abd.divergences);
+        uint64_t damaged = news(&a->integrity[i], r->store.integrity_failures);
+        char nodes[ALARM_NODES_TEXT];
+
+        if (diverged != 0) {
+            alarm_nodes(n->options.cluster, r->abd.diverged_from, nodes);
+            node_log("error",
+                     "DIVERGENCE: shard %u met %" PRIu64 " keys that have other values under equal "
+                     "tags at node %s; nobody can tell which is right: replace the node that "
+                     "differs from the others",
+                     i, diverged, nodes);
+        }
+        if (damaged != 0) {
+            node_log("error",
+                     "INTEGRITY: shard %u met %" PRIu64 " values that this host has changed; they "
+                     "are refused, and fetched from other nodes",
+                     i, damaged);
+        }
+    }
+}

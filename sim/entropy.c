@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sim/entropy.h"
+
+#include "common/check.h"
+#include "trusted/abd/abd.h"
+#include "trusted/store/store.h"
+
+#include <stdio.h>
+
+enum { VERSIONS = 3, OLD_WRITER = 900 };
+
+static const char *const diverged_key = "diverged";
+
+static struct bytes text(const char *s)
+{
+    return (struct bytes){.p = (const uint8_t *)s, .n = strlen(s)};
+}
+
+/* Where memory is short, some may be unable to hold what they should. */
+static bool applies(const struct run *r)
+{
+    return r->swarm.sync_ns != 0 && !r->swarm.tight;
+}
+
+/* ---- what stands there from the start ---- */
+
+static void put(struct run *r, uint8_t node, const char *key, uint32_t version, const char *value)
+{
+    struct tag tag = {.ts = version, .writer = OLD_WRITER};
+    bool applied;
+
+    CHECK(store_apply(r->ops->store(r, node), text(key), tag, value == NULL,
+                      value == NULL ? (struct bytes){0} : text(value), &applied) == OK);
+}
+
+/* A version is the same wherever it stands: its value, or a deletion, follows from its number. */
+static void sow_key(struct run *r, struct prng *p, uint32_t i)
+{
+    char key[16], value[64];
+
+    (void)snprintf(key, sizeof(key), "old%04u", i);
+    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
+        uint32_t version = (uint32_t)prng_below(p, VERSIONS + 1);
+
+        (void)snprintf(value, sizeof(value), "version %u of %*u", version, 1 + (int)(i % 40), i);
+        if (version != 0) {
+            put(r, node, key, version, (i + version) % 5 == 0 ? NULL : value);
+        }
+    }
+}
+
+void entropy_sow(struct run *r)
+{
+    struct prng p = {.state = r->seed ^ 0x736f77};
+
+    if (!applies(r)) {
+        return;
+    }
+    for (uint32_t i = 0; i < r->swarm.old_keys_n; i++) {
+        sow_key(r, &p, i);
+    }
+    for (uint8_t node = 0; r->swarm.diverge && node < r->swarm.nodes_n; node++) {
+        put(r, node, diverged_key, 1, prng_chance(&p, 1, 2) ? "left" : "right");
+    }
+}
+
+/* ---- what has become of it ---- */
+
+/* The greatest tag of a key among the living; *ret_opens: somebody has it and can open it. */
+static struct tag greatest(struct run *r, struct bytes key, bool *ret_opens)
+{
+    struct tag max = {0};
+
+    *ret_opens = false;
+    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
+        struct store_entry e;
+        int c;
+
+        if (r->crashed[node] || store_find(r->ops->store(r, node), key, &e) != OK) {
+            continue;
+        }
+        c = tag_compare(e.tag, max);
+        max = c > 0 ? e.tag : max;
+        *ret_opens = c > 0 ? !e.damaged : *ret_opens || (c == 0 && !e.damaged);
+    }
+    return max;
+}
+
+/* What nobody can open nobody can copy. */
+static bool key_agrees(struct run *r, struct bytes key)
+{
+    bool opens;
+    struct tag max = greatest(r, key, &opens);
+
+    for (uint8_t node = 0; opens && node < r->swarm.nodes_n; node++) {
+        struct store_entry e;
+
+        if (!r->crashed[node] && (store_find(r->ops->store(r, node), key, &e) != OK ||
+                                  tag_compare(e.tag, max) != 0 || e.damaged)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool keys_of_agree(struct run *r, uint8_t node)
+{
+    uint8_t at[BOUND_MAX];
+    struct bytes from = {.p = at};
+    struct store_walk w;
+
+    for (;;) { /* a walk does not outlive a look into the store */
+        store_walk_begin(from, (struct bytes){0}, false, &w);
+        if (store_walk_next(r->ops->store(r, node), &w) != OK) {
+            return true;
+        }
+        memcpy(at, w.key.p, w.key.n);
+        at[w.key.n] = 0; /* the first key above it */
+        from.n = w.key.n + 1;
+        if (!key_agrees(r, (struct bytes){at, from.n - 1})) {
+            return false;
+        }
+    }
+}
+
+static bool value_is(struct run *r, uint8_t node, const char *value)
+{
+    uint8_t to[64];
+    struct store_entry e;
+
+    return store_read(r->ops->store(r, node), text(diverged_key), (struct mbytes){to, sizeof(to)},
+                      &e) == OK &&
+           bytes_equal((struct bytes){to, e.value_len}, text(value));
+}
+
+static bool is_diverged(struct run *r)
+{
+    bool left = false, right = false;
+
+    for (uint8_t node = 0; r->swarm.diverge && node < r->swarm.nodes_n; node++) {
+        left = left || (!r->crashed[node] && value_is(r, node, "left"));
+        right = right || (!r->crashed[node] && value_is(r, node, "right"));
+    }
+    return left && right;
+}
+
+static bool is_alarm(struct run *r)
+{
+    bool alarm = false;
+
+    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
+        alarm = alarm || (!r->crashed[node] && r->ops->divergences(r, node) != 0);
+    }
+    return alarm;
+}
+
+const char *entropy_wants(struct run *r)
+{
+    bool alarm;
+
+    if (!applies(r)) {
+        return NULL;
+    }
+    alarm = is_alarm(r);
+    if (alarm && !r->swarm.diverge) {
+        run_fault(r, VERDICT_WRONG, "a replica reports other values under equal tags");
+    }
+    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
+        if (!r->crashed[node] && !keys_of_agree(r, node)) {
+            return "a replica lags";
+        }
+    }
+    return alarm || !is_diverged(r) ? NULL : "a silent divergence is not reported";
+}
