@@ -20,6 +20,7 @@ enum {
     FINAL_STEPS = 5, /* get, put, get, rmw, get of each key through each living node */
     FINAL_CLIENT = 1000,
     FINAL_TIMEOUT_MS = 3000,
+    LAG_MAX = 31, /* of the slowest link, times the delay of the others */
     CLIENT_GRACE_MS = 20,
     EVENTS_MAX = 20000000,
     FAULTS_N = 6,
@@ -97,7 +98,7 @@ static void draw_lags(struct run *r)
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         for (uint32_t j = 0; j < NODES_MAX; j++) {
             r->lag[i][j] = prng_chance(&r->net, r->swarm.skew, 1000)
-                               ? 2 + (uint32_t)prng_below(&r->net, 30)
+                               ? 2 + (uint32_t)prng_below(&r->net, LAG_MAX - 1)
                                : 1;
         }
     }
@@ -318,6 +319,12 @@ static void final_rmw(struct history_op *op)
     op->delta = op->flavour == HISTORY_COUNTER ? 1 : 0;
 }
 
+/* Three rounds of a read-modify-write over the slowest links there can be, and the client's own. */
+static uint32_t final_timeout_ms(const struct run *r)
+{
+    return FINAL_TIMEOUT_MS + (uint32_t)(r->swarm.delay_max_ns * LAG_MAX * 2 * 4 / ms);
+}
+
 /* One after the other through every living node, on every key: get, put, get, rmw, get. */
 static void final_next(struct run *r)
 {
@@ -341,7 +348,7 @@ static void final_next(struct run *r)
             if (step == 3) {
                 final_rmw(&op);
             }
-            start(r, &op, FINAL_TIMEOUT_MS);
+            start(r, &op, final_timeout_ms(r));
             return;
         }
     }
