@@ -11,7 +11,6 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -178,18 +177,23 @@ static void on_gone(evutil_socket_t fd, short what, void *arg)
     (void)event_base_loopbreak(d->base);
 }
 
-/* Tells our log and the replica why. */
-__attribute__((format(printf, 1, 2))) static RESULT refuse(const char *format, ...)
+/* Tells our log and the replica what the kernel refused, and why. */
+static RESULT refuse(const char *what, const char *remedy)
 {
     char text[HANDOVER_WHY];
-    va_list args;
 
-    va_start(args, format);
-    (void)vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
+    (void)snprintf(text, sizeof(text), "%s: %s%s", what, strerror(errno), remedy);
     (void)fail(EXIT_UNAVAILABLE, text);
     handover_refuse(SOCKET_FD, text);
     return ERR_IO;
+}
+
+static RESULT refuse_port(const struct hostd *d, const char *what, unsigned port)
+{
+    char text[HANDOVER_WHY];
+
+    (void)snprintf(text, sizeof(text), "%s %s:%u", what, d->o.address, port);
+    return refuse(text, "; free the port or configure another");
 }
 
 static RESULT start_relays(struct hostd *d)
@@ -200,14 +204,14 @@ static RESULT start_relays(struct hostd *d)
 
         l->polling = d->o.polling;
         if (relay_loop_init(l, &d->h, i) != OK) {
-            return refuse("out of memory");
+            errno = ENOMEM;
+            return refuse("cannot start", "");
         }
         if (pktio_udp_open(d->o.address, port, &l->regions, &l->io) != OK) {
-            return refuse("cannot open UDP port %s:%u: %s; free the port or configure another",
-                          d->o.address, port, strerror(errno));
+            return refuse_port(d, "cannot open UDP port", port);
         }
         if (relay_loop_start(l) != OK) {
-            return refuse("cannot start a thread: %s", strerror(errno));
+            return refuse("cannot start a thread", "");
         }
         d->relays_n++;
     }
@@ -220,18 +224,17 @@ static RESULT start(struct hostd *d)
 
     d->base = event_base_new();
     if (d->base == NULL || handover_make(SOCKET_FD, d->o.shards, &d->h) != OK) {
-        return refuse("cannot make the rings: %s", strerror(errno));
+        return refuse("cannot make the rings", "");
     }
     TRY(start_relays(d));
     if (hostd_streams_open(d->base, &d->h, d->o.address, d->o.control_port, &d->streams) != OK) {
-        return refuse("cannot listen on TCP %s:%u: %s; free the port or configure another",
-                      d->o.address, d->o.control_port, strerror(errno));
+        return refuse_port(d, "cannot listen on TCP", d->o.control_port);
     }
     d->gone = event_new(d->base, SOCKET_FD, EV_READ, on_gone, d);
     d->clock = event_new(d->base, -1, EV_PERSIST, on_clock, d);
     if (d->gone == NULL || d->clock == NULL || event_add(d->gone, NULL) != 0 ||
         event_add(d->clock, &every) != 0 || handover_give(&d->h) != OK) {
-        return refuse("cannot give the rings: %s", strerror(errno));
+        return refuse("cannot give the rings", "");
     }
     return OK;
 }
