@@ -35,7 +35,7 @@ void alarms_look(struct alarms *a, const struct node *n)
         char nodes[ALARM_NODES_TEXT];
 
         if (diverged != 0) {
-            alarm_nodes(n->options.cluster, r->abd.diverged_from, nodes);
+            alarm_nodes(&n->cluster, r->abd.diverged_from, nodes);
             node_log("error",
                      "DIVERGENCE: shard %u met %" PRIu64 " keys that have other values under equal "
                      "tags at node %s; nobody can tell which is right: replace the node that "

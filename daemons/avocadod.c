@@ -68,7 +68,7 @@ static const char help[] =
     "  --help, --version\n"
     "\n"
     "Exit: 0 stopped in order, 2 usage or configuration, 3 ports or memory not to be had,\n"
-    "5 identity refused.\n";
+    "5 identity refused, or replaced by a newer incarnation.\n";
 
 static int fail(enum exit_code code, const char *what)
 {
@@ -309,7 +309,7 @@ static bool find_self(const struct cluster *c, const struct identity *id, uint32
             continue;
         }
         if (name->role != ROLE_REPLICA || name->node != node ||
-            name->incarnation != m->incarnation || name->epoch != c->epoch ||
+            name->incarnation != m->incarnation || name->epoch > c->epoch ||
             memcmp(name->cluster, c->id, CLUSTER_ID_LEN) != 0) {
             (void)snprintf(why->text, sizeof(why->text),
                            "the certificate is not for node %u, incarnation %u, epoch %llu of this "
@@ -326,11 +326,12 @@ static bool find_self(const struct cluster *c, const struct identity *id, uint32
 }
 
 /* Certificate, key and configuration from files and a descriptor. 0, or the exit code. */
-static int load(const struct options *o, struct cluster *cluster, struct identity **ret)
+static int load(const struct options *o, struct cluster *cluster, struct cluster_signed *ret_config,
+                struct identity **ret)
 {
     struct explain why = {0};
 
-    if (cluster_load(o->config, o->ca, cluster, &why) != OK) {
+    if (cluster_load_signed(o->config, o->ca, cluster, ret_config, &why) != OK) {
         return fail(EXIT_USAGE, why.text);
     }
     return load_identity(o, ret, &why) == OK ? 0 : fail(EXIT_REFUSED, why.text);
@@ -388,14 +389,16 @@ static int run(const struct node_options *o)
     log_memory();
     err = node_serve(node, &why);
     node_stop(node);
-    return err == OK ? 0 : fail(EXIT_UNAVAILABLE, why.text);
+    return err == OK ? 0 : fail(err == ERR_POLICY ? EXIT_REFUSED : EXIT_UNAVAILABLE, why.text);
 }
 
 /* What the options say, once there are memory, configuration and identity. */
 static int run_as(const struct options *o, const struct cluster *cluster,
-                  const struct identity *identity, struct keeper *keeper)
+                  const struct cluster_signed *config, const struct identity *identity,
+                  struct keeper *keeper)
 {
     struct node_options n = {.cluster = cluster,
+                             .config = config,
                              .identity = identity,
                              .polling = o->polling,
                              .arena_dir = o->arena_dir,
@@ -422,7 +425,7 @@ static int join_and_run(const struct options *o)
     if (keeper_start(&j, &keeper, &why) != OK) {
         code = fail(EXIT_UNAVAILABLE, why.text);
     } else {
-        code = run_as(o, &j.cluster, j.identity, keeper);
+        code = run_as(o, &j.cluster, NULL, j.identity, keeper);
     }
     keeper_stop(keeper);
     identity_free(j.identity);
@@ -432,13 +435,15 @@ static int join_and_run(const struct options *o)
 static int load_and_run(const struct options *o)
 {
     struct cluster cluster;
+    struct cluster_signed config = {0};
     struct identity *identity = NULL;
-    int code = load(o, &cluster, &identity);
+    int code = load(o, &cluster, &config, &identity);
 
     if (code == 0) {
-        code = run_as(o, &cluster, identity, NULL);
+        code = run_as(o, &cluster, &config, identity, NULL);
     }
     identity_free(identity);
+    cluster_signed_free(&config);
     return code;
 }
 

@@ -73,7 +73,7 @@ static RESULT open_arena(struct node *n, uint32_t i, struct explain *why)
 
 static RESULT open_io(struct node *n, uint32_t i, struct explain *why)
 {
-    const struct cluster_member *m = &n->options.cluster->members[n->options.self];
+    const struct cluster_member *m = &n->cluster.members[n->self];
     uint16_t port = (uint16_t)(m->data_port + i);
     struct node_shard *s = &n->shards[i];
 
@@ -98,7 +98,7 @@ static RESULT open_rings(struct node *n, struct explain *why)
     if (n->options.ring_fd < 0) {
         return OK;
     }
-    err = handover_take(n->options.ring_fd, n->options.cluster->shards, &n->handover, what);
+    err = handover_take(n->options.ring_fd, n->cluster.shards, &n->handover, what);
     if (err != OK) {
         (void)snprintf(why->text, sizeof(why->text), "no rings from avocado-hostd: %s", what);
         return err;
@@ -107,15 +107,41 @@ static RESULT open_rings(struct node *n, struct explain *why)
     return OK;
 }
 
+/* The configuration in force, as a shard needs it. */
+static struct replica_members members_of(const struct node *n)
+{
+    const struct cluster *c = &n->cluster;
+    struct replica_members m = {
+        .epoch = c->epoch,
+        .self = n->self,
+        .members_n = (uint8_t)c->members_n,
+        .voters = cluster_voters(c),
+        .copies = c->members[n->self].is_learner || c->settle,
+    };
+
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        m.incarnations[i] = c->members[i].incarnation;
+    }
+    return m;
+}
+
+void node_reconfigure(struct node *n)
+{
+    const struct shard_command c = {.kind = SHARD_RECONFIGURE, .members = members_of(n)};
+
+    for (uint32_t i = 0; i < n->shards_n; i++) {
+        node_post(n, i, &c);
+    }
+}
+
 static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
 {
-    const struct cluster *c = n->options.cluster;
+    const struct cluster *c = &n->cluster;
     struct node_shard *s = &n->shards[i];
     struct shard_config config = {
         .shard = i,
-        .incarnation = c->members[n->options.self].incarnation,
-        .self = n->options.self,
-        .members_n = (uint8_t)c->members_n,
+        .incarnation = c->members[n->self].incarnation,
+        .members = members_of(n),
         .datagram_bytes = c->datagram_bytes,
         .value_max = c->value_max,
         .sessions_max = RPC_SESSIONS_MAX,
@@ -183,6 +209,8 @@ RESULT node_start(const struct node_options *o, struct node **ret, struct explai
         return ERR_ENCLAVE_MEMORY;
     }
     n->options = *o;
+    n->cluster = *o->cluster;
+    n->self = o->self;
     n->started_ns = clock_now_ns();
     n->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     err = open_rings(n, why);

@@ -22,9 +22,10 @@ struct event_base;
 enum { SYNC_PAGES_DEFAULT = 50, SYNC_PAGES_MAX = 10000 };
 
 struct node_options {
-    const struct cluster *cluster;
+    const struct cluster *cluster;       /* to begin with */
+    const struct cluster_signed *config; /* the same as it was read; NULL: not from a file */
     const struct identity *identity;
-    uint8_t self; /* our place among the members */
+    uint8_t self; /* our place among its members */
     enum shard_loop_polling polling;
     const char *arena_dir; /* NULL: memfd */
     uint32_t sync_pages;   /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
@@ -47,6 +48,8 @@ struct node_shard {
 
 struct node {
     struct node_options options;
+    struct cluster cluster; /* in force; control thread */
+    uint8_t self;
     uint64_t started_ns;
     int notify_fd;
     struct handover *rings; /* split mode: &handover; else NULL */
@@ -63,7 +66,10 @@ void node_stop(struct node *n); /* wipes; NULL is allowed */
  */
 void node_post(struct node *n, uint32_t shard, const struct shard_command *c);
 
-/* Serves control connections until SIGTERM or SIGINT. */
+/* n->cluster and n->self have changed: so will the shards. */
+void node_reconfigure(struct node *n);
+
+/* Serves control connections until SIGTERM or SIGINT. POLICY: we are no member any more. */
 RESULT node_serve(struct node *n, struct explain *why);
 
 /* The node's state as JSON (heap string, the caller frees); NULL: no memory. Uses the last reports.

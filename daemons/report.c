@@ -151,7 +151,9 @@ static json_t *shard_json(const struct node *n, uint32_t i)
 
     ADD_FIELDS(o, {"shard", i}, {"enclave_used", s->report.heap_used},
                {"enclave_peak", s->report.heap_peak}, {"enclave_limit", s->report.heap_limit},
-               {"requests_refused", s->report.requests_refused});
+               {"requests_refused", s->report.requests_refused}, {"epoch", s->report.epoch},
+               {"requests_joining", s->report.requests_joining},
+               {"copied_keys", s->report.copied_keys}, {"copied_bytes", s->report.copied_bytes});
     ADD_FIELDS(host, {"bad_descriptors", s->host.bad_descriptors},
                {"clock_lies", s->host.clock_lies}, {"rx_calls", io->rx_calls},
                {"rx_packets", io->rx_packets}, {"rx_oversized", io->rx_oversized},
@@ -164,11 +166,10 @@ static json_t *shard_json(const struct node *n, uint32_t i)
     (void)json_object_set_new(o, "store", store_json(&s->report.store));
     (void)json_object_set_new(o, "abd", abd_json(&s->report.abd));
     (void)json_object_set_new(o, "diverged_from",
-                              members_json(n->options.cluster, s->report.abd.diverged_from));
+                              members_json(&n->cluster, s->report.abd.diverged_from));
     (void)json_object_set_new(o, "rpc", rpc_json(&s->report.rpc));
     (void)json_object_set_new(o, "rtt", rtt_json(s->report.rpc.rtt));
-    (void)json_object_set_new(o, "connections",
-                              connections_json(s, n->options.cluster, n->shards_n));
+    (void)json_object_set_new(o, "connections", connections_json(s, &n->cluster, n->shards_n));
     (void)json_object_set_new(o, "host", host);
     return o;
 }
@@ -183,29 +184,70 @@ static json_t *control_json(const struct control_counters *c)
     return o;
 }
 
+/* What the shards say together about a change of membership. */
+struct standing {
+    uint64_t installed; /* the oldest epoch of any shard */
+    bool copied, copying;
+    uint64_t keys;
+    enum err err;
+};
+
+static struct standing standing_of(const struct node *n)
+{
+    struct standing t = {.installed = UINT64_MAX, .copied = true};
+
+    for (uint32_t i = 0; i < n->shards_n; i++) {
+        const struct replica_report *r = &n->shards[i].report;
+
+        t.installed = r->epoch < t.installed ? r->epoch : t.installed;
+        t.copied = t.copied && r->copied;
+        t.copying = t.copying || r->copying;
+        t.keys += r->copied_keys;
+        t.err = r->copy_err != OK ? r->copy_err : t.err;
+    }
+    return t;
+}
+
+static const char *state_of(const struct cluster *c, uint8_t self, uint8_t up)
+{
+    uint8_t voters = cluster_voters(c);
+
+    if (c->members[self].is_learner) {
+        return "joining";
+    }
+    return __builtin_popcount(up & voters) > __builtin_popcount(voters) / 2 ? "voting"
+                                                                            : "no_majority";
+}
+
 char *node_report_json(const struct node *n, const struct control *control)
 {
-    const struct cluster *c = n->options.cluster;
-    const struct cluster_member *m = &c->members[n->options.self];
+    const struct cluster *c = &n->cluster;
+    const struct cluster_member *m = &c->members[n->self];
+    struct standing t = standing_of(n);
     uint8_t up = control_members_up(control);
     json_t *o = json_object();
     json_t *shards = json_array();
-    uint32_t up_n;
     char *text;
 
     for (uint32_t i = 0; i < n->shards_n; i++) {
         up &= n->shards[i].report.members_up;
         (void)json_array_append_new(shards, shard_json(n, i));
     }
-    up_n = (uint32_t)__builtin_popcount(up);
     ADD_FIELDS(o, {"node", m->node}, {"incarnation", m->incarnation}, {"epoch", c->epoch},
-               {"members", c->members_n}, {"members_up", up_n},
+               {"installed", t.installed}, {"members", c->members_n},
+               {"voters", (uint64_t)__builtin_popcount(cluster_voters(c))},
+               {"members_up", (uint64_t)__builtin_popcount(up)}, {"copied_keys", t.keys},
                {"uptime_s", (clock_now_ns() - n->started_ns) / 1000000000U});
     (void)json_object_set_new(o, "cluster", json_string(c->name));
     (void)json_object_set_new(o, "version", json_string(AVOCADO_VERSION));
-    (void)json_object_set_new(o, "state",
-                              json_string(up_n > c->members_n / 2 ? "voting" : "no_majority"));
     (void)json_object_set_new(o, "io", json_string(n->rings != NULL ? "ring" : "udp"));
+    (void)json_object_set_new(o, "state", json_string(state_of(c, n->self, up)));
+    (void)json_object_set_new(o, "role", json_string(m->is_learner ? "learner" : "voter"));
+    (void)json_object_set_new(o, "copied", json_boolean(t.copied));
+    (void)json_object_set_new(o, "copying", json_boolean(t.copying));
+    if (t.err != OK) {
+        (void)json_object_set_new(o, "copy_waits_for", json_string(err_name(t.err)));
+    }
     (void)json_object_set_new(o, "tee", json_string(port_tee()));
     (void)json_object_set_new(o, "protected", json_boolean(port_is_protected()));
     (void)json_object_set_new(o, "memory", json_string(port_memory_name()));

@@ -49,6 +49,7 @@ struct server {
     bool is_round;               /* of reports */
     struct event *look;          /* at the reports, without being asked */
     struct alarms alarms;
+    struct explain fenced; /* why we are no member any more; empty: we are */
 };
 
 enum {
@@ -158,7 +159,7 @@ static void on_turn(void *arg)
 
 static void dial(struct server *s, uint8_t member)
 {
-    const struct cluster_member *m = &s->node->options.cluster->members[member];
+    const struct cluster_member *m = &s->node->cluster.members[member];
     struct streamio_conn *conn = NULL;
     struct sockaddr_storage sa;
     struct abi_addr to;
@@ -330,6 +331,16 @@ static void act(struct server *s, struct control_action *a)
     case CONTROL_ACT_SESSION_CLOSE:
         node_post(s->node, a->shard, &c);
         break;
+    case CONTROL_ACT_RECONFIGURE:
+        s->node->cluster = *control_cluster(s->control);
+        s->node->self = control_self(s->control);
+        node_reconfigure(s->node);
+        break;
+    case CONTROL_ACT_FENCED:
+        node_log("error", "%s", a->why.text);
+        s->fenced = a->why;
+        (void)event_base_loopbreak(s->base);
+        break;
     case CONTROL_ACT_REPORT:
         want_report(s, a->stream);
         break;
@@ -423,7 +434,7 @@ static void on_host_gone(evutil_socket_t fd, short what, void *arg)
 
 static RESULT open_streams(struct server *s, struct explain *why)
 {
-    const struct cluster_member *m = &s->node->options.cluster->members[s->node->options.self];
+    const struct cluster_member *m = &s->node->cluster.members[s->node->self];
     const struct streamio_handler handler = {.arg = s,
                                              .accepted = on_accepted,
                                              .connected = on_connected,
@@ -517,12 +528,17 @@ static RESULT shut_in(const struct node *n, struct explain *why)
 RESULT node_serve(struct node *n, struct explain *why)
 {
     struct server s = {.node = n};
-    struct control_config config = {.cluster = n->options.cluster,
+    struct control_config config = {.cluster = &n->cluster,
                                     .identity = n->options.identity,
                                     .handshake_timeout_ns = HANDSHAKE_TIMEOUT_NS,
                                     .redial_ns = REDIAL_NS};
     enum err err = open_events(&s, why);
 
+    if (n->options.config != NULL) {
+        config.config = n->options.config->text;
+        config.config_sig = n->options.config->sig;
+        config.ca_pem = n->options.config->ca_pem;
+    }
     entropy_fill(config.boot, sizeof(config.boot));
     if (err == OK) {
         err = control_init(&config, &s.control, why);
@@ -531,7 +547,7 @@ RESULT node_serve(struct node *n, struct explain *why)
         err = shut_in(n, why);
     }
     if (err == OK) {
-        const struct cluster_member *m = &n->options.cluster->members[n->options.self];
+        const struct cluster_member *m = &n->cluster.members[n->self];
 
         node_log("info", "ready: node %u listens on %s, TCP %u and UDP %u-%u", m->node, m->address,
                  m->control_port, m->data_port, m->data_port + n->shards_n - 1);
@@ -542,6 +558,9 @@ RESULT node_serve(struct node *n, struct explain *why)
             (void)snprintf(why->text, sizeof(why->text),
                            "avocado-hostd has ended, and with it every way to reach anybody");
             err = ERR_IO;
+        } else if (s.fenced.text[0] != '\0') {
+            *why = s.fenced;
+            err = ERR_POLICY;
         }
     }
     close_events(&s);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Whatever decodes encodes to the very same bytes. */
 #include "common/check.h"
+#include "trusted/wire/copy_wire.h"
 #include "trusted/wire/peer_wire.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -35,9 +36,29 @@ static void answer(struct bytes in)
     CHECK(n == in.n && memcmp(to, in.p, n) == 0);
 }
 
+static void page(struct bytes in)
+{
+    static uint8_t to[1 << 16];
+    struct reader r = {.rest = in};
+    struct copy_entry e;
+
+    while (r.rest.n > 0 && r.rest.n <= sizeof(to)) {
+        struct bytes before = r.rest;
+        struct writer w = {.to = {to, sizeof(to)}};
+
+        if (!copy_entry_get(&r, &e)) {
+            return;
+        }
+        copy_entry_put_head(&w, &e);
+        put_bytes(&w, e.value);
+        CHECK(!w.failed && w.len == before.n - r.rest.n && memcmp(to, before.p, w.len) == 0);
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     ask((struct bytes){data, size});
     answer((struct bytes){data, size});
+    page((struct bytes){data, size});
     return 0;
 }

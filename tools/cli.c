@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static const char default_cluster[] = "avocado-data/client.yaml";
 
@@ -268,4 +269,30 @@ uint8_t *cli_from_hex(const char *text, size_t *ret_n)
         *ret_n = n / 2;
     }
     return out;
+}
+
+bool cli_find_program(const char *name, char to[static PATH_MAX])
+{
+    char own[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 1);
+    const char *path = getenv("PATH");
+
+    if (n > 0) {
+        own[n] = '\0';
+        *strrchr(own, '/') = '\0';
+        if (snprintf(to, PATH_MAX, "%s/%s", own, name) < PATH_MAX && access(to, X_OK) == 0) {
+            return true;
+        }
+    }
+    while (path != NULL && *path != '\0') {
+        size_t len = strcspn(path, ":");
+
+        if (path[0] == '/' && snprintf(to, PATH_MAX, "%.*s/%s", (int)len, path, name) < PATH_MAX &&
+            access(to, X_OK) == 0) {
+            return true;
+        }
+        path += len;
+        path += *path == ':';
+    }
+    return false;
 }

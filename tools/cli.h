@@ -11,6 +11,7 @@
 #include "tools/options.h"
 
 #include <jansson.h>
+#include <limits.h>
 
 static const char cli_default_dir[] = "./avocado-data";
 
@@ -102,5 +103,10 @@ int cmd_status(struct cli *c, int argc, char **argv);
 int cmd_attest(struct cli *c, int argc, char **argv);
 int cmd_doctor(struct cli *c, int argc, char **argv);
 int cmd_measure(struct cli *c, int argc, char **argv);
+int cmd_member(struct cli *c, int argc, char **argv);
+int cmd_supervise(struct cli *c, int argc, char **argv);
+
+/* A program of ours: beside this one, else where the shell would find it. */
+bool cli_find_program(const char *name, char to[static PATH_MAX]);
 
 #endif

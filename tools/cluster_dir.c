@@ -17,6 +17,8 @@
 
 enum {
     PEM_MAX = 1 << 16,
+    LOAD_TRIES = 5,
+    LOAD_PAUSE_US = 20000,
     SIGNATURE_MAX = 80,
     FOLDER_MODE = 0700,
     PUBLIC_MODE = 0644,
@@ -139,6 +141,11 @@ static enum err open_present(const char *path, struct cluster_dir *ret, bool for
     }
     if (err == OK) {
         err = load(&d, why);
+        /* The supervisor may be between two renames. */
+        for (int i = 0; i < LOAD_TRIES && err == ERR_AUTH; i++) {
+            (void)usleep(LOAD_PAUSE_US);
+            err = load(&d, why);
+        }
     }
     if (err != OK) {
         cluster_dir_close(&d);
@@ -205,15 +212,22 @@ static enum err write_next(int dir, const struct cluster_dir_content *c, struct 
     err = pki_sign(c->ca, (struct bytes){(const uint8_t *)yaml, strlen(yaml)},
                    (struct mbytes){sig, sizeof(sig)}, &sig_n, why);
     if (err == OK) {
-        const struct file files[] = {
-            {"client.key", SECRET_MODE, c->client->key_pem, strlen(c->client->key_pem)},
-            {"client.crt", PUBLIC_MODE, c->client->cert_pem, strlen(c->client->cert_pem)},
+        const struct file identity[] = {
+            {"client.key", SECRET_MODE, c->client == NULL ? "" : c->client->key_pem, 0},
+            {"client.crt", PUBLIC_MODE, c->client == NULL ? "" : c->client->cert_pem, 0},
+        };
+        struct file files[EPOCH_FILES] = {
             {"client.yaml", PUBLIC_MODE, client, strlen(client)},
             {"cluster.yaml", PUBLIC_MODE, yaml, strlen(yaml)},
             {"cluster.yaml.sig", PUBLIC_MODE, sig, sig_n},
         };
+        size_t n = EPOCH_FILES - 2;
 
-        err = write_files(dir, "next", files, EPOCH_FILES, why);
+        for (size_t i = 0; c->client != NULL && i < 2; i++) {
+            files[n] = identity[i];
+            files[n++].n = strlen(identity[i].p);
+        }
+        err = write_files(dir, "next", files, n, why);
     }
 out:
     free(client);
@@ -239,6 +253,9 @@ static enum err fill_new(int dir, const struct cluster_dir_content *c, struct ex
     TRY(write_files(dir, "ca", ca, sizeof(ca) / sizeof(ca[0]), why));
     TRY(write_files(dir, "log", NULL, 0, why));
     TRY(write_files(dir, "run", NULL, 0, why));
+    if (!spit_at(&(struct spit){dir, SECRET_MODE, false}, "register", c->reg.p, c->reg.n)) {
+        return fail(why, "cannot write the register: %s", strerror(errno));
+    }
     TRY(write_next(dir, c, why));
     return commit(dir, why);
 }
@@ -259,6 +276,11 @@ static void empty_folder(int dir)
 {
     (void)settle(dir);
     remove_below(dir, "log", "log");
+    (void)unlinkat(dir, "log/supervisor.log", 0);
+    (void)unlinkat(dir, "log", AT_REMOVEDIR);
+    (void)unlinkat(dir, "run/supervisor.pid", 0);
+    (void)unlinkat(dir, "run/supervisor.sock", 0);
+    (void)unlinkat(dir, "register", 0);
     remove_below(dir, "run", "pid");
     (void)unlinkat(dir, "ca/ca.key", 0);
     (void)unlinkat(dir, "ca/ca.crt", 0);

@@ -47,13 +47,15 @@ void cluster_dir_close(struct cluster_dir *d);
 struct cluster_dir_content {
     const struct cluster *cluster;
     const struct pki_pair *ca;
-    const struct pki_pair *client;
+    struct bytes reg;              /* of a new folder: its configuration register */
+    const struct pki_pair *client; /* NULL: the client keeps what it has */
 };
 
 /* A new folder where there was none. On failure nothing is left. */
 RESULT cluster_dir_create(const char *path, const struct cluster_dir_content *content,
                           struct cluster_dir *ret, struct explain *why);
-/* A later epoch in the same folder; d->cluster becomes content->cluster. */
+/* A later epoch in the same folder; d->cluster becomes content->cluster. The supervisor alone may
+ * do this without the lock. */
 RESULT cluster_dir_renew(struct cluster_dir *d, const struct cluster_dir_content *content,
                          struct explain *why);
 /* Takes away the folder and all that we put there. */

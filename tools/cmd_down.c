@@ -6,23 +6,29 @@
 
 #include <stdio.h>
 
-enum { GRACE_MS = 10000 };
+enum { GRACE_MS = 10000, SUPERVISOR_MS = 3000 };
+
+enum { NODES_SEEN = 64 }; /* members that have just left may still run */
 
 static int stop(const struct cli *c, struct cluster_dir *d)
 {
-    const struct cluster *cluster = &d->cluster;
-    struct node_process nodes[NODES_MAX];
-    uint32_t numbers[NODES_MAX];
-    unsigned alive = 0, dead = 0, killed;
+    const uint32_t supervisor = NODE_SUPERVISOR;
+    struct node_process own = node_process_find(d->fd, supervisor);
+    struct node_process nodes[NODES_SEEN];
+    uint32_t numbers[NODES_SEEN];
+    unsigned alive = 0, dead = 0, n = 0, killed;
 
-    for (uint32_t i = 0; i < cluster->members_n; i++) {
-        numbers[i] = cluster->members[i].node;
-        nodes[i] = node_process_find(d->fd, numbers[i]);
-        alive += nodes[i].state == NODE_ALIVE;
-        dead += nodes[i].state == NODE_DEAD;
+    (void)node_process_stop(d->fd, &own, &supervisor, 1, SUPERVISOR_MS);
+    for (uint32_t node = 1; node <= NODES_SEEN; node++) {
+        nodes[n] = node_process_find(d->fd, node);
+        if (nodes[n].state != NODE_NONE) {
+            alive += nodes[n].state == NODE_ALIVE;
+            dead += nodes[n].state == NODE_DEAD;
+            numbers[n++] = node;
+        }
     }
-    killed = node_process_stop(d->fd, nodes, numbers, cluster->members_n,
-                               c->timeout_ms == 0 ? GRACE_MS : c->timeout_ms);
+    killed =
+        node_process_stop(d->fd, nodes, numbers, n, c->timeout_ms == 0 ? GRACE_MS : c->timeout_ms);
     if (c->json) {
         cli_json_print(json_pack("{s:s,s:i,s:i,s:i}", "status", "OK", "stopped", (int)alive,
                                  "killed", (int)killed, "lost_before", (int)dead));

@@ -5,17 +5,20 @@
  *   the folder         its processes            what happens
  *   ----------         -------------            ------------
  *   absent or empty    -                        the first epoch is founded
- *   present            all run                  says so
- *   present            some run                 refused: the others' memory is lost, and a process
- *                                               without memory must not vote under an old identity
+ *   present            some run                 their supervisor is started if it does not run; it
+ *                                               starts the others again as new members
  *   present            none, after `down`       the next epoch is founded, empty
  *   present            none, without `down`     refused unless the loss is accepted
+ *
+ * The processes are started by the supervisor (supervisor.h), which outlives this command.
  */
 #include "tools/cli.h"
 #include "tools/cluster_dir.h"
 #include "tools/found.h"
+#include "tools/keeper.h"
 #include "tools/node_process.h"
 #include "tools/node_report.h"
+#include "tools/supervisor_call.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -37,12 +40,12 @@ struct up {
     const char *dir;
     struct found_wishes wishes;
     uint64_t rf;
-    const char *io, *poll, *arena_dir, *memory;
+    const char *io, *poll, *arena_dir, *memory, *restart;
     bool accept_data_loss;
     char program[PATH_MAX], hostd[PATH_MAX];
     bool is_split;
     struct cluster_dir folder;
-    struct node_process nodes[NODES_MAX];
+    struct node_process supervisor, nodes[NODES_MAX];
     uint64_t until_ms;
 };
 
@@ -53,101 +56,86 @@ static void on_signal(int number)
     interrupted = number;
 }
 
-/* Beside our own program, else where the shell would find it. */
-static bool find_program(const char *name, char to[static PATH_MAX])
-{
-    char own[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", own, sizeof(own) - 1);
-    const char *path = getenv("PATH");
-
-    if (n > 0) {
-        own[n] = '\0';
-        *strrchr(own, '/') = '\0';
-        if (snprintf(to, PATH_MAX, "%s/%s", own, name) < PATH_MAX && access(to, X_OK) == 0) {
-            return true;
-        }
-    }
-    while (path != NULL && *path != '\0') {
-        size_t len = strcspn(path, ":");
-
-        if (path[0] == '/' && snprintf(to, PATH_MAX, "%.*s/%s", (int)len, path, name) < PATH_MAX &&
-            access(to, X_OK) == 0) {
-            return true;
-        }
-        path += len;
-        path += *path == ':';
-    }
-    return false;
-}
-
 static void close_nodes(struct up *u)
 {
+    node_process_close(&u->supervisor);
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         node_process_close(&u->nodes[i]);
     }
 }
 
+/* Who runs, as the records say. */
+static void find_nodes(struct up *u)
+{
+    close_nodes(u);
+    u->supervisor = node_process_find(u->folder.fd, NODE_SUPERVISOR);
+    for (uint32_t i = 0; i < u->folder.cluster.members_n; i++) {
+        u->nodes[i] = node_process_find(u->folder.fd, u->folder.cluster.members[i].node);
+    }
+}
+
+static uint32_t count_nodes(const struct up *u, enum node_state state)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < u->folder.cluster.members_n; i++) {
+        n += u->nodes[i].state == state;
+    }
+    return n;
+}
+
 static void stop_nodes(struct up *u)
 {
+    const uint32_t supervisor = NODE_SUPERVISOR;
     uint32_t numbers[NODES_MAX];
 
+    find_nodes(u);
+    (void)node_process_stop(u->folder.fd, &u->supervisor, &supervisor, 1, STOP_MS);
+    find_nodes(u);
     for (uint32_t i = 0; i < u->folder.cluster.members_n; i++) {
         numbers[i] = u->folder.cluster.members[i].node;
     }
     (void)node_process_stop(u->folder.fd, u->nodes, numbers, u->folder.cluster.members_n, STOP_MS);
 }
 
-static RESULT start_nodes(struct up *u, const struct foundation *f, struct explain *why)
+static RESULT start_supervisor(struct up *u, bool founds, struct explain *why)
 {
-    enum err err = OK;
+    const struct node_start start = {.dir = u->folder.fd,
+                                     .dir_path = u->folder.path,
+                                     .program = u->program,
+                                     .node = NODE_SUPERVISOR,
+                                     .restart = u->restart,
+                                     .io = u->io,
+                                     .founds = founds,
+                                     .poll = u->poll,
+                                     .arena_dir = u->arena_dir,
+                                     .memory = u->memory};
 
-    for (uint32_t i = 0; err == OK && i < f->cluster.members_n; i++) {
-        const struct pki_pair *pair = &f->nodes[i];
-        size_t cert_n = strlen(pair->cert_pem), key_n = strlen(pair->key_pem);
-        uint8_t *identity = malloc(cert_n + key_n);
-
-        if (identity == NULL) {
-            (void)snprintf(why->text, sizeof(why->text), "out of memory");
-            return ERR_FULL;
-        }
-        memcpy(identity, pair->cert_pem, cert_n);
-        memcpy(identity + cert_n, pair->key_pem, key_n);
-        err = node_process_start(&(struct node_start){.dir = u->folder.fd,
-                                                      .dir_path = u->folder.path,
-                                                      .program = u->program,
-                                                      .node = f->cluster.members[i].node,
-                                                      .poll = u->poll,
-                                                      .arena_dir = u->arena_dir,
-                                                      .memory = u->memory,
-                                                      .hostd = u->is_split ? u->hostd : NULL,
-                                                      .member = &f->cluster.members[i],
-                                                      .shards = f->cluster.shards,
-                                                      .identity = {identity, cert_n + key_n}},
-                                 &u->nodes[i], why);
-        explicit_bzero(identity, cert_n + key_n);
-        free(identity);
-    }
-    return err;
+    node_process_close(&u->supervisor);
+    return node_process_start(&start, &u->supervisor, why);
 }
 
 /* Waits a moment. False when a process has ended or we are to stop; *why says which. */
 static bool all_alive(struct up *u, struct explain *why)
 {
     const struct cluster *c = &u->folder.cluster;
-    struct pollfd fds[NODES_MAX];
+    struct pollfd p = {.fd = u->supervisor.pidfd, .events = POLLIN};
+    uint32_t node = NODE_SUPERVISOR;
+    bool ended = poll(&p, 1, PAUSE_MS) == 1;
     char last[256];
 
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        fds[i] = (struct pollfd){.fd = u->nodes[i].pidfd, .events = POLLIN};
+    for (uint32_t i = 0; i < c->members_n && !ended; i++) {
+        node_process_close(&u->nodes[i]);
+        u->nodes[i] = node_process_find(u->folder.fd, c->members[i].node);
+        node = c->members[i].node;
+        ended = u->nodes[i].state == NODE_DEAD;
     }
-    (void)poll(fds, c->members_n, PAUSE_MS);
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        if (fds[i].revents != 0) {
-            node_process_last_words(u->folder.fd, c->members[i].node, last, sizeof(last));
-            (void)snprintf(why->text, sizeof(why->text), "node %u ended at once: %s",
-                           c->members[i].node, last[0] == '\0' ? "it said nothing" : last);
-            return false;
-        }
+    if (ended) {
+        node_process_last_words(u->folder.fd, node, last, sizeof(last));
+        (void)snprintf(why->text, sizeof(why->text), "%s %u ended at once: %s",
+                       node == NODE_SUPERVISOR ? "supervisor" : "node", node,
+                       last[0] == '\0' ? "it said nothing" : last);
+        return false;
     }
     if (interrupted != 0) {
         (void)snprintf(why->text, sizeof(why->text), "interrupted");
@@ -242,24 +230,53 @@ static int report(const struct up *u, const char *what)
     return CLI_OK;
 }
 
+/* Puts the foundation into the folder: a new one, or the next epoch of one whose members all ended.
+ */
+static enum err settle_in(struct up *u, struct foundation *f, bool is_new, struct explain *why)
+{
+    uint8_t bytes[REGISTER_BYTES_MAX];
+    struct cluster_dir_content content = {
+        .cluster = &f->cluster, .ca = &f->ca, .client = &f->client};
+    struct config_register first = {0};
+    struct keeper k = {0};
+    enum err err;
+
+    if (is_new) {
+        TRY(register_found(&first, &f->cluster, why));
+        f->cluster = first.current;
+        content.reg.p = bytes;
+        TRY(register_encode(&first, (struct mbytes){bytes, sizeof(bytes)}, &content.reg.n));
+        return cluster_dir_create(u->dir, &content, &u->folder, why);
+    }
+    TRY(keeper_open(&k, &u->folder, why));
+    for (uint32_t i = 0; i < k.reg.current.members_n; i++) {
+        register_on_lost(&k.reg, k.reg.current.members[i].incarnation);
+    }
+    err = register_found_again(&k.reg, &f->cluster, why);
+    if (err == OK) {
+        err = keeper_publish(&k, &f->ca, &f->client, why);
+    }
+    keeper_close(&k);
+    return err;
+}
+
 /* From a foundation in memory to a cluster that serves. A folder that is new goes away again if
  * that fails; one that was there stays, stopped. */
 static int bring_up(struct up *u, struct foundation *f, bool is_new, const char *what)
 {
-    struct cluster_dir_content content = {&f->cluster, &f->ca, &f->client};
     struct explain why = {{0}};
-    enum err err = is_new ? cluster_dir_create(u->dir, &content, &u->folder, &why)
-                          : cluster_dir_renew(&u->folder, &content, &why);
+    enum err err = settle_in(u, f, is_new, &why);
     int code = CLI_UNAVAILABLE;
 
     if (err != OK) {
         return cli_fail(u->cli, CLI_UNAVAILABLE, err_name(err), "%s", why.text);
     }
-    err = start_nodes(u, f, &why);
+    err = start_supervisor(u, true, &why);
     if (err == OK) {
         err = wait_ready(u, &why);
     }
     if (err == OK) {
+        find_nodes(u);
         code = report(u, what);
     } else {
         stop_nodes(u);
@@ -269,7 +286,6 @@ static int bring_up(struct up *u, struct foundation *f, bool is_new, const char 
         (void)cli_fail(u->cli, code, err_name(err), "%s; all that was started is stopped again",
                        why.text);
     }
-    close_nodes(u);
     return code;
 }
 
@@ -282,13 +298,13 @@ static int found_anew(struct up *u, const char *what)
     int code;
 
     if (err == OK) {
+        stop_nodes(u); /* only records of processes that are gone, and perhaps the supervisor */
         err = found_next(&u->wishes, &u->folder.cluster, &ca, &f, &why);
     }
     if (err != OK) {
         return cli_fail(u->cli, err == ERR_POLICY ? CLI_REFUSED : CLI_UNAVAILABLE, err_name(err),
                         "%s", why.text);
     }
-    stop_nodes(u); /* only records of processes that are gone */
     if (!u->cli->json) {
         (void)printf("founding an empty cluster in epoch %llu: what was stored before is gone\n",
                      (unsigned long long)f.cluster.epoch);
@@ -311,47 +327,102 @@ static void list_missing(const struct up *u, char *to, size_t size)
     }
 }
 
+/* What the supervisor says, once it can be asked; NULL in time. */
+static json_t *ask_supervisor(struct up *u, const char *what)
+{
+    json_t *a = NULL;
+
+    while (a == NULL && cli_now_ms() < u->until_ms && interrupted == 0) {
+        a = supervisor_call(u->folder.fd, json_pack("{s:s}", "do", what));
+        if (a == NULL) {
+            (void)usleep(PAUSE_MS * 1000);
+        }
+    }
+    return a;
+}
+
+/* Some members run and the supervisor is at work on the others. */
+static int wait_whole(struct up *u)
+{
+    char health[32] = "changing", what[512] = "the supervisor does not answer";
+    json_t *a;
+
+    while (strcmp(health, "changing") == 0) {
+        a = ask_supervisor(u, "status");
+        if (a == NULL) {
+            break;
+        }
+        (void)snprintf(health, sizeof(health), "%s",
+                       json_string_value(json_object_get(a, "health")));
+        (void)snprintf(what, sizeof(what), "%s", json_string_value(json_object_get(a, "what")));
+        json_decref(a);
+        if (strcmp(health, "majority_lost") == 0 && u->accept_data_loss) {
+            json_decref(ask_supervisor(u, "accept-loss"));
+            u->accept_data_loss = false;
+            (void)snprintf(health, sizeof(health), "changing");
+        }
+        (void)usleep(PAUSE_MS * 1000);
+    }
+    if (strcmp(health, "whole") == 0) {
+        struct cluster_dir now;
+        struct explain why = {{0}};
+
+        if (cluster_dir_look(u->dir, &now, &why) == OK) {
+            u->folder.cluster = now.cluster;
+            cluster_dir_close(&now);
+        }
+        find_nodes(u);
+        return report(u, "are up");
+    }
+    if (strcmp(health, "majority_lost") == 0) {
+        return cli_fail(u->cli, CLI_REFUSED, "DATA_AT_RISK", "%s", what);
+    }
+    return cli_fail(u->cli, CLI_UNAVAILABLE, "TIMEOUT", "not all members are back in time: %s",
+                    what);
+}
+
 static int up_present(struct up *u)
 {
     const struct cluster *c = &u->folder.cluster;
-    uint32_t alive = 0, dead = 0;
     struct explain why = {{0}};
     char missing[64] = "";
+    uint32_t alive;
     enum err err = cluster_dir_open(u->dir, &u->folder, &why);
 
     if (err != OK) {
         return cli_fail(u->cli, err == ERR_AUTH ? CLI_REFUSED : CLI_UNAVAILABLE, err_name(err),
                         "%s", why.text);
     }
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        u->nodes[i] = node_process_find(u->folder.fd, c->members[i].node);
-        alive += u->nodes[i].state == NODE_ALIVE;
-        dead += u->nodes[i].state == NODE_DEAD;
-    }
+    find_nodes(u);
+    alive = count_nodes(u, NODE_ALIVE);
     list_missing(u, missing, sizeof(missing));
-    if (alive == c->members_n) {
-        return report(u, "are already running");
-    }
-    if (alive > c->members_n / 2) {
-        return cli_fail(u->cli, CLI_UNAVAILABLE, "MEMBER_LOST",
-                        "the cluster runs and serves without node %s, whose memory is lost: a node "
-                        "never comes back under its old identity; to found a new, empty cluster "
-                        "run 'avocado down' first",
-                        missing);
-    }
-    if (alive > 0) {
-        return cli_fail(u->cli, CLI_UNAVAILABLE, "MAJORITY_LOST",
-                        "node %s lost its memory, so no majority is left to serve; what the others "
-                        "hold ends with 'avocado down', after which 'avocado up' founds a new, "
-                        "empty cluster",
-                        missing);
-    }
-    if (dead > 0 && !u->accept_data_loss) {
+    if (alive == 0 && count_nodes(u, NODE_DEAD) > 0 && !u->accept_data_loss) {
         return cli_fail(u->cli, CLI_REFUSED, "DATA_AT_RISK",
                         "data at risk: all replicas lost their memory (they ended without 'avocado "
                         "down'); to found a new, empty cluster give --accept-data-loss");
     }
-    return found_anew(u, "are up");
+    if (alive == 0) {
+        return found_anew(u, "are up");
+    }
+    if (u->supervisor.state != NODE_ALIVE && start_supervisor(u, false, &why) != OK) {
+        return cli_fail(u->cli, CLI_UNAVAILABLE, "IO", "%s", why.text);
+    }
+    if (alive == c->members_n) {
+        return report(u, "are already running");
+    }
+    if (u->restart == NULL || strcmp(u->restart, "no") != 0) {
+        return wait_whole(u);
+    }
+    if (alive > c->members_n / 2) {
+        return cli_fail(
+            u->cli, CLI_UNAVAILABLE, "MEMBER_LOST",
+            "the cluster runs and serves without node %s, whose memory is lost; without "
+            "--restart no it comes back as a new member",
+            missing);
+    }
+    return cli_fail(
+        u->cli, CLI_UNAVAILABLE, "MAJORITY_LOST",
+        "data at risk: majority lost: node %s lost its memory; see 'avocado member list'", missing);
 }
 
 static int up_absent(struct up *u)
@@ -402,8 +473,12 @@ static int check_wishes(struct up *u)
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--memory %s: must be auto, secret or huge",
                         u->memory);
     }
-    if (!find_program("avocadod", u->program) ||
-        (u->is_split && !find_program("avocado-hostd", u->hostd))) {
+    if (u->restart != NULL && strcmp(u->restart, "yes") != 0 && strcmp(u->restart, "no") != 0) {
+        return cli_fail(u->cli, CLI_USAGE, "USAGE", "--restart %s: must be yes or no", u->restart);
+    }
+    if (!cli_find_program("avocadod", u->program) ||
+        (u->is_split && !cli_find_program("avocado-hostd", u->hostd)) ||
+        !cli_find_program("avocado", u->program)) {
         return cli_fail(
             u->cli, CLI_UNAVAILABLE, "NO_PROGRAM",
             "avocadod%s is neither beside this program nor in PATH; install or build it",
@@ -448,6 +523,7 @@ int cmd_up(struct cli *c, int argc, char **argv)
     u->cli = c;
     u->dir = cli_default_dir;
     u->io = "udp";
+    u->supervisor.pidfd = -1;
     u->folder.fd = -1;
     w = &u->wishes;
     for (size_t i = 0; i < NODES_MAX; i++) {
@@ -472,6 +548,8 @@ int cmd_up(struct cli *c, int argc, char **argv)
          &u->arena_dir, 0, 0, NULL},
         {"memory", "KIND", "enclave memory: auto (default), secret or none at all, or huge pages",
          OPTION_TEXT, &u->memory, 0, 0, NULL},
+        {"restart", "yes|no", "start members that end again, as new ones (default yes)",
+         OPTION_TEXT, &u->restart, 0, 0, NULL},
         {"base-port", "P", "first of the ports to use (default: free ones)", OPTION_NUMBER,
          &w->base_port, 1024, UINT16_MAX, NULL},
         {"value-max", "BYTES", "largest value, e.g. 64k (default 1M)", OPTION_BYTES, &w->value_max,

@@ -10,9 +10,7 @@
 #include <time.h>
 
 enum {
-    /* A replica's identity ends with its process, so its certificate need not end before. */
     CA_DAYS = 3650,
-    NODE_DAYS = 3650,
     CLIENT_DAYS = 3650,
     DEFAULT_NODES = 3,
     DEFAULT_WORKERS = 1,
@@ -79,13 +77,6 @@ static enum err choose_ports(const struct found_wishes *w, const struct cluster 
 static enum err describe(const struct found_wishes *w, const struct cluster *previous,
                          struct cluster *c, struct explain *why)
 {
-    uint32_t incarnation = 0;
-
-    for (uint32_t i = 0; previous != NULL && i < previous->members_n; i++) {
-        uint32_t used = previous->members[i].incarnation;
-
-        incarnation = used > incarnation ? used : incarnation;
-    }
     c->epoch = previous == NULL ? 1 : previous->epoch + 1;
     c->members_n =
         (uint32_t)or_else(w->nodes, previous == NULL ? DEFAULT_NODES : previous->members_n);
@@ -100,31 +91,17 @@ static enum err describe(const struct found_wishes *w, const struct cluster *pre
     c->host_memory =
         or_else(w->host_memory, previous == NULL ? HOST_MEMORY_DEFAULT : previous->host_memory);
     for (uint32_t i = 0; i < c->members_n; i++) {
-        if (incarnation == UINT32_MAX) {
-            return fail(ERR_FULL, why,
-                        "all incarnations of this cluster are used up; found a new "
-                        "one in another folder");
-        }
         c->members[i].node = i + 1;
-        c->members[i].incarnation = ++incarnation;
     }
     return choose_ports(w, previous, c, why);
 }
 
-static enum err issue_all(struct foundation *f, uint64_t now_s, struct explain *why)
+static enum err issue_client(struct foundation *f, uint64_t now_s, struct explain *why)
 {
     struct identity_name name = {.role = ROLE_CLIENT, .client = "owner"};
 
     memcpy(name.cluster, f->cluster.id, sizeof(name.cluster));
     TRY(pki_issue(&f->ca, &name, now_s, CLIENT_DAYS, &f->client, why));
-    name.role = ROLE_REPLICA;
-    name.client[0] = '\0';
-    for (uint32_t i = 0; i < f->cluster.members_n; i++) {
-        name.node = f->cluster.members[i].node;
-        name.incarnation = f->cluster.members[i].incarnation;
-        name.epoch = f->cluster.epoch;
-        TRY(pki_issue(&f->ca, &name, now_s, NODE_DAYS, &f->nodes[i], why));
-    }
     return OK;
 }
 
@@ -143,7 +120,7 @@ RESULT found_first(const struct found_wishes *w, struct foundation *ret, struct 
         err = pki_make_ca("avocado cluster CA", now_s, CA_DAYS, &f.ca, why);
     }
     if (err == OK) {
-        err = issue_all(&f, now_s, why);
+        err = issue_client(&f, now_s, why);
     }
     if (err != OK) {
         foundation_free(&f);
@@ -164,7 +141,7 @@ RESULT found_next(const struct found_wishes *w, const struct cluster *previous, 
     memcpy(f.cluster.name, previous->name, sizeof(f.cluster.name));
     err = describe(w, previous, &f.cluster, why);
     if (err == OK) {
-        err = issue_all(&f, (uint64_t)time(NULL), why);
+        err = issue_client(&f, (uint64_t)time(NULL), why);
     }
     if (err != OK) {
         foundation_free(&f);
@@ -178,7 +155,4 @@ void foundation_free(struct foundation *f)
 {
     pki_pair_free(&f->ca);
     pki_pair_free(&f->client);
-    for (size_t i = 0; i < NODES_MAX; i++) {
-        pki_pair_free(&f->nodes[i]);
-    }
 }

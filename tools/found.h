@@ -4,8 +4,7 @@
 
 /*
  * What a new epoch of a cluster on this machine consists of: a configuration with incarnations that
- * never were, and an identity for every replica and for the client. Nothing is written; the private
- * keys of replicas never touch a disk.
+ * the register gives out, and an identity for the client. Nothing is written.
  */
 
 #include "trusted/config/cluster.h"
@@ -20,7 +19,6 @@ struct found_wishes {
 struct foundation {
     struct cluster cluster;
     struct pki_pair ca, client;
-    struct pki_pair nodes[NODES_MAX]; /* by place */
 };
 
 /* The first epoch, with a CA of its own. */

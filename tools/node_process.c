@@ -16,9 +16,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char daemon_name[] = "avocadod";
-/* In split mode the process starts as this, and becomes the daemon at once. */
+/* In split mode a replica's process starts as this, and becomes the daemon at once. */
 static const char host_name[] = "avocado-hostd";
+
+/* The name of the program behind a number. */
+static const char *name_of(uint32_t node)
+{
+    return node == NODE_SUPERVISOR ? "avocado" : "avocadod";
+}
 
 enum {
     IDENTITY_FD = 3, /* where the daemon finds the pipe */
@@ -35,12 +40,20 @@ struct record {
 
 static void record_path(uint32_t node, char to[static 32])
 {
-    (void)snprintf(to, 32, "run/node-%u.pid", node);
+    if (node == NODE_SUPERVISOR) {
+        (void)snprintf(to, 32, "run/supervisor.pid");
+    } else {
+        (void)snprintf(to, 32, "run/node-%u.pid", node);
+    }
 }
 
 static void log_path(uint32_t node, char to[static 32])
 {
-    (void)snprintf(to, 32, "log/node-%u.log", node);
+    if (node == NODE_SUPERVISOR) {
+        (void)snprintf(to, 32, "log/supervisor.log");
+    } else {
+        (void)snprintf(to, 32, "log/node-%u.log", node);
+    }
 }
 
 /* Start time of a process in clock ticks since boot; 0 when there is no such process. Field 22 of
@@ -103,7 +116,7 @@ static bool record_read(int dir, uint32_t node, struct record *ret)
 }
 
 /* A process that keeps others from looking into it still shows its name. */
-static bool is_named_daemon(pid_t pid)
+static bool is_named_daemon(pid_t pid, const char *name)
 {
     char path[64];
     uint8_t *text;
@@ -114,14 +127,14 @@ static bool is_named_daemon(pid_t pid)
     if (slurp_at(AT_FDCWD, path, SMALL_FILE_MAX, &text, &n) != SLURP_OK) {
         return false;
     }
-    is = strncmp((const char *)text, daemon_name, strlen(daemon_name)) == 0 ||
+    is = strncmp((const char *)text, name, strlen(name)) == 0 ||
          strncmp((const char *)text, host_name, strlen(host_name)) == 0;
     free(text);
     return is;
 }
 
-/* The program of a process is called avocadod, even if the file has been replaced since. */
-static bool is_daemon(pid_t pid)
+/* The program of a process has this name, even if the file has been replaced since. */
+static bool is_daemon(pid_t pid, const char *name)
 {
     static const char replaced[] = " (deleted)";
     char path[64], target[SMALL_FILE_MAX];
@@ -131,7 +144,7 @@ static bool is_daemon(pid_t pid)
     (void)snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
     n = readlink(path, target, sizeof(target) - 1);
     if (n < 0 && errno == EACCES) {
-        return is_named_daemon(pid);
+        return is_named_daemon(pid, name);
     }
     if (n <= 0) {
         return false;
@@ -141,7 +154,7 @@ static bool is_daemon(pid_t pid)
         target[(size_t)n - strlen(replaced)] = '\0';
     }
     base = strrchr(target, '/');
-    return base != NULL && (strcmp(base + 1, daemon_name) == 0 || strcmp(base + 1, host_name) == 0);
+    return base != NULL && (strcmp(base + 1, name) == 0 || strcmp(base + 1, host_name) == 0);
 }
 
 struct node_process node_process_find(int dir, uint32_t node)
@@ -161,7 +174,7 @@ struct node_process node_process_find(int dir, uint32_t node)
     /* The handle first: what is then found to be ours stays what the handle means. A process that
      * has ended but was not yet reaped still has its start time, but no program. */
     p.pidfd = pidfd_open(p.pid, 0);
-    if (p.pidfd >= 0 && start_of(p.pid) == r.start && is_daemon(p.pid)) {
+    if (p.pidfd >= 0 && start_of(p.pid) == r.start && is_daemon(p.pid, name_of(node))) {
         p.state = NODE_ALIVE;
         return p;
     }
@@ -189,58 +202,84 @@ static bool record_write(int dir, uint32_t node)
     return spit_at(&(struct spit){dir, 0600, true}, path, text, (size_t)n);
 }
 
-/* The words that make avocado-hostd become the rest of them. Returns how many. */
-static int host_words(const struct node_start *s, const char **argv, char numbers[static 3][16])
-{
-    const char *words[] = {host_name,
-                           "--address",
-                           s->member->address,
-                           "--data-port",
-                           numbers[0],
-                           "--control-port",
-                           numbers[1],
-                           "--shards",
-                           numbers[2],
-                           "--poll",
-                           s->poll == NULL ? "adaptive" : s->poll,
-                           "--",
-                           s->program};
+/* What the program is started with. */
+struct words {
+    char config[SMALL_FILE_MAX], ca[SMALL_FILE_MAX], node[16];
+    char data_port[16], control_port[16], shards[16];
+    const char *argv[48];
+    int argc;
+};
 
-    (void)snprintf(numbers[0], 16, "%u", (unsigned)s->member->data_port);
-    (void)snprintf(numbers[1], 16, "%u", (unsigned)s->member->control_port);
-    (void)snprintf(numbers[2], 16, "%u", s->shards);
-    memcpy(argv, words, sizeof(words));
-    return (int)(sizeof(words) / sizeof(words[0]));
+static void add_word(struct words *w, const char *option, const char *value)
+{
+    if (value != NULL) {
+        w->argv[w->argc++] = option;
+        w->argv[w->argc++] = value;
+    }
+}
+
+/* What makes avocado-hostd become the rest. */
+static void find_host_words(const struct node_start *s, struct words *w)
+{
+    (void)snprintf(w->data_port, sizeof(w->data_port), "%u", (unsigned)s->member->data_port);
+    (void)snprintf(w->control_port, sizeof(w->control_port), "%u",
+                   (unsigned)s->member->control_port);
+    (void)snprintf(w->shards, sizeof(w->shards), "%u", s->shards);
+    w->argv[w->argc++] = host_name;
+    add_word(w, "--address", s->member->address);
+    add_word(w, "--data-port", w->data_port);
+    add_word(w, "--control-port", w->control_port);
+    add_word(w, "--shards", w->shards);
+    add_word(w, "--poll", s->poll == NULL ? "adaptive" : s->poll);
+    w->argv[w->argc++] = "--";
+}
+
+static void find_words(const struct node_start *s, struct words *w)
+{
+    (void)snprintf(w->config, sizeof(w->config), "%s/cluster.yaml", s->dir_path);
+    (void)snprintf(w->ca, sizeof(w->ca), "%s/ca/ca.crt", s->dir_path);
+    (void)snprintf(w->node, sizeof(w->node), "%u", s->node);
+    w->argc = 0;
+    if (s->hostd != NULL) {
+        find_host_words(s, w);
+        w->argv[w->argc++] = s->program;
+    } else {
+        w->argv[w->argc++] = name_of(s->node);
+    }
+    if (s->node == NODE_SUPERVISOR) {
+        w->argv[w->argc++] = "supervise";
+        add_word(w, "--dir", s->dir_path);
+        add_word(w, "--restart", s->restart);
+        add_word(w, "--io", s->io);
+        if (s->founds) {
+            w->argv[w->argc++] = "--found";
+        }
+    } else {
+        add_word(w, "--config", w->config);
+        add_word(w, "--ca", w->ca);
+        add_word(w, "--node", w->node);
+        add_word(w, "--identity-fd", "3");
+    }
+    add_word(w, "--poll", s->poll);
+    add_word(w, "--arena-dir", s->arena_dir);
+    add_word(w, "--memory", s->memory);
+    w->argv[w->argc] = NULL;
 }
 
 /* In the new process: never returns. It writes its own record before it becomes the daemon, so that
  * there is no instant at which a daemon runs unrecorded. */
 __attribute__((noreturn)) static void become_daemon(const struct node_start *s, int identity)
 {
-    char config[SMALL_FILE_MAX], ca[SMALL_FILE_MAX], node[16], path[32], numbers[3][16];
-    const char *words[] = {"--config", config, "--ca", ca, "--node", node, "--identity-fd", "3"};
-    const char *argv[32] = {daemon_name};
     const char *program = s->hostd == NULL ? s->program : s->hostd;
-    int argc = s->hostd == NULL ? 1 : host_words(s, argv, numbers), log, null;
+    struct words w;
+    char path[32];
+    sigset_t none;
+    int log, null;
 
     log_path(s->node, path);
-    (void)snprintf(config, sizeof(config), "%s/cluster.yaml", s->dir_path);
-    (void)snprintf(ca, sizeof(ca), "%s/ca/ca.crt", s->dir_path);
-    (void)snprintf(node, sizeof(node), "%u", s->node);
-    memcpy(argv + argc, words, sizeof(words));
-    argc += (int)(sizeof(words) / sizeof(words[0]));
-    if (s->poll != NULL) {
-        argv[argc++] = "--poll";
-        argv[argc++] = s->poll;
-    }
-    if (s->arena_dir != NULL) {
-        argv[argc++] = "--arena-dir";
-        argv[argc++] = s->arena_dir;
-    }
-    if (s->memory != NULL) {
-        argv[argc++] = "--memory";
-        argv[argc++] = s->memory;
-    }
+    find_words(s, &w);
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setsid();
     (void)signal(SIGPIPE, SIG_DFL);
     log = openat(s->dir, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -255,7 +294,7 @@ __attribute__((noreturn)) static void become_daemon(const struct node_start *s, 
         _exit(126);
     }
     (void)close_range(IDENTITY_FD + 1, ~0U, 0);
-    (void)execv(program, (char *const *)(uintptr_t)argv);
+    (void)execv(program, (char *const *)(uintptr_t)w.argv);
     (void)dprintf(STDERR_FILENO, "cannot execute %s: %s\n", program, strerror(errno));
     _exit(127);
 }
@@ -304,6 +343,13 @@ RESULT node_process_start(const struct node_start *s, struct node_process *ret, 
     }
     *ret = p;
     return OK;
+}
+
+void node_process_reaped(struct node_process *p)
+{
+    (void)waitpid(p->pid, NULL, WNOHANG); /* if it is our child; else init does it */
+    node_process_close(p);
+    p->state = NODE_DEAD;
 }
 
 static bool has_ended(struct node_process *p, int timeout_ms)

@@ -15,6 +15,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The supervisor of the cluster is a process like the others, recorded in run/supervisor.pid. */
+enum { NODE_SUPERVISOR = 0 };
+
 enum node_state {
     NODE_NONE = 0, /* no record: never started, or stopped in order */
     NODE_DEAD,     /* a record, but the process is gone: its memory is lost */
@@ -34,8 +37,11 @@ void node_process_close(struct node_process *p);
 struct node_start {
     int dir;              /* the cluster's folder */
     const char *dir_path; /* the same, absolute */
-    const char *program;  /* absolute path of avocadod */
-    uint32_t node;
+    const char *program;  /* absolute path of avocadod; of avocado for the supervisor */
+    uint32_t node;        /* or NODE_SUPERVISOR */
+    const char *restart;  /* the supervisor's: yes or no */
+    const char *io;       /* the supervisor's: what its members get */
+    bool founds;          /* the supervisor's: no member has been started yet */
     const char *poll, *arena_dir, *memory; /* options of avocadod; NULL: its defaults */
     const char *hostd; /* absolute path of avocado-hostd: split mode; NULL: avocadod alone */
     const struct cluster_member *member; /* with hostd: where to listen */
@@ -52,6 +58,9 @@ RESULT node_process_start(const struct node_start *s, struct node_process *ret,
  * that ended go away. Returns how many had to be killed. */
 unsigned node_process_stop(int dir, struct node_process *processes, const uint32_t *nodes,
                            unsigned n, uint64_t grace_ms);
+
+/* The process has ended: takes note, so that it leaves no zombie. */
+void node_process_reaped(struct node_process *p);
 
 /* The last line of the node's log into `to`; empty if there is none. */
 void node_process_last_words(int dir, uint32_t node, char *to, size_t size);

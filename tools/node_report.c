@@ -75,6 +75,9 @@ bool node_report_parse(const char *json_text, struct node_report *ret)
     r.node = number(o, "node");
     r.incarnation = number(o, "incarnation");
     r.epoch = number(o, "epoch");
+    r.installed = number(o, "installed");
+    r.copied = json_is_true(json_object_get(o, "copied"));
+    r.copied_keys = number(o, "copied_keys");
     r.members = number(o, "members");
     r.members_up = number(o, "members_up");
     r.uptime_s = number(o, "uptime_s");

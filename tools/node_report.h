@@ -15,6 +15,9 @@ struct node_report {
     bool may_vote;
     bool is_protected;
     char state[24], tee[24];
+    uint64_t copied_keys;
+    uint64_t installed; /* the epoch that all its shards work under */
+    bool copied;        /* everything from a majority of that epoch's voters (MEM-7) */
     uint64_t node, incarnation, epoch, members, members_up, uptime_s;
     uint64_t keys, value_bytes, enclave_used, enclave_limit, host_used, host_limit, ops;
     uint64_t divergences;   /* keys that were met with other values under equal tags */

@@ -335,7 +335,8 @@ void world_fail(struct world *w, struct world_call *c)
 
 void world_reconfigure(struct world *w, uint8_t node, uint8_t voters)
 {
-    const struct abd_members m = {.self = node, .members_n = w->n, .voters = voters};
+    const struct abd_members m = {
+        .self = node, .members_n = w->n, .voters = voters, .epoch = ++w->nodes[node].epoch};
 
     for (uint8_t i = 0; i < w->n; i++) {
         if (i != node) {

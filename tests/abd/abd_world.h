@@ -20,6 +20,7 @@ struct world_node {
     struct store *store;
     struct abd *abd;
     size_t used_at_start;
+    uint64_t epoch; /* of its configuration */
 };
 
 struct world_call {
@@ -66,8 +67,8 @@ struct world *world_open(const struct world_options *o);
 void world_close(struct world *w);
 
 void world_up(struct world *w, uint8_t node, uint8_t peer, bool up);
-/* Node `node` goes over to a configuration with these voters among all nodes: its calls end, and
- * nobody is up to it. */
+/* Node `node` goes over to the next configuration, with these voters among all nodes: its calls
+ * end, and nobody is up to it. */
 void world_reconfigure(struct world *w, uint8_t node, uint8_t voters);
 /* Starts an operation; returns its user number, the index into replies. */
 uint32_t world_get(struct world *w, uint8_t node, const char *key, uint32_t timeout_ms);

@@ -349,9 +349,9 @@ static void test_keys_at_rest_cost_nothing(void **state)
 static void test_export_and_import(void **state)
 {
     struct world *w = open_n(3);
-    uint64_t cursor = 0;
-    struct abd_rmw_item item;
-    uint32_t items = 0, user;
+    struct abd_rmw_item item = {0};
+    const struct bytes key = {(const uint8_t *)"k", 1};
+    uint32_t user;
     uint8_t peer;
 
     (void)state;
@@ -360,13 +360,11 @@ static void test_export_and_import(void **state)
     (void)world_rmw(w, 0, CLIENT_RMW_INCR, "k", NULL, "1");
     peer = asked_by(w, 0);
     exchange(w, 0, peer, PEER_PREPARE);
-    while (abd_rmw_export(w->nodes[0].abd, &cursor, &item)) {
-        assert_memory_equal(item.key.p, "k", 1);
-        assert_memory_equal(item.value.p, "8", 1);
-        assert_int_equal(abd_rmw_import(w->nodes[3 - peer].abd, &item), OK);
-        items++;
-    }
-    assert_int_equal(items, 1);
+    assert_false(abd_rmw_absent(w->nodes[0].abd, item.key, &item));
+    assert_false(abd_rmw_accepted(w->nodes[0].abd, key, (struct tag){0}, &item));
+    assert_true(abd_rmw_accepted(w->nodes[0].abd, key, (struct tag){1, 100, 0}, &item));
+    assert_memory_equal(item.value.p, "8", 1);
+    assert_int_equal(abd_rmw_import(w->nodes[3 - peer].abd, &item), OK);
     world_fail(w, world_call(w, 0, peer));
     world_up(w, 0, peer, false);
     world_up(w, 0, (uint8_t)(3 - peer), false);

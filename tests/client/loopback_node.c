@@ -175,6 +175,8 @@ static void act(struct node *n, struct control_action *a)
         control_report(n->control, a->stream,
                        (struct bytes){(const uint8_t *)report, sizeof(report) - 1});
         return;
+    case CONTROL_ACT_RECONFIGURE:
+    case CONTROL_ACT_FENCED:
     case CONTROL_ACT_LOG:
     default:
         return;

@@ -57,6 +57,7 @@ void net_close(struct net *n)
         identity_free(n->ids[i]);
     }
     pki_pair_free(&n->ca);
+    free(n->config);
     free(n);
 }
 
@@ -173,6 +174,13 @@ static void act(struct net *n, int node, const struct control_action *a)
                            (struct bytes){(const uint8_t *)n->report, strlen(n->report)});
         }
         break;
+    case CONTROL_ACT_RECONFIGURE:
+        assert_int_equal(net_member_sessions(n, node), 0);
+        n->reconfigured[node]++;
+        break;
+    case CONTROL_ACT_FENCED:
+        n->fenced[node] = true;
+        break;
     case CONTROL_ACT_LOG:
         assert_null(strchr(a->why.text, '\n'));
         (void)snprintf(n->log + used, sizeof(n->log) - used, "%d: %s\n", node, a->why.text);
@@ -224,6 +232,11 @@ void net_start(struct net *n, int node, uint8_t boot)
     net_stop(n, node);
     memset(n->boots[node], boot, BOOT_ID_LEN);
     memcpy(k.boot, n->boots[node], BOOT_ID_LEN);
+    if (n->config != NULL) {
+        k.config = (struct bytes){(const uint8_t *)n->config, strlen(n->config)};
+        k.config_sig = (struct bytes){n->config_sig, n->config_sig_n};
+        k.ca_pem = (struct bytes){(const uint8_t *)n->ca.cert_pem, strlen(n->ca.cert_pem)};
+    }
     assert_int_equal(control_init(&k, &n->nodes[node], &why), OK);
     control_tick(n->nodes[node], n->now_ns);
     net_drain(n, node);
@@ -460,6 +473,41 @@ uint32_t net_sessions(const struct net *n, int node)
         open += n->sessions[i].node == node && n->sessions[i].is_open;
     }
     return open;
+}
+
+uint32_t net_member_sessions(const struct net *n, int node)
+{
+    uint32_t open = 0;
+
+    for (uint32_t i = 0; i < n->sessions_n; i++) {
+        const struct net_session *s = &n->sessions[i];
+
+        open += s->node == node && s->is_open && s->a.role == ROLE_REPLICA;
+    }
+    return open;
+}
+
+void net_sign(struct net *n, const struct cluster *c)
+{
+    struct explain why = {0};
+
+    free(n->config);
+    n->config = cluster_format(c);
+    assert_non_null(n->config);
+    assert_int_equal(pki_sign(&n->ca, (struct bytes){(const uint8_t *)n->config, strlen(n->config)},
+                              (struct mbytes){n->config_sig, sizeof(n->config_sig)},
+                              &n->config_sig_n, &why),
+                     OK);
+}
+
+enum err net_configure(struct net *n, int node, struct explain *why)
+{
+    enum err err = control_configure(n->nodes[node], n->now_ns,
+                                     (struct bytes){(const uint8_t *)n->config, strlen(n->config)},
+                                     (struct bytes){n->config_sig, n->config_sig_n}, why);
+
+    net_drain(n, node);
+    return err;
 }
 
 void net_assert_joined(const struct rpc_session_params *a, const struct rpc_session_params *b)

@@ -65,10 +65,21 @@ struct net {
     uint32_t dials_n, dials_total;
     const char *report; /* what nodes answer to STATUS; NULL: nothing */
     uint32_t reports_asked, last_report_stream;
+    char *config; /* heap: what nodes start with from now on, signed; NULL: nothing */
+    uint8_t config_sig[80];
+    size_t config_sig_n;
+    uint32_t reconfigured[NET_NODES]; /* how often */
+    bool fenced[NET_NODES];
     char log[1 << 16]; /* all lines */
 };
 
 struct net *net_open(size_t chunk);
+/* Signs a configuration: n->config. */
+void net_sign(struct net *n, const struct cluster *c);
+/* Gives n->config to a node. */
+enum err net_configure(struct net *n, int node, struct explain *why);
+/* Open sessions with members. */
+uint32_t net_member_sessions(const struct net *n, int node);
 void net_close(struct net *n);
 
 /* (Re)starts a node with a boot id of its own; its former connections break. */

@@ -128,12 +128,17 @@ static void test_incarnations(void **state)
 
 static void test_epochs(void **state)
 {
-    struct identity *id = replica_identity(1, 11, 4);
+    struct identity *id = replica_identity(1, 11, 6);
     struct identity *alice = client_identity();
     struct dialer_config k = net_replica(net, id, 0, 1);
 
     (void)state;
+    refused(&k, 1, ERR_EPOCH, "it is of configuration epoch 6, we are of epoch 5");
+    k = net_replica(net, net->ids[0], 0, 1);
+    k.epoch = 4;
     refused(&k, 1, ERR_EPOCH, "it is of configuration epoch 4, we are of epoch 5");
+    k.epoch = 6;
+    refused(&k, 1, ERR_EPOCH, "it is of configuration epoch 6, we are of epoch 5");
     k = net_replica(net, net->ids[0], 0, 1);
     k.epoch = 0; /* a replica must say its epoch: no message at all */
     refused(&k, 1, ERR_MALFORMED, "no message");
@@ -251,7 +256,7 @@ static void test_dialer(void **state)
                    "node 2 runs under incarnation 12, the configuration says 13");
     k = net_client(net, alice, 1);
     k.epoch = 6;
-    dialer_refuses(&k, 1, ERR_EPOCH, "node 2 is of configuration epoch 5, we are of epoch 6");
+    dialer_refuses(&k, 1, ERR_EPOCH, "it expects configuration epoch 6, we are of epoch 5");
     k = net_client(net, alice, 1);
     k.cluster[0] ^= 1;
     dialer_refuses(&k, 1, ERR_POLICY, "another cluster");

@@ -75,6 +75,13 @@ static const struct golden golden[] = {
         .n = 9,
         .bytes = {5, 0, 0, 0, 5, ERR_EPOCH, 'w', 'h', 'y'},
     },
+    {
+        .m = {.kind = CONTROL_CONFIG,
+              .sig = {(const uint8_t *)"si", 2},
+              .text = {(const uint8_t *)"text", 4}},
+        .n = 12,
+        .bytes = {8, 0, 0, 0, 16, 2, 's', 'i', 't', 'e', 'x', 't'},
+    },
 };
 
 enum { GOLDEN_N = sizeof(golden) / sizeof(golden[0]) };
@@ -128,6 +135,7 @@ static void test_round_trip(void **state)
         assert_memory_equal(m.index, want->index, sizeof(m.index));
         assert_memory_equal(m.port, want->port, sizeof(m.port));
         assert_true(bytes_equal(m.text, want->text));
+        assert_true(bytes_equal(m.sig, want->sig));
     }
 }
 

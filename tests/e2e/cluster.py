@@ -62,13 +62,14 @@ def total(report, name):
 class Cluster:
     """`avocado up` in a folder that goes away again."""
 
-    def __init__(self, *options, nodes=3, user=None, keep=None, programs=BUILD, env=None):
+    def __init__(self, *options, nodes=3, user=None, keep=None, programs=BUILD, env=None,
+                 restart=False):
         self.base = Path(tempfile.mkdtemp(prefix="avocado-e2e-"))
         self.user, self.keep, self.programs, self.env = user, keep, programs, env
         if user is not None:
             shutil.chown(self.base, user)
         self.dir = self.base / "d"
-        self.options = ["--nodes", nodes, *options]
+        self.options = ["--nodes", nodes, "--restart", "yes" if restart else "no", *options]
         self.stopped = []
 
     def __enter__(self):
@@ -99,6 +100,22 @@ class Cluster:
     @property
     def yaml(self):
         return self.dir / "client.yaml"
+
+    def member(self, *args):
+        return run("avocado", "member", "--dir", self.dir, *args, timeout=120)
+
+    def members(self):
+        """What the supervisor says; None while it does not answer."""
+        done = self.member("list", "--json")
+        return json.loads(done.stdout) if done.returncode == OK else None
+
+    def whole(self):
+        """True once every wanted voter votes."""
+        m = self.members()
+        return m is not None and m["health"] == "whole"
+
+    def supervisor_pid(self):
+        return int((self.dir / "run/supervisor.pid").read_text().split()[0])
 
     def avocado(self, *args, **kw):
         return run("avocado", "--cluster", self.yaml, *args, user=self.user, **kw)

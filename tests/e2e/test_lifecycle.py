@@ -107,7 +107,7 @@ class Lifecycle(Case):
                 mode = stat.S_IMODE(path.stat().st_mode)
                 if path.is_dir():
                     self.assertEqual(mode, 0o700, path)
-                elif private in path.read_bytes():
+                elif path.is_file() and private in path.read_bytes():
                     self.assertEqual(mode, 0o600, path)
             keys = {p.name for p in c.dir.rglob("*") if p.is_file() and private in p.read_bytes()}
             self.assertEqual(keys, {"ca.key", "client.key"}, "a replica's key is on disk")

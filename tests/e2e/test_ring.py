@@ -106,6 +106,8 @@ class Life(Case):
         with Cluster("--io", "ring", "--poll", "busy", nodes=1) as c:
             lines = "".join(f"busy/{i}\tvalue {i}\n" for i in range(2000)).encode()
             self.expect(c.avocado("import", "-", stdin=lines), OK)
+            os.kill(c.supervisor_pid(), signal.SIGTERM)  # whoever asks for reports makes calls
+            self.eventually("no supervisor", lambda: c.members() is None)
             before = total(c.shards(1), "gets")
             reader = c.start("check", "-", stdin=lines * 100)
             counts = system_calls(shard_threads(c.pid(1)), 1)

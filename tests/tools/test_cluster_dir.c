@@ -2,6 +2,7 @@
 /* The folder of a cluster: founded, refounded, interrupted half-way, and guarded. */
 #include "tools/cluster_dir.h"
 #include "tools/found.h"
+#include "tools/keeper.h"
 #include "tools/slurp.h"
 
 #include <fcntl.h>
@@ -17,12 +18,16 @@
 
 static char base[64], path[128];
 static struct foundation first;
+static struct config_register founded;
+static uint8_t reg[REGISTER_BYTES_MAX];
+static size_t reg_n;
 static struct cluster_dir dir;
 static struct explain why;
 
 static struct cluster_dir_content content_of(const struct foundation *f)
 {
-    return (struct cluster_dir_content){&f->cluster, &f->ca, &f->client};
+    return (struct cluster_dir_content){
+        .cluster = &f->cluster, .ca = &f->ca, .client = &f->client, .reg = {reg, reg_n}};
 }
 
 static int set_up(void **state)
@@ -35,6 +40,10 @@ static int set_up(void **state)
     assert_non_null(mkdtemp(base));
     (void)snprintf(path, sizeof(path), "%s/d", base);
     assert_int_equal(found_first(&wishes, &first, &why), OK);
+    founded = (struct config_register){0};
+    assert_int_equal(register_found(&founded, &first.cluster, &why), OK);
+    first.cluster = founded.current;
+    assert_int_equal(register_encode(&founded, (struct mbytes){reg, sizeof(reg)}, &reg_n), OK);
     content = content_of(&first);
     assert_int_equal(cluster_dir_create(path, &content, &dir, &why), OK);
     return 0;
@@ -125,9 +134,9 @@ static void test_creating_twice_fails_and_leaves_nothing(void **state)
 static void test_next_epoch_has_new_incarnations(void **state)
 {
     struct found_wishes wishes = {.nodes = 5};
-    struct cluster_dir_content content;
     struct foundation next = {0};
     struct pki_pair ca = {0};
+    struct keeper k;
 
     (void)state;
     assert_int_equal(cluster_dir_ca(&dir, &ca, &why), OK);
@@ -136,10 +145,19 @@ static void test_next_epoch_has_new_incarnations(void **state)
     assert_int_equal(next.cluster.members_n, 5);
     assert_int_equal(next.cluster.shards, 2); /* not wished otherwise: as before */
     for (uint32_t i = 0; i < 5; i++) {
-        assert_int_equal(next.cluster.members[i].incarnation, 4 + i);
+        assert_int_equal(next.cluster.members[i].incarnation, 0);
     }
-    content = content_of(&next);
-    assert_int_equal(cluster_dir_renew(&dir, &content, &why), OK);
+    assert_int_equal(keeper_open(&k, &dir, &why), OK);
+    assert_int_equal(register_found_again(&k.reg, &next.cluster, &why), ERR_POLICY);
+    for (uint32_t i = 0; i < 3; i++) {
+        register_on_lost(&k.reg, 1 + i);
+    }
+    assert_int_equal(register_found_again(&k.reg, &next.cluster, &why), OK);
+    assert_int_equal(keeper_publish(&k, &next.ca, &next.client, &why), OK);
+    keeper_close(&k);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(dir.cluster.members[i].incarnation, 4 + i);
+    }
     cluster_dir_close(&dir);
     assert_int_equal(cluster_dir_open(path, &dir, &why), OK);
     assert_int_equal(dir.cluster.epoch, 2);

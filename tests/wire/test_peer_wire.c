@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/wire/wire_test.h"
+#include "trusted/wire/copy_wire.h"
 #include "trusted/wire/peer_wire.h"
 
 /* ABD messages between replicas: the bytes that are a promise. */
@@ -9,6 +10,7 @@
     {                                                                                              \
         .ts = UINT64_C(0x0102030405060708), .writer = 0x090a0b0c, .rmwc = 0x0d0e0f10               \
     }
+#define NO_TAG "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
 #define KEY_OF                                                                                     \
     {                                                                                              \
         (const uint8_t *)"k\0", 2                                                                  \
@@ -85,6 +87,13 @@ static const struct ask_case asks[] = {
       .key = KEY_OF},
      {(const uint8_t *)"\x06\x03" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
      false},
+    {{.kind = PEER_COPY, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x14" TAG_BYTES "\x02\x00k\0", 21},
+     false},
+    {{.kind = PEER_COPY}, {(const uint8_t *)"\x14" NO_TAG "\x00\x00", 19}, false},
+    {{.kind = PEER_COPY_ABSENT, .key = KEY_OF},
+     {(const uint8_t *)"\x15" NO_TAG "\x02\x00k\0", 21},
+     false},
 };
 
 struct answer_case {
@@ -144,6 +153,12 @@ static const struct answer_case answers[] = {
                        "\0\0\0\0\0\0\0\0\0\0\0\0\0",
       40},
      false},
+    {{.kind = PEER_PAGE, .last = true, .value = {(const uint8_t *)"entries", 7}},
+     {(const uint8_t *)"\x14\x01"
+                       "entries",
+      9},
+     true},
+    {{.kind = PEER_PAGE}, {(const uint8_t *)"\x14\x00", 2}, true},
 };
 
 enum { ASKS_N = sizeof(asks) / sizeof(asks[0]), ANSWERS_N = sizeof(answers) / sizeof(answers[0]) };
@@ -222,6 +237,7 @@ static void test_answer_golden(void **state)
         assert_int_equal(got.holds_base, want->holds_base);
         assert_int_equal(got.helped, want->helped);
         assert_int_equal(got.committed, want->committed);
+        assert_int_equal(got.last, want->last);
         assert_true(got.ballot == want->ballot);
         assert_true(rmw_id_equal(got.op, want->op));
         assert_int_equal(tag_compare(got.tag, want->tag), 0);
@@ -267,17 +283,110 @@ static void test_unknown_kinds(void **state)
     (void)state;
     for (unsigned kind = 0; kind < 256; kind++) {
         b[0] = (uint8_t)kind;
-        if ((kind == 0 || kind > PEER_COMMIT) && !peer_ask_is_batch(kind)) {
+        if ((kind == 0 || kind > PEER_COMMIT) && !peer_ask_is_batch(kind) &&
+            !peer_ask_is_copy(kind)) {
             for (size_t n = 1; n <= sizeof(b); n++) {
                 ask_refused(b, n);
             }
         }
-        if ((kind == 0 || kind > PEER_INSTANCE) && !peer_answer_is_batch(kind)) {
+        if ((kind == 0 || kind > PEER_INSTANCE) && !peer_answer_is_batch(kind) &&
+            kind != PEER_PAGE) {
             for (size_t n = 1; n <= sizeof(b); n++) {
                 answer_refused(b, n);
             }
         }
     }
+}
+
+struct entry_case {
+    struct copy_entry e;
+    struct bytes golden;
+};
+
+static const struct entry_case entries[] = {
+    {{.tag = TAG_OF, .key = KEY_OF, .value = {(const uint8_t *)"abc", 3}},
+     {(const uint8_t *)"\x00" TAG_BYTES "\x02\x00\x03\x00\x00\x00k\0abc", 28}},
+    {{.tag = TAG_OF, .tombstone = true, .follows = true, .key = KEY_OF},
+     {(const uint8_t *)"\x09" TAG_BYTES "\x02\x00\x00\x00\x00\x00k\0", 25}},
+    {{.tag = TAG_OF, .damaged = true, .key = KEY_OF},
+     {(const uint8_t *)"\x02" TAG_BYTES "\x02\x00\x00\x00\x00\x00k\0", 25}},
+    {{.accepted = true,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF,
+      .value = {(const uint8_t *)"abc", 3}},
+     {(const uint8_t *)"\x03" NO_TAG "\x02\x00\x03\x00\x00\x00" BALLOT_BYTES OP_BYTES "k\0abc",
+      49}},
+    {{.tag = TAG_OF,
+      .accepted = true,
+      .tombstone = true,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF},
+     {(const uint8_t *)"\x04" TAG_BYTES "\x02\x00\x00\x00\x00\x00" BALLOT_BYTES OP_BYTES "k\0",
+      46}},
+};
+
+/* MEM-7, RMW-16: what a page consists of. */
+static void test_page_entries(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++) {
+        const struct copy_entry *want = &entries[i].e;
+        struct bytes golden = entries[i].golden;
+        uint8_t to[64];
+        struct writer w = {.to = {to, sizeof(to)}};
+        struct reader r = {.rest = golden};
+        struct copy_entry got;
+
+        copy_entry_put_head(&w, want);
+        put_bytes(&w, want->value);
+        assert_bytes((struct bytes){to, w.len}, golden);
+        assert_true(copy_entry_get(&r, &got));
+        assert_true(reader_done(&r));
+        assert_int_equal(tag_compare(got.tag, want->tag), 0);
+        assert_int_equal(got.tombstone, want->tombstone);
+        assert_int_equal(got.damaged, want->damaged);
+        assert_int_equal(got.follows, want->follows);
+        assert_int_equal(got.accepted, want->accepted);
+        assert_true(got.ballot == want->ballot);
+        assert_true(rmw_id_equal(got.op, want->op));
+        assert_bytes(got.key, want->key);
+        assert_bytes(got.value, want->value);
+        for (size_t n = 0; n < golden.n; n++) {
+            uint8_t *copy = exact_copy(golden.p, n);
+
+            r = (struct reader){.rest = {copy, n}};
+            assert_false(copy_entry_get(&r, &got));
+            free(copy);
+        }
+    }
+}
+
+/* Kinds that do not exist, values where there are none, and keys without a tag. */
+static void test_page_entries_refused(void **state)
+{
+    uint8_t b[64] = {0};
+    struct copy_entry got;
+    struct reader r;
+
+    (void)state;
+    for (unsigned kind = 1; kind < 256; kind++) {
+        memcpy(b, entries[0].golden.p, entries[0].golden.n);
+        b[0] = (uint8_t)kind;
+        r = (struct reader){.rest = {b, entries[0].golden.n}};
+        assert_true(copy_entry_get(&r, &got) == (kind == COPY_FOLLOWS));
+    }
+    for (unsigned kind = 5; kind < 256; kind++) {
+        memcpy(b, entries[4].golden.p, entries[4].golden.n);
+        b[0] = (uint8_t)kind;
+        r = (struct reader){.rest = {b, sizeof(b)}};
+        assert_true(copy_entry_get(&r, &got) == (kind >= 8 && kind <= 10));
+    }
+    memcpy(b, entries[0].golden.p, entries[0].golden.n);
+    memset(b + 1, 0, TAG_WIRE_LEN);
+    r = (struct reader){.rest = {b, entries[0].golden.n}};
+    assert_false(copy_entry_get(&r, &got));
 }
 
 static void test_reserved_bits(void **state)
@@ -300,6 +409,11 @@ static void test_reserved_bits(void **state)
             b[2] = PEER_FLAG_TOMBSTONE;
             answer_refused(b, answers[i].golden.n);
         }
+    }
+    for (unsigned flags = 2; flags < 256; flags++) {
+        b[0] = PEER_PAGE;
+        b[1] = (uint8_t)flags;
+        answer_refused(b, 2);
     }
     for (size_t i = 5; i <= 10; i++) { /* PREPARE, ACCEPT, COMMIT */
         uint8_t rmw[48];
@@ -411,6 +525,7 @@ int main(void)
         cmocka_unit_test(test_ask_golden),    cmocka_unit_test(test_answer_golden),
         cmocka_unit_test(test_lengths),       cmocka_unit_test(test_unknown_kinds),
         cmocka_unit_test(test_reserved_bits), cmocka_unit_test(test_refusal_needs_a_reason),
+        cmocka_unit_test(test_page_entries),  cmocka_unit_test(test_page_entries_refused),
         cmocka_unit_test(test_key_limits),    cmocka_unit_test(test_value_limits),
     };
 

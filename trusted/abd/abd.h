@@ -40,6 +40,7 @@ struct abd_config {
     uint8_t self;         /* our place among the members */
     uint8_t members_n;    /* 1..NODES_MAX */
     uint8_t voters;       /* places that vote (bit = place); 0: all of them */
+    uint64_t epoch;       /* of the configuration that these are of; below 2^32 */
     uint32_t value_max;
     uint32_t ops_max; /* at most OPS_MAX */
     /* A quorum round asks as few peers as it needs, the others after this at first, then after a
@@ -67,6 +68,7 @@ enum abd_in_kind {
 struct abd_members {
     uint8_t self, members_n;
     uint8_t voters;
+    uint64_t epoch; /* above the one before */
 };
 
 /* Everything in here is borrowed for the call. */
@@ -176,10 +178,10 @@ uint64_t abd_deadline(const struct abd *a);
 
 const struct abd_counters *abd_counters(const struct abd *a);
 
-/* ---- what a change of members carries over besides the store (RMW-15) ---- */
+/* ---- what a change of members carries over besides the store (RMW-16) ---- */
 
 /* Something that this replica has accepted and does not know to be decided. Views are valid until
- * the next call of this machine. */
+ * the next step or import. */
 struct abd_rmw_item {
     struct tag base;
     struct rmw_id op;
@@ -188,9 +190,13 @@ struct abd_rmw_item {
     struct bytes key, value;
 };
 
-/* The items one after another: *cursor is 0 at first and is moved on. False: that was all. Only
- * while this replica is sealed. */
-bool abd_rmw_export(const struct abd *a, uint64_t *cursor, struct abd_rmw_item *ret);
+/* What was accepted for the successor of `base`. False: nothing. */
+bool abd_rmw_accepted(const struct abd *a, struct bytes key, struct tag base,
+                      struct abd_rmw_item *ret);
+/* What was accepted for keys that do not exist, one after another, in an order of this replica's
+ * own: the item behind that of `after`, whether that still stands or not; the first if it is empty.
+ * False: that was all. */
+bool abd_rmw_absent(const struct abd *a, struct bytes after, struct abd_rmw_item *ret);
 /* Merges an item of another replica whose keys this one holds already (MISMATCH: the item's key is
  * not here in that version). MALFORMED: no item of any replica; ENCLAVE_MEMORY, BUSY. */
 RESULT abd_rmw_import(struct abd *a, const struct abd_rmw_item *item);

@@ -395,12 +395,13 @@ static RESULT on_question(struct abd *a, uint8_t from, const struct peer_ask *as
     int c;
 
     TRY(abd_acceptor_need(a));
-    if (!abd_is_rmw_id(a, ask->op) || ask->ballot == 0 || ask->ballot >> 32 > ABD_ROUND_MAX ||
+    if (!abd_is_rmw_id(a, ask->op) || !abd_ballot_is_of(ask->ballot, a->config.epoch) ||
         !abd_has_successor(ask->tag) || ask->value.n > a->config.value_max) {
         return ERR_MALFORMED;
     }
-    if (!abd_tag_plausible(a, ask->key, ask->tag)) {
-        return ERR_POLICY;
+    if (!abd_tag_plausible(a, ask->key, ask->tag) ||
+        (ask->kind != PEER_COMMIT && (a->voters & a->self_bit) == 0 && from != a->config.self)) {
+        return ERR_POLICY; /* who has no vote promises and accepts nothing (RMW-15) */
     }
     if (ask->kind == PEER_COMMIT) {
         *ret = (struct peer_answer){.kind = PEER_APPLIED};
@@ -434,14 +435,21 @@ void abd_on_instance(struct abd *a, uint8_t from, const struct peer_ask *ask, st
     }
 }
 
-uint64_t abd_next_ballot(struct abd *a, struct bytes key, struct tag base)
+uint64_t abd_next_ballot(const struct abd *a, struct bytes key, struct tag base, uint64_t outbid)
 {
     uint32_t hash = abd_key_hash(a, key);
     const struct record *r = find(a, key, hash);
     uint64_t promised =
         r != NULL && tag_compare(r->base, base) == 0 ? r->promised : *floor_of(a, hash);
 
-    return ((promised >> 32) + 1) << 32 | a->config.incarnation;
+    uint64_t above = outbid > promised ? outbid : promised;
+    uint64_t round = 1;
+
+    if (above >> 32 == a->config.epoch) {
+        round = ((uint32_t)above >> ABD_PLACE_BITS) + UINT64_C(1);
+    }
+    return round > ABD_ROUND_MAX ? 0
+                                 : a->config.epoch << 32 | round << ABD_PLACE_BITS | a->config.self;
 }
 
 bool abd_accepted_value(struct abd *a, struct bytes key, struct tag *ret_tag, bool *ret_tombstone,
@@ -460,7 +468,7 @@ bool abd_accepted_value(struct abd *a, struct bytes key, struct tag *ret_tag, bo
     return true;
 }
 
-/* ---- a change of members (RMW-15) ---- */
+/* ---- a change of members (RMW-16, RMW-17) ---- */
 
 void abd_acceptor_reconfigure(struct abd *a)
 {
@@ -481,37 +489,65 @@ void abd_acceptor_reconfigure(struct abd *a)
     }
 }
 
-bool abd_rmw_export(const struct abd *a, uint64_t *cursor, struct abd_rmw_item *ret)
+static struct abd_rmw_item item_of(const struct record *r)
 {
-    uint64_t head = *cursor >> 32;
-    uint64_t skip = (uint32_t)*cursor;
+    return (struct abd_rmw_item){.base = r->base,
+                                 .op = r->op,
+                                 .ballot = r->ballot,
+                                 .tombstone = r->tombstone,
+                                 .key = {r->key, r->key_len},
+                                 .value = {r->value_len == 0 ? NULL : r->value, r->value_len}};
+}
 
-    for (; a->acceptor != NULL && head < ABD_RECORD_HEADS; head++, skip = 0) {
-        const struct record *r = a->acceptor->heads[head];
-        uint64_t at = 0;
+bool abd_rmw_accepted(const struct abd *a, struct bytes key, struct tag base,
+                      struct abd_rmw_item *ret)
+{
+    const struct record *r = a->acceptor == NULL ? NULL : find(a, key, abd_key_hash(a, key));
 
-        for (; r != NULL && (at < skip || r->ballot == 0); r = r->next) {
-            at++;
-        }
-        if (r != NULL) {
-            *cursor = head << 32 | (at + 1);
-            *ret = (struct abd_rmw_item){.base = r->base,
-                                         .op = r->op,
-                                         .ballot = r->ballot,
-                                         .tombstone = r->tombstone,
-                                         .key = {r->key, r->key_len},
-                                         .value = {r->value, r->value_len}};
-            return true;
+    if (r == NULL || r->ballot == 0 || tag_compare(r->base, base) != 0) {
+        return false;
+    }
+    *ret = item_of(r);
+    return true;
+}
+
+/* By head, then by key: an order in which records that come and go disturb nobody. */
+static bool is_behind(const struct record *r, uint32_t hash, struct bytes key)
+{
+    return key.n == 0 || bytes_compare((struct bytes){r->key, r->key_len}, key) > 0 ||
+           r->hash % ABD_RECORD_HEADS != hash % ABD_RECORD_HEADS;
+}
+
+bool abd_rmw_absent(const struct abd *a, struct bytes after, struct abd_rmw_item *ret)
+{
+    uint32_t hash = after.n == 0 ? 0 : abd_key_hash(a, after);
+    const struct record *best = NULL;
+
+    if (a->acceptor == NULL) {
+        return false;
+    }
+    for (uint32_t head = hash % ABD_RECORD_HEADS; head < ABD_RECORD_HEADS && best == NULL; head++) {
+        for (const struct record *r = a->acceptor->heads[head]; r != NULL; r = r->next) {
+            struct bytes key = {r->key, r->key_len};
+
+            if (r->ballot != 0 && tag_is_zero(r->base) && is_behind(r, hash, after) &&
+                (best == NULL ||
+                 bytes_compare(key, (struct bytes){best->key, best->key_len}) < 0)) {
+                best = r;
+            }
         }
     }
-    return false;
+    if (best != NULL) {
+        *ret = item_of(best);
+    }
+    return best != NULL;
 }
 
 static bool is_item(struct abd *a, const struct abd_rmw_item *item)
 {
     return item->key.n != 0 && item->key.n <= KEY_MAX && item->value.n <= a->config.value_max &&
            (!item->tombstone || item->value.n == 0) && item->ballot != 0 &&
-           item->ballot >> 32 <= ABD_ROUND_MAX && abd_has_successor(item->base) &&
+           item->ballot >> 32 <= a->config.epoch && abd_has_successor(item->base) &&
            item->op.writer != 0 && item->op.number != 0 &&
            abd_tag_plausible(a, item->key, item->base);
 }

@@ -268,6 +268,7 @@ static bool answers_round(const struct abd_op *op, const struct peer_answer *m)
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_PAGE:
     default:
         return false;
     }
@@ -321,6 +322,7 @@ static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_PAGE:
     default:
         CHECK(false); /* answers_round */
     }

@@ -260,6 +260,8 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     case PEER_TAGS:
     case PEER_LOOK:
     case PEER_PUSH:
+    case PEER_COPY: /* the replica answers these itself */
+    case PEER_COPY_ABSENT:
     default:
         break;
     }

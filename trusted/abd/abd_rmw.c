@@ -220,18 +220,16 @@ static void check_prepared(struct abd *a, struct abd_op *op, struct abd_out *out
 static void prepare(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     struct abd_rmw *rmw = op->rmw;
-    uint64_t outbid = ((rmw->outbid >> 32) + 1) << 32 | a->config.incarnation;
     struct peer_answer self;
 
     abd_round_enter(a, op, ABD_PHASE_PREPARE, out);
-    rmw->ballot = abd_next_ballot(a, abd_key(op), rmw->base);
-    rmw->ballot = outbid > rmw->ballot ? outbid : rmw->ballot;
+    rmw->ballot = abd_next_ballot(a, abd_key(op), rmw->base, rmw->outbid);
     rmw->other_ballot = 0;
     rmw->clean = rmw->accepted = rmw->lacking = 0;
     rmw->helping = false;
     abd_rmw_drop_value(a, &rmw->other);
     begin_votes(op);
-    if (rmw->ballot >> 32 > ABD_ROUND_MAX) {
+    if (rmw->ballot == 0) {
         abd_finish(a, op, ERR_UNAVAILABLE, out);
         return;
     }
@@ -352,7 +350,7 @@ static bool makes_sense(struct abd *a, const struct abd_op *op, const struct pee
     case PEER_ACCEPTED:
         return op->phase == ABD_PHASE_ACCEPT;
     case PEER_OUTBID:
-        return m->ballot > op->rmw->ballot && m->ballot >> 32 < ABD_ROUND_MAX;
+        return m->ballot > op->rmw->ballot && abd_ballot_is_of(m->ballot, a->config.epoch);
     case PEER_CLOSED:
         return tag_compare(m->tag, op->rmw->base) > 0 && m->value.n <= a->config.value_max &&
                abd_tag_plausible(a, abd_key(op), m->tag);
@@ -486,7 +484,7 @@ RESULT abd_rmw_start(struct abd *a, struct abd_op *op, const struct client_reque
     return OK;
 }
 
-/* RMW-15. What was decided is committed; what is in doubt stays so; the rest begins again. */
+/* RMW-17. What was decided is committed; what is in doubt stays so; the rest begins again. */
 void abd_rmw_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
     struct abd_rmw *rmw = op->rmw;

@@ -13,8 +13,17 @@ enum {
     ABD_FLOORS = 1024,      /* RMW-5 */
     ABD_RECORDS_SOFT = 512, /* above this, old records are looked at for what can go */
     ABD_RECORDS_MAX = 65536,
-    ABD_ROUND_MAX = INT32_MAX, /* of a ballot; a greater one is a peer gone wrong */
+    ABD_PLACE_BITS = 4,
+    ABD_ROUND_MAX = (1 << (32 - ABD_PLACE_BITS)) - 1,
 };
+
+_Static_assert((int)NODES_MAX <= 1 << ABD_PLACE_BITS, "a place fits a ballot");
+
+/* RMW-4: a ballot is epoch u32 | round u28 | place u4. */
+static inline bool abd_ballot_is_of(uint64_t ballot, uint64_t epoch)
+{
+    return ballot >> 32 == epoch && (uint32_t)ballot >> ABD_PLACE_BITS != 0;
+}
 
 static const uint64_t ABD_PAUSE_NS = UINT64_C(100000); /* RMW-14; doubled up to 6 times */
 
@@ -58,14 +67,15 @@ RESULT abd_acceptor_need(struct abd *a);
 void abd_acceptor_fini(struct abd *a);
 
 bool abd_is_rmw_id(const struct abd *a, struct rmw_id op);
-/* RMW-15: places mean other members now. */
+/* RMW-17: places mean other members now. */
 void abd_acceptor_reconfigure(struct abd *a);
 /* The three questions, from a peer or from our own coordinator (`from` is our place then, and
  * values that we hold anyway are left out of the answer). */
 void abd_on_instance(struct abd *a, uint8_t from, const struct peer_ask *ask, struct abd_out *out,
                      struct peer_answer *ret);
-/* The least ballot of ours that this replica has not promised to others for `key` and `base`. */
-uint64_t abd_next_ballot(struct abd *a, struct bytes key, struct tag base);
+/* The least ballot of ours above `outbid` and above all that this replica has promised for `key`
+ * and `base`. 0: the rounds of this epoch are used up. */
+uint64_t abd_next_ballot(const struct abd *a, struct bytes key, struct tag base, uint64_t outbid);
 /* SHOW_ACCEPTED: what the plant shows as committed. False: nothing. */
 bool abd_accepted_value(struct abd *a, struct bytes key, struct tag *ret_tag, bool *ret_tombstone,
                         struct bytes *ret_value);
@@ -119,7 +129,7 @@ void abd_rmw_committed(struct abd *a, struct abd_op *op, struct abd_out *out);
 void abd_rmw_read_done(struct abd *a, struct abd_op *op, struct abd_out *out);
 /* The turn has come, or the pause is over: from the start, or on with a doubt. */
 void abd_rmw_go(struct abd *a, struct abd_op *op, struct abd_out *out);
-/* RMW-15: another configuration is in force. */
+/* RMW-17: another configuration is in force. */
 void abd_rmw_restart(struct abd *a, struct abd_op *op, struct abd_out *out);
 /* What may be said when an operation ends with `status`: what was proposed is not UNAVAILABLE. */
 enum err abd_rmw_outcome(const struct abd_op *op, enum err status);

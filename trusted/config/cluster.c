@@ -47,45 +47,25 @@ static bool verify(EVP_PKEY *key, const char *text, size_t n, const char *sig, s
 }
 
 /* CFG-5: the bytes of the file, as they stand, under the CA's key. */
-static enum err check_signature(const char *path, const char *ca_path, const char *text, size_t n,
-                                struct explain *why)
+static enum err check_signature(const char *path, const char *ca_path,
+                                const struct cluster_signed *f, struct explain *why)
 {
-    char sig_path[4096];
-    char *ca = NULL, *sig = NULL;
-    size_t ca_n = 0, sig_n = 0;
-    EVP_PKEY *key = NULL;
+    EVP_PKEY *key = ca_key((const char *)f->ca_pem.p, f->ca_pem.n);
     enum err err = OK;
 
-    if (snprintf(sig_path, sizeof(sig_path), "%s.sig", path) >= (int)sizeof(sig_path)) {
-        explain(why, "%.128s...: the path is too long", path);
-        return ERR_IO;
-    }
-    err = file_read(ca_path, FILE_PUBLIC, CA_FILE_MAX, &ca, &ca_n, why);
-    if (err != OK) {
-        goto out;
-    }
-    err = file_read(sig_path, FILE_PUBLIC, SIGNATURE_MAX, &sig, &sig_n, why);
-    if (err != OK) {
-        goto out;
-    }
-    key = ca_key(ca, ca_n);
     if (key == NULL) {
         explain(why, "%s: holds no certificate of a P-256 key; give the cluster's CA certificate",
                 ca_path);
-        err = ERR_MALFORMED;
-        goto out;
+        return ERR_MALFORMED;
     }
-    if (!verify(key, text, n, sig, sig_n)) {
+    if (!verify(key, (const char *)f->text.p, f->text.n, (const char *)f->sig.p, f->sig.n)) {
         explain(why,
-                "%s: the signature in %s is not by the CA in %s over these bytes; the file was "
+                "%s: the signature in %s.sig is not by the CA in %s over these bytes; the file was "
                 "changed or belongs to another cluster: sign it again with the CA's key",
-                path, sig_path, ca_path);
+                path, path, ca_path);
         err = ERR_AUTH;
     }
-out:
     EVP_PKEY_free(key);
-    file_free(sig, sig_n);
-    file_free(ca, ca_n);
     return err;
 }
 
@@ -109,24 +89,68 @@ RESULT cluster_check(struct bytes text, struct bytes sig, struct bytes ca_pem, s
     return cluster_parse((const char *)text.p, text.n, ret, why);
 }
 
-RESULT cluster_load(const char *path, const char *ca_path, struct cluster *ret, struct explain *why)
+static enum err read_one(const char *path, size_t max, struct bytes *ret, struct explain *why)
 {
-    struct explain inner = {0};
     char *text = NULL;
-    size_t n = 0;
-    enum err err = file_read(path, FILE_PUBLIC, CONFIG_FILE_MAX, &text, &n, why);
+    enum err err = file_read(path, FILE_PUBLIC, max, &text, &ret->n, why);
+
+    ret->p = (const uint8_t *)text;
+    return err;
+}
+
+static enum err read_all(const char *path, const char *ca_path, struct cluster_signed *f,
+                         struct explain *why)
+{
+    char sig_path[4096];
+
+    if (snprintf(sig_path, sizeof(sig_path), "%s.sig", path) >= (int)sizeof(sig_path)) {
+        explain(why, "%.128s...: the path is too long", path);
+        return ERR_IO;
+    }
+    TRY(read_one(path, CONFIG_FILE_MAX, &f->text, why));
+    TRY(read_one(ca_path, CA_FILE_MAX, &f->ca_pem, why));
+    return read_one(sig_path, SIGNATURE_MAX, &f->sig, why);
+}
+
+RESULT cluster_load_signed(const char *path, const char *ca_path, struct cluster *ret,
+                           struct cluster_signed *ret_signed, struct explain *why)
+{
+    struct cluster_signed f = {0};
+    struct explain inner = {0};
+    enum err err = read_all(path, ca_path, &f, why);
 
     if (err == OK) {
-        err = check_signature(path, ca_path, text, n, why);
+        err = check_signature(path, ca_path, &f, why);
     }
     if (err == OK) {
-        err = cluster_parse(text, n, ret, &inner);
+        err = cluster_parse((const char *)f.text.p, f.text.n, ret, &inner);
         if (err != OK) {
             explain(why, "%s: %s", path, inner.text);
         }
     }
-    file_free(text, n);
-    return err == ERR_TOO_BIG ? ERR_MALFORMED : err;
+    if (err != OK) {
+        cluster_signed_free(&f);
+        return err == ERR_TOO_BIG ? ERR_MALFORMED : err;
+    }
+    *ret_signed = f;
+    return OK;
+}
+
+void cluster_signed_free(struct cluster_signed *s)
+{
+    file_free((char *)(uintptr_t)s->text.p, s->text.n);
+    file_free((char *)(uintptr_t)s->sig.p, s->sig.n);
+    file_free((char *)(uintptr_t)s->ca_pem.p, s->ca_pem.n);
+    *s = (struct cluster_signed){0};
+}
+
+RESULT cluster_load(const char *path, const char *ca_path, struct cluster *ret, struct explain *why)
+{
+    struct cluster_signed f = {0};
+    enum err err = cluster_load_signed(path, ca_path, ret, &f, why);
+
+    cluster_signed_free(&f);
+    return err;
 }
 
 /* A size as people write it. */

@@ -58,6 +58,13 @@ struct explain {
  * *why is one line for a person. */
 RESULT cluster_load(const char *path, const char *ca_path, struct cluster *ret,
                     struct explain *why);
+/* The same, and the bytes that were read, for others to check. cluster_signed_free. */
+struct cluster_signed {
+    struct bytes text, sig, ca_pem; /* heap */
+};
+RESULT cluster_load_signed(const char *path, const char *ca_path, struct cluster *ret,
+                           struct cluster_signed *ret_signed, struct explain *why);
+void cluster_signed_free(struct cluster_signed *s);
 /* Parses without a signature; for the owner's tools and for tests. */
 RESULT cluster_parse(const char *yaml, size_t n, struct cluster *ret, struct explain *why);
 /* The canonical text of a configuration; what is signed. Heap string, the caller frees. NULL: no

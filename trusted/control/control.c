@@ -11,10 +11,11 @@
 enum {
     CHUNK = 4096,
     SLOT_MASK = CONTROL_STREAMS_MAX - 1,
-    FROM_DIALER_MAX = 2 + CONTROL_BYE_TEXT_MAX, /* the longest message that a dialer may send */
+    FROM_DIALER_MAX = CONTROL_CONFIG_MAX, /* the longest message that a dialer may send */
 };
-_Static_assert((int)FROM_DIALER_MAX + 4 >= (int)CONTROL_HELLO_MAX,
-               "a HELLO is no longer than a BYE");
+_Static_assert((int)FROM_DIALER_MAX + 4 >= (int)CONTROL_HELLO_MAX &&
+                   (int)FROM_DIALER_MAX >= 2 + (int)CONTROL_BYE_TEXT_MAX,
+               "a CONFIG is the longest");
 static const uint64_t NS_PER_S = UINT64_C(1000000000);
 
 /* ---- streams ---- */
@@ -96,7 +97,7 @@ void control_set_revoked(struct control *c, uint64_t now_ns, const struct contro
     }
 }
 
-static void touch(struct control *c, const struct stream *s)
+void control_touch(struct control *c, const struct stream *s)
 {
     uint32_t slot = s->id & SLOT_MASK;
 
@@ -135,7 +136,7 @@ static struct stream *stream_new(struct control *c)
     s->due_at_ns = c->now_ns + c->c.handshake_timeout_ns;
     c->streams[slot] = s;
     c->streams_n++;
-    touch(c, s);
+    control_touch(c, s);
     return s;
 }
 
@@ -207,7 +208,7 @@ void control_end(struct control *c, struct stream *s)
         }
     }
     s->phase = STREAM_CLOSING;
-    touch(c, s);
+    control_touch(c, s);
 }
 
 /* Ends a stream whose peer has not proven who it is, or has broken the protocol. */
@@ -306,6 +307,8 @@ static enum err open_dialer(struct control *c, struct stream *s)
         .role = ROLE_REPLICA,
         .shards_n = c->c.cluster->shards,
         .now_s = unix_time(c),
+        .config = {.p = (const uint8_t *)c->config, .n = c->config_n},
+        .config_sig = {.p = c->config_sig, .n = c->config_sig_n},
     };
 
     memcpy(k.cluster, c->c.cluster->id, sizeof(k.cluster));
@@ -367,6 +370,8 @@ static void on_message(struct control *c, struct stream *s, const struct control
             s->owes_report = true;
             control_queue_add(c, CONTROL_ACT_REPORT)->stream = s->id;
         }
+    } else if (m->kind == CONTROL_CONFIG) {
+        control_on_config(c, s, m);
     } else if (m->kind == CONTROL_BYE) {
         control_name(tls_peer(s->tls), name);
         control_say_bounded(c, "%s ended the connection: %.*s (%s)", name, (int)m->text.n,
@@ -377,7 +382,7 @@ static void on_message(struct control *c, struct stream *s, const struct control
     }
 }
 
-/* CTL-5: nothing that a dialer may send is longer than a HELLO or a BYE. */
+/* CTL-5: nothing that a dialer may send is longer than a CONFIG. */
 static void read_messages(struct control *c, struct stream *s)
 {
     bool have = true;
@@ -415,9 +420,14 @@ static void take_accepted(struct control *c, struct stream *s, struct bytes in)
 
 static void take_dialed(struct control *c, struct stream *s, struct bytes in)
 {
-    struct explain why = {0};
+    struct explain why = {0}, no = {0};
     enum err err = dialer_input(s->dialer, in, &why);
+    struct bytes text, sig;
 
+    if (dialer_take_config(s->dialer, &text, &sig) &&
+        control_configure(c, c->now_ns, text, sig, &no) == OK) {
+        return; /* this stream was of the former epoch */
+    }
     if (err != OK) {
         fail(c, s, &why);
     } else if (s->phase == STREAM_OPENING && dialer_ready(s->dialer)) {
@@ -439,7 +449,7 @@ void control_received(struct control *c, uint64_t now_ns, uint32_t stream, struc
         } else {
             take_accepted(c, s, in);
         }
-        touch(c, s);
+        control_touch(c, s);
         bytes = (struct bytes){.p = bytes.p + n, .n = bytes.n - n};
     }
 }
@@ -468,7 +478,7 @@ void control_report(struct control *c, uint32_t stream, struct bytes text)
         OK) {
         control_end(c, s);
     }
-    touch(c, s);
+    control_touch(c, s);
 }
 
 /* ---- time ---- */

@@ -33,7 +33,10 @@ enum {
 static const uint64_t CONTROL_REDIAL_MAX_NS = UINT64_C(5000000000);
 
 struct control_config {
-    const struct cluster *cluster;   /* borrowed for the life of the machine */
+    const struct cluster *cluster; /* to begin with; copied */
+    /* Its signed text, and the CA's certificate that judges others; copied. Empty in tests: no
+     * configuration is told or taken. */
+    struct bytes config, config_sig, ca_pem;
     const struct identity *identity; /* borrowed */
     uint8_t boot[BOOT_ID_LEN];
     uint64_t handshake_timeout_ns; /* a stream that is not through by then is closed */
@@ -56,6 +59,10 @@ enum control_action_kind {
      * tells the peer. */
     CONTROL_ACT_SESSION_OPEN,
     CONTROL_ACT_SESSION_CLOSE, /* shard `shard`: close session `index` */
+    /* A newer configuration is in force: control_cluster(). Sessions with members were closed by
+     * the actions before, new ones open by actions after this one. */
+    CONTROL_ACT_RECONFIGURE,
+    CONTROL_ACT_FENCED, /* we are no member any more (MEM-10): stop; `why` */
     CONTROL_ACT_REPORT, /* the owner of `stream` asks for the node's state: control_report() */
     CONTROL_ACT_LOG,    /* one line for the log in `why`: no secrets, no keys of users */
 };
@@ -106,6 +113,14 @@ void control_set_revoked(struct control *c, uint64_t now_ns, const struct contro
 
 /* Next thing to do; false when there is none. Drain after every call above. */
 bool control_next(struct control *c, struct control_action *ret);
+
+/* A configuration from elsewhere (CTL-11). AUTH, MALFORMED, POLICY (another cluster); EPOCH: not
+ * newer than the one in force. */
+RESULT control_configure(struct control *c, uint64_t now_ns, struct bytes text, struct bytes sig,
+                         struct explain *why);
+/* The one in force, and our place in it. */
+const struct cluster *control_cluster(const struct control *c);
+uint8_t control_self(const struct control *c);
 
 /* Which members have a live control stream with us (bit = place; our own bit is set). */
 uint8_t control_members_up(const struct control *c);

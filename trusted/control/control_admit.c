@@ -57,12 +57,15 @@ static bool check_replica(struct control *c, struct stream *s, const struct cont
     const struct cluster *cluster = c->c.cluster;
     uint8_t place = place_of(cluster, peer->node);
 
-    if (peer->epoch != cluster->epoch || hello->epoch != cluster->epoch) {
+    if (peer->epoch > cluster->epoch || hello->epoch != cluster->epoch) {
+        if (hello->epoch < cluster->epoch) {
+            control_tell_config(c, s); /* CTL-11: it will come again, or stop */
+        }
         control_refuse(
             c, s, ERR_EPOCH,
             "it is of configuration epoch %llu, we are of epoch %llu; the older one "
             "needs the newer configuration",
-            (unsigned long long)(peer->epoch != cluster->epoch ? peer->epoch : hello->epoch),
+            (unsigned long long)(peer->epoch > cluster->epoch ? peer->epoch : hello->epoch),
             (unsigned long long)cluster->epoch);
         return false;
     }
@@ -260,6 +263,9 @@ void control_admit(struct control *c, struct stream *s, const struct control_mes
         control_say(c, "%s connected", name);
     }
     welcome(c, s);
+    if (s->role == ROLE_CLIENT) {
+        control_tell_config(c, s);
+    }
 }
 
 void control_admit_dialed(struct control *c, struct stream *s)

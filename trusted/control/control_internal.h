@@ -8,6 +8,7 @@
  *   control_start.c    start and end
  *   control.c          streams: bytes in and out, time, dialing
  *   control_admit.c    who may have sessions: the checks after a handshake, CTL-3 and CTL-4
+ *   control_config.c   another configuration, CTL-11
  *   control_queue.c    actions that wait for control_next, and the bound on log lines
  *   index_pool.c       connection indices of one shard
  *
@@ -101,6 +102,14 @@ struct queue {
 
 struct control {
     struct control_config c;
+    struct cluster cluster; /* in force; c.cluster points here */
+    char *config;           /* heap: its signed text, */
+    size_t config_n;
+    uint8_t config_sig[CONTROL_SIGNATURE_MAX];
+    size_t config_sig_n;
+    char *ca_pem; /* heap */
+    size_t ca_pem_n;
+    bool fenced;
     uint8_t self; /* our place among the members */
     struct abi_addr addr[NODES_MAX];
     struct member members[NODES_MAX];
@@ -138,12 +147,25 @@ __attribute__((format(printf, 2, 3))) void control_say_bounded(struct control *c
 /* Ends a stream of a peer that has proven who it is: log line, BYE with the same text, close. */
 __attribute__((format(printf, 4, 5))) void control_refuse(struct control *c, struct stream *s,
                                                           enum err err, const char *fmt, ...);
+/* The stream may have something to write. */
+void control_touch(struct control *c, const struct stream *s);
 /* Ends a stream: closes its sessions, hands out what is still to be written, then closes. */
 void control_end(struct control *c, struct stream *s);
 struct stream *control_stream(struct control *c, uint32_t id);
 void control_stream_free(struct control *c, struct stream *s);
 /* Takes an index of every shard for a stream; false when a pool would go below `reserve`. */
 bool control_take_indices(struct control *c, struct stream *s, uint32_t reserve);
+
+/* ---- control_config.c ---- */
+
+/* Copies what is signed; CHECKs memory. */
+void control_keep_config(struct control *c, struct bytes text, struct bytes sig);
+/* Addresses and dials for the members of c->cluster; MALFORMED when one is no address. */
+RESULT control_meet_members(struct control *c, struct explain *why);
+/* The configuration in force, to the other end of an accepted stream. */
+void control_tell_config(struct control *c, struct stream *s);
+/* A CONFIG message came. */
+void control_on_config(struct control *c, struct stream *s, const struct control_message *m);
 
 /* ---- control_admit.c ---- */
 

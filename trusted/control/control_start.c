@@ -7,19 +7,7 @@
 
 #include <openssl/crypto.h>
 
-#include <arpa/inet.h>
 #include <stdlib.h>
-
-static bool read_address(const char *text, struct abi_addr *ret)
-{
-    struct abi_addr a = {.family = strchr(text, ':') == NULL ? 4 : 6};
-
-    if (inet_pton(a.family == 4 ? AF_INET : AF_INET6, text, a.ip) != 1) {
-        return false;
-    }
-    *ret = a;
-    return true;
-}
 
 /* Finds our place; the identity must be exactly that member's. */
 static enum err find_self(const struct control_config *k, uint8_t *ret, struct explain *why)
@@ -32,10 +20,10 @@ static enum err find_self(const struct control_config *k, uint8_t *ret, struct e
                 cluster->name);
         return ERR_POLICY;
     }
-    if (me->epoch != cluster->epoch) {
+    if (me->epoch > cluster->epoch) {
         explain(why,
                 "our certificate is of configuration epoch %llu, the configuration of epoch %llu; "
-                "issue a new one",
+                "get the newer configuration",
                 (unsigned long long)me->epoch, (unsigned long long)cluster->epoch);
         return ERR_EPOCH;
     }
@@ -63,21 +51,24 @@ RESULT control_init(const struct control_config *k, struct control **ret, struct
     c = calloc(1, sizeof(*c));
     CHECK(c != NULL);
     c->c = *k;
+    c->cluster = *k->cluster;
+    c->c.cluster = &c->cluster;
     c->self = self;
     c->first_s = identity_loaded_at_s(k->identity);
+    if (k->config.n > 0) {
+        control_keep_config(c, k->config, k->config_sig);
+        c->ca_pem = malloc(k->ca_pem.n);
+        CHECK(c->ca_pem != NULL);
+        memcpy(c->ca_pem, k->ca_pem.p, k->ca_pem.n);
+        c->ca_pem_n = k->ca_pem.n;
+    }
     c->log_tokens = LOG_BURST;
     if (c->c.sessions_max == 0) {
         c->c.sessions_max = RPC_SESSIONS_MAX;
     }
-    for (uint8_t i = 0; i < k->cluster->members_n; i++) {
-        if (!read_address(k->cluster->members[i].address, &c->addr[i])) {
-            explain(why, "member %u: '%s' is no address", k->cluster->members[i].node,
-                    k->cluster->members[i].address);
-            control_fini(c);
-            return ERR_MALFORMED;
-        }
-        c->members[i].pause_ns = k->redial_ns;
-        c->members[i].dial = i > self ? DIAL_WAIT : DIAL_NEVER;
+    if (control_meet_members(c, why) != OK) {
+        control_fini(c);
+        return ERR_MALFORMED;
     }
     for (uint32_t i = 0; i < k->cluster->shards; i++) {
         CHECK(index_pool_init(&c->pools[i], c->c.sessions_max));
@@ -100,6 +91,8 @@ void control_fini(struct control *c)
         index_pool_fini(&c->pools[i]);
     }
     control_queue_fini(c);
+    free(c->config);
+    free(c->ca_pem);
     OPENSSL_cleanse(c, sizeof(*c));
     free(c);
 }

@@ -28,6 +28,9 @@ struct dialer {
     bool is_reported; /* `report` has not been handed out yet */
     char *report;     /* heap, zero-terminated */
     size_t report_n;
+    bool has_config; /* `config` has not been handed out yet */
+    uint8_t *config; /* heap: signature, then text */
+    size_t config_n, config_sig_n;
 };
 
 RESULT dialer_open(const struct dialer_config *c, struct dialer **ret)
@@ -59,6 +62,7 @@ void dialer_close(struct dialer *d)
         tls_close(d->tls);
         frames_fini(&d->frames);
         free(d->report);
+        free(d->config);
         OPENSSL_cleanse(d, sizeof(*d));
         free(d);
     }
@@ -86,12 +90,10 @@ static enum err check_peer(const struct dialer *d, struct explain *why)
                 peer->node, d->c.node);
         return ERR_POLICY;
     }
-    if (d->c.epoch != 0 && peer->epoch != d->c.epoch) {
-        explain(why,
-                "node %u is of configuration epoch %llu, we are of epoch %llu; the older one "
-                "needs the newer configuration",
-                peer->node, (unsigned long long)peer->epoch, (unsigned long long)d->c.epoch);
-        return ERR_EPOCH;
+    /* A certificate says in which epoch its incarnation began. One that began after our epoch will
+     * refuse us and send its configuration (CTL-11). */
+    if (d->c.role == ROLE_REPLICA && peer->epoch > d->c.epoch) {
+        return OK;
     }
     if (d->c.peer_incarnation != 0 && peer->incarnation != d->c.peer_incarnation) {
         explain(why,
@@ -101,6 +103,16 @@ static enum err check_peer(const struct dialer *d, struct explain *why)
         return ERR_POLICY;
     }
     return OK;
+}
+
+static void tell_config(struct dialer *d)
+{
+    const struct control_message m = {
+        .kind = CONTROL_CONFIG, .text = d->c.config, .sig = d->c.config_sig};
+
+    if (d->c.config.n > 0) {
+        (void)!frames_send(d->tls, &m); /* a broken connection shows itself soon */
+    }
 }
 
 static enum err say_hello(struct dialer *d)
@@ -116,6 +128,7 @@ static enum err say_hello(struct dialer *d)
 
     memcpy(m.boot, d->c.boot, sizeof(m.boot));
     memcpy(m.index, d->c.index, sizeof(m.index));
+    tell_config(d);
     return frames_send(d->tls, &m);
 }
 
@@ -126,7 +139,14 @@ static enum err on_welcome(struct dialer *d, const struct control_message *m, st
     bool fits =
         d->c.role == ROLE_REPLICA ? m->shards_n == d->c.shards_n : m->shards_n <= d->c.shards_n;
 
-    if (m->epoch != peer->epoch || m->incarnation != peer->incarnation || !fits) {
+    if (d->c.epoch != 0 && m->epoch != d->c.epoch) {
+        explain(why,
+                "node %u is of configuration epoch %llu, we are of epoch %llu; the older one "
+                "needs the newer configuration",
+                peer->node, (unsigned long long)m->epoch, (unsigned long long)d->c.epoch);
+        return ERR_EPOCH;
+    }
+    if (m->epoch < peer->epoch || m->incarnation != peer->incarnation || !fits) {
         explain(why,
                 "node %u says epoch %llu, incarnation %u, %u shards, which contradicts its "
                 "certificate or the configuration",
@@ -158,6 +178,24 @@ static enum err on_report(struct dialer *d, struct bytes text, struct explain *w
     return OK;
 }
 
+static enum err on_config(struct dialer *d, const struct control_message *m, struct explain *why)
+{
+    uint8_t *config = malloc(m->sig.n + m->text.n);
+
+    if (config == NULL) {
+        explain(why, "out of memory");
+        return ERR_IO;
+    }
+    memcpy(config, m->sig.p, m->sig.n);
+    memcpy(config + m->sig.n, m->text.p, m->text.n);
+    free(d->config);
+    d->config = config;
+    d->config_n = m->text.n;
+    d->config_sig_n = m->sig.n;
+    d->has_config = true;
+    return OK;
+}
+
 static enum err on_message(struct dialer *d, const struct control_message *m, struct explain *why)
 {
     if (m->kind == CONTROL_WELCOME && d->phase == PHASE_HELLO) {
@@ -165,6 +203,9 @@ static enum err on_message(struct dialer *d, const struct control_message *m, st
     }
     if (m->kind == CONTROL_REPORT && d->is_asked) {
         return on_report(d, m->text, why);
+    }
+    if (m->kind == CONTROL_CONFIG && d->phase != PHASE_HANDSHAKE) {
+        return on_config(d, m, why);
     }
     if (m->kind == CONTROL_BYE) {
         explain(why, "node %u %s: %.*s (%s)", d->c.node,
@@ -183,7 +224,7 @@ static enum err read_messages(struct dialer *d, struct explain *why)
 
     while (have) {
         struct control_message m = {0};
-        size_t max = d->is_asked ? CONTROL_MESSAGE_MAX : CONTROL_WELCOME_MAX;
+        size_t max = d->is_asked ? CONTROL_MESSAGE_MAX : CONTROL_CONFIG_MAX;
         enum err err = frames_take(&d->frames, d->tls, max, &m, &have);
 
         if (err != OK) {
@@ -205,11 +246,15 @@ static enum err read_messages(struct dialer *d, struct explain *why)
 static enum err take(struct dialer *d, struct bytes in, struct explain *why)
 {
     struct explain inner = {0};
-    enum err tls_err = tls_input(d->tls, in, &inner);
+    enum err tls_err = tls_input(d->tls, in, &inner), err;
 
     if (tls_ready(d->tls)) {
         if (d->phase == PHASE_HANDSHAKE && tls_err == OK) {
-            TRY(check_peer(d, why));
+            err = check_peer(d, why);
+            if (err != OK) {
+                tell_config(d); /* if it is who we meant, in a former life: so that it stops */
+                return err;
+            }
             d->phase = PHASE_HELLO;
             TRY(say_hello(d));
         }
@@ -298,6 +343,26 @@ RESULT dialer_session(struct dialer *d, uint32_t shard, struct abi_addr host,
     }
     OPENSSL_cleanse(&p, sizeof(p));
     return err;
+}
+
+bool dialer_take_config(struct dialer *d, struct bytes *ret_text, struct bytes *ret_sig)
+{
+    if (!d->has_config) {
+        return false;
+    }
+    d->has_config = false;
+    *ret_sig = (struct bytes){d->config, d->config_sig_n};
+    *ret_text = (struct bytes){d->config + d->config_sig_n, d->config_n};
+    return true;
+}
+
+RESULT dialer_send_config(struct dialer *d, struct bytes text, struct bytes sig)
+{
+    if (!dialer_ready(d)) {
+        return ERR_CLOSED;
+    }
+    return frames_send(d->tls,
+                       &(struct control_message){.kind = CONTROL_CONFIG, .text = text, .sig = sig});
 }
 
 RESULT dialer_ask_report(struct dialer *d)

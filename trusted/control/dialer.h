@@ -16,9 +16,10 @@ struct dialer;
 struct dialer_config {
     const struct identity *self; /* borrowed */
     uint8_t cluster[CLUSTER_ID_LEN];
-    uint32_t node;             /* who must answer: the certificate must name this node */
-    uint64_t epoch;            /* what we know; 0: learn it (clients) */
-    uint32_t incarnation;      /* ours; 0 for clients */
+    uint32_t node;                   /* who must answer: the certificate must name this node */
+    uint64_t epoch;                  /* what we know; 0: learn it (clients) */
+    struct bytes config, config_sig; /* ours, told before HELLO; borrowed; empty: say nothing */
+    uint32_t incarnation;            /* ours; 0 for clients */
     uint32_t peer_incarnation; /* what the answerer's certificate must say; 0: any (clients) */
     uint8_t boot[BOOT_ID_LEN];
     enum control_role role;
@@ -47,6 +48,12 @@ const struct control_message *dialer_welcome(const struct dialer *d);
  * from `host` and the welcomed port. The caller wipes the secrets. */
 RESULT dialer_session(struct dialer *d, uint32_t shard, struct abi_addr host,
                       struct rpc_session_params *ret);
+
+/* The configuration that the node has sent, once (CTL-11); false: none came. Not yet checked: the
+ * caller verifies the signature. The bytes are valid until the next dialer call. */
+bool dialer_take_config(struct dialer *d, struct bytes *ret_text, struct bytes *ret_sig);
+/* Tells the node a configuration. CLOSED unless ready. */
+RESULT dialer_send_config(struct dialer *d, struct bytes text, struct bytes sig);
 
 /* Asks for the node's state; later dialer_report gives the JSON text once (NULL until it came;
  * valid until the next dialer call). */

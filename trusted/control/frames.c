@@ -56,7 +56,7 @@ RESULT frames_take(struct frames *f, struct tls *from, size_t max, struct contro
 
 RESULT frames_send(struct tls *to, const struct control_message *m)
 {
-    size_t cap = CONTROL_WELCOME_MAX + m->text.n, n = 0;
+    size_t cap = CONTROL_WELCOME_MAX + m->text.n + m->sig.n, n = 0;
     uint8_t *text = malloc(cap);
     enum err err = OK;
 

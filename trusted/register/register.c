@@ -63,10 +63,43 @@ static uint8_t carry(uint8_t set, const struct cluster *from, const struct clust
 
 /* ---- founding ---- */
 
+/* CHECKed: a cluster that restarted four billion members has other worries. */
+static uint32_t new_incarnation(struct config_register *r)
+{
+    CHECK(r->incarnation_next != 0 && r->incarnation_next < UINT32_MAX);
+    return r->incarnation_next++; /* MEM-3 */
+}
+
+/* All members are new voters of a first or a next beginning. */
+static void begin_whole(struct config_register *k, const struct cluster *first, uint64_t epoch)
+{
+    CHECK(first->members_n >= 1 && first->members_n <= NODES_MAX);
+    k->version++;
+    k->phase = REGISTER_ACTIVE;
+    k->current = *first;
+    k->current.epoch = epoch;
+    k->current.settle = false;
+    k->next = (struct cluster){0};
+    k->sealed = k->copied = k->lost = k->lost_next = 0;
+    k->forced = false;
+    k->settled = true;
+    k->replication_factor = first->members_n;
+    k->wishes_n = first->members_n;
+    memset(k->wishes, 0, sizeof(k->wishes));
+    for (uint32_t i = 0; i < first->members_n; i++) {
+        struct cluster_member *m = &k->current.members[i];
+
+        m->incarnation = new_incarnation(k);
+        m->is_learner = false;
+        k->wishes[i].node = m->node;
+        memcpy(k->wishes[i].address, m->address, sizeof(m->address));
+        k->wishes[i].control_port = m->control_port;
+        k->wishes[i].data_port = m->data_port;
+    }
+}
+
 RESULT register_found(struct config_register *r, const struct cluster *first, struct explain *why)
 {
-    struct config_register k = {.version = r->version + 1, .phase = REGISTER_ACTIVE};
-
     if (r->phase != REGISTER_EMPTY) { /* MEM-2 */
         explain(why,
                 "cluster '%s' was founded before and is in epoch %llu: it is not founded a second "
@@ -74,24 +107,20 @@ RESULT register_found(struct config_register *r, const struct cluster *first, st
                 r->current.name, (unsigned long long)r->current.epoch);
         return ERR_POLICY;
     }
-    CHECK(first->members_n >= 1 && first->members_n <= NODES_MAX);
-    k.current = *first;
-    k.current.epoch = 1;
-    k.incarnation_next = 1;
-    k.settled = true;
-    k.replication_factor = first->members_n;
-    k.wishes_n = first->members_n;
-    for (uint32_t i = 0; i < first->members_n; i++) {
-        struct cluster_member *m = &k.current.members[i];
+    r->incarnation_next = 1;
+    begin_whole(r, first, 1);
+    return OK;
+}
 
-        m->incarnation = k.incarnation_next++;
-        m->is_learner = false;
-        k.wishes[i].node = m->node;
-        memcpy(k.wishes[i].address, m->address, sizeof(m->address));
-        k.wishes[i].control_port = m->control_port;
-        k.wishes[i].data_port = m->data_port;
+RESULT register_found_again(struct config_register *r, const struct cluster *first,
+                            struct explain *why)
+{
+    if (r->phase == REGISTER_EMPTY || (cluster_voters(&r->current) & (uint8_t)~r->lost) != 0) {
+        explain(why, "some voters still have their memory: the cluster goes on with them");
+        return ERR_POLICY;
     }
-    *r = k;
+    r->losses_accepted++;
+    begin_whole(r, first, register_latest(r)->epoch + 1);
     return OK;
 }
 
@@ -104,8 +133,8 @@ static bool majority_lost(const struct config_register *r)
     return count(voters & (uint8_t)~r->lost) < majority(voters);
 }
 
-/* MEM-4: once a majority of the voters has left C(e), nothing completes there any more. A forced
- * configuration waits for every survivor. */
+/* MEM-4: once a majority of the voters has left C(e), or is known not to run, nothing completes
+ * there any more. A forced configuration waits for every survivor. */
 static void activate_if_sealed(struct config_register *r)
 {
     uint8_t voters = cluster_voters(&r->current), voters_next = cluster_voters(&r->next);
@@ -115,7 +144,7 @@ static void activate_if_sealed(struct config_register *r)
     uint8_t copied = carry(r->copied, &r->current, &r->next);
 
     if (r->forced ? (survivors & (uint8_t)~r->sealed) != 0
-                  : count(voters & r->sealed) < majority(voters)) {
+                  : count(voters & (r->sealed | r->lost)) < majority(voters)) {
         return;
     }
     /* MEM-5. Votes that were taken from or given to an odd number leave an even one that has still
@@ -142,7 +171,13 @@ void register_on_lost(struct config_register *r, uint32_t incarnation)
     if (there != NOWHERE) {
         r->lost_next |= bit(there);
     }
-    r->version += r->lost != lost || r->lost_next != lost_next || r->copied != copied;
+    if (r->lost == lost && r->lost_next == lost_next && r->copied == copied) {
+        return;
+    }
+    r->version++;
+    if (r->phase == REGISTER_PENDING) {
+        activate_if_sealed(r);
+    }
 }
 
 void register_on_installed(struct config_register *r, uint32_t incarnation, uint64_t epoch)
@@ -150,7 +185,7 @@ void register_on_installed(struct config_register *r, uint32_t incarnation, uint
     uint32_t here = place_of(&r->current, incarnation);
 
     if (r->phase != REGISTER_PENDING || epoch != r->next.epoch || here == NOWHERE ||
-        (r->sealed & bit(here)) != 0) {
+        ((r->sealed | r->lost) & bit(here)) != 0) {
         return;
     }
     r->sealed |= bit(here);
@@ -252,13 +287,6 @@ static void begin(struct config_register *r)
     r->next = r->current;
     r->next.epoch++;
     r->next.replication_factor = r->replication_factor;
-}
-
-/* CHECKed: a cluster that restarted four billion members has other worries. */
-static uint32_t new_incarnation(struct config_register *r)
-{
-    CHECK(r->incarnation_next != 0 && r->incarnation_next < UINT32_MAX);
-    return r->incarnation_next++; /* MEM-3 */
 }
 
 static void drop(struct cluster *c, uint32_t place)
@@ -456,6 +484,13 @@ const struct cluster *register_latest(const struct config_register *r)
     return r->phase == REGISTER_PENDING ? &r->next : &r->current;
 }
 
+static bool all_copied(const struct config_register *r)
+{
+    uint8_t all = (uint8_t)((1U << r->current.members_n) - 1);
+
+    return (all & (uint8_t) ~(cluster_voters(&r->current) | r->copied)) == 0;
+}
+
 enum register_health register_health(const struct config_register *r)
 {
     struct config_register probe = *r;
@@ -466,7 +501,7 @@ enum register_health register_health(const struct config_register *r)
     if (majority_lost(r)) {
         return REGISTER_HEALTH_MAJORITY_LOST;
     }
-    if (r->phase == REGISTER_ACTIVE && r->lost == 0 && r->settled &&
+    if (r->phase == REGISTER_ACTIVE && r->lost == 0 && r->settled && all_copied(r) &&
         count(cluster_voters(&r->current)) == r->replication_factor && !register_advance(&probe)) {
         return REGISTER_HEALTH_WHOLE;
     }
@@ -495,9 +530,11 @@ void register_explain(const struct config_register *r, struct explain *ret)
             alive == 0 ? "starts empty" : "goes on with what is left, which may be stale");
         break;
     case REGISTER_HEALTH_CHANGING:
-        explain(ret, "epoch %llu: %u of %u wanted voters vote, %u of %u members lost%s",
+        explain(ret, "epoch %llu: %u of %u wanted voters vote, %u of %u members lost, %u copying%s",
                 (unsigned long long)register_latest(r)->epoch, alive, r->replication_factor,
                 count(r->lost), r->current.members_n,
+                count((uint8_t)((1U << r->current.members_n) - 1) &
+                      (uint8_t) ~(voters | r->copied | r->lost)),
                 r->phase == REGISTER_PENDING ? "; the next configuration is being handed out" : "");
         break;
     }

@@ -90,6 +90,11 @@ bool register_advance(struct config_register *r);
  * members do not run. */
 RESULT register_accept_loss(struct config_register *r, struct explain *why);
 
+/* A new, empty beginning in the next epoch, described by `first` as in register_found, because
+ * every voter is lost: what an operator does who has stopped them all. POLICY otherwise. */
+RESULT register_found_again(struct config_register *r, const struct cluster *first,
+                            struct explain *why);
+
 enum register_health register_health(const struct config_register *r);
 /* The configuration to hand out: `next` while PENDING, else `current`. */
 const struct cluster *register_latest(const struct config_register *r);

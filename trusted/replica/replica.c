@@ -53,9 +53,9 @@ static struct replica_call *call_of(struct replica *r, uint8_t member, uint64_t 
 
 static void cancel(struct replica *r, struct abd_cancel c)
 {
-    struct replica_call *call = call_of(r, c.peer, c.cookie);
+    struct replica_call *call = r->calls[c.peer] == NULL ? NULL : call_of(r, c.peer, c.cookie);
 
-    if (call->cookie == c.cookie) {
+    if (call != NULL && call->cookie == c.cookie) {
         rpc_cancel(r->rpc, &call->call);
         call->cookie = 0;
     }
@@ -63,13 +63,14 @@ static void cancel(struct replica *r, struct abd_cancel c)
 
 static void ask(struct replica *r, const struct abd_call *c)
 {
-    struct replica_call *call = call_of(r, c->peer, c->cookie);
+    struct replica_call *call = r->calls[c->peer] == NULL ? NULL : call_of(r, c->peer, c->cookie);
     struct rpc_question q = {.cookie = c->cookie, .key = c->ask.key, .value = c->ask.value};
     uint32_t session = r->member_session[c->peer];
 
     _Static_assert((int)PEER_ASK_HEAD_MAX <= (int)MESSAGE_HEAD_MAX, "the head fits");
     q.head_len = (uint8_t)peer_ask_encode_head(&c->ask, q.head);
-    if (session == 0 || rpc_call(r->rpc, r->now_ns, session, &q, &call->call) != OK) {
+    if (session == 0 || call == NULL ||
+        rpc_call(r->rpc, r->now_ns, session, &q, &call->call) != OK) {
         CHECK(r->failed_n < REPLICA_FAILED_MAX);
         r->failed[r->failed_n++] = (struct abd_cancel){.peer = c->peer, .cookie = c->cookie};
         return;
@@ -101,7 +102,7 @@ static void respond(struct replica *r, struct rpc_request to, const struct clien
     rpc_reply_send(r->rpc, to, n);
 }
 
-static void answer(struct replica *r, struct rpc_request to, const struct peer_answer *a)
+void replica_answer(struct replica *r, struct rpc_request to, const struct peer_answer *a)
 {
     const struct peer_answer no_memory = {.kind = PEER_REFUSED, .err = ERR_ENCLAVE_MEMORY};
     struct mbytes room;
@@ -132,18 +133,15 @@ static void carry_out(struct replica *r, const struct abd_out *out)
     }
 }
 
-/* One event for the ABD machine and all that follows from it. `request` is where an answer to a
- * peer's question goes. */
-static void step(struct replica *r, struct abd_in *in, const struct rpc_request *request)
+void replica_step(struct replica *r, struct abd_in *in, const struct rpc_request *request)
 {
     struct abd_out *out = &r->out;
     bool again;
 
     in->now_ns = r->now_ns;
     abd_step(r->abd, in, out);
-    if (out->have_answer) {
-        CHECK(request != NULL);
-        answer(r, *request, &out->answer);
+    if (out->have_answer && request != NULL) {
+        replica_answer(r, *request, &out->answer);
     }
     carry_out(r, out);
     again = out->again;
@@ -184,12 +182,17 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
 
     if (err != OK) {
         refuse_client(r, e->request, err);
+    } else if (!replica_votes(r)) { /* MEM-9 */
+        const struct client_response joining = {.status = ERR_BUSY};
+
+        r->requests_joining++;
+        respond(r, e->request, &joining);
     } else if (m.value.n > r->value_max && !client_op_is_batch(m.op)) {
         refuse_client(r, e->request, ERR_TOO_BIG);
     } else if (!pending_take(r, e->request, &in.user)) {
         refuse_client(r, e->request, ERR_BUSY);
     } else {
-        step(r, &in, NULL);
+        replica_step(r, &in, NULL);
     }
 }
 
@@ -202,10 +205,14 @@ static void on_member_request(struct replica *r, const struct rpc_event *e)
     if (peer_ask_decode(e->body, &m) != OK ||
         (m.value.n > r->value_max && !peer_ask_is_batch(m.kind))) {
         r->requests_refused++;
-        answer(r, e->request, &malformed);
+        replica_answer(r, e->request, &malformed);
         return;
     }
-    step(r, &in, &e->request);
+    if (peer_ask_is_copy(m.kind)) {
+        replica_on_copy(r, in.peer, &m, e->request);
+        return;
+    }
+    replica_step(r, &in, &e->request);
 }
 
 /* An answer that does not parse is no vote: the call has failed. */
@@ -214,18 +221,21 @@ static void on_member_answer(struct replica *r, const struct rpc_event *e)
     struct peer_answer m;
     struct abd_in in = {
         .kind = ABD_IN_ANSWER, .peer = member_of(e->user), .cookie = e->cookie, .answer = &m};
+    bool good = e->kind != RPC_EVENT_FAILED && peer_answer_decode(e->body, &m) == OK;
     struct replica_call *call = call_of(r, in.peer, e->cookie);
 
+    r->requests_refused += e->kind != RPC_EVENT_FAILED && !good;
+    if ((e->cookie & REPLICA_COPY_COOKIE) != 0) {
+        replica_on_page(r, in.peer, e->cookie, good ? &m : NULL);
+        return;
+    }
     if (call->cookie == e->cookie) {
         call->cookie = 0;
     }
-    if (e->kind == RPC_EVENT_FAILED) {
-        in.kind = ABD_IN_CALL_FAILED;
-    } else if (peer_answer_decode(e->body, &m) != OK) {
-        r->requests_refused++;
+    if (!good) {
         in.kind = ABD_IN_CALL_FAILED;
     }
-    step(r, &in, NULL);
+    replica_step(r, &in, NULL);
 }
 
 static void set_member_up(struct replica *r, uint8_t member, bool up)
@@ -234,7 +244,9 @@ static void set_member_up(struct replica *r, uint8_t member, bool up)
 
     if (r->member_up[member] != up) {
         r->member_up[member] = up;
-        step(r, &in, NULL);
+        replica_step(r, &in, NULL);
+        copy_peer(&r->copy, member, up);
+        replica_copy_on(r);
     }
 }
 
@@ -305,6 +317,13 @@ RESULT replica_session_open(struct replica *r, uint64_t now_ns, enum replica_pee
             err = ERR_POLICY;
             goto out;
         }
+        if (r->calls[member] == NULL) {
+            r->calls[member] = heap_zalloc(r->heap, ABD_PLACES * sizeof(*r->calls[member]));
+        }
+        if (r->calls[member] == NULL) {
+            err = ERR_ENCLAVE_MEMORY;
+            goto out;
+        }
         if (r->member_session[member] != 0) {
             replica_session_close(r, now_ns, r->member_session[member]);
         }
@@ -359,7 +378,10 @@ void replica_tick(struct replica *r, uint64_t now_ns)
     if (abd_deadline(r->abd) <= now_ns) {
         struct abd_in in = {.kind = ABD_IN_TIMER};
 
-        step(r, &in, NULL);
+        replica_step(r, &in, NULL);
+    }
+    if (copy_deadline(&r->copy) <= now_ns) {
+        replica_copy_on(r);
     }
 }
 
@@ -367,7 +389,9 @@ uint64_t replica_deadline(const struct replica *r)
 {
     uint64_t a = rpc_deadline(r->rpc);
     uint64_t b = abd_deadline(r->abd);
+    uint64_t c = copy_deadline(&r->copy);
 
+    b = b < c ? b : c;
     return a < b ? a : b;
 }
 
@@ -400,7 +424,15 @@ void replica_report(const struct replica *r, struct replica_report *ret)
         .heap_peak = heap_peak(r->heap),
         .heap_limit = heap_limit(r->heap),
         .requests_refused = r->requests_refused,
+        .requests_joining = r->requests_joining,
         .members_up = (uint8_t)(1U << r->self),
+        .epoch = r->epoch,
+        .votes = replica_votes(r),
+        .copying = !copy_is_complete(&r->copy),
+        .copied = r->copy.active && copy_is_complete(&r->copy),
+        .copied_keys = r->copy.keys,
+        .copied_bytes = r->copy.bytes,
+        .copy_err = r->copy.err,
     };
     store_stats(r->store, &ret->store);
     report_sessions(r, ret);
@@ -429,14 +461,6 @@ static RESULT init_tables(struct replica *r)
     for (uint32_t i = 0; i < OPS_MAX; i++) {
         r->pending[i].next_free = (uint16_t)(i + 1);
     }
-    for (uint8_t m = 0; m < r->members_n; m++) {
-        if (m != r->self) {
-            r->calls[m] = heap_zalloc(r->heap, ABD_PLACES * sizeof(*r->calls[m]));
-            if (r->calls[m] == NULL) {
-                return ERR_ENCLAVE_MEMORY;
-            }
-        }
-    }
     return OK;
 }
 
@@ -459,6 +483,8 @@ static RESULT init_parts(struct replica *r, const struct replica_config *c)
                              .incarnation = c->incarnation,
                              .self = c->self,
                              .members_n = c->members_n,
+                             .voters = c->voters,
+                             .epoch = c->epoch,
                              .value_max = c->value_max,
                              .ops_max = OPS_MAX,
                              .hedge_ns = c->hedge_ns,
@@ -490,10 +516,16 @@ RESULT replica_init(const struct replica_config *c, struct replica **ret)
     r->self = c->self;
     r->members_n = c->members_n;
     r->value_max = c->value_max;
+    r->epoch = c->epoch;
+    r->voters = c->voters != 0 ? c->voters : (uint8_t)((1U << c->members_n) - 1);
+    memcpy(r->incarnation, c->incarnations, sizeof(r->incarnation));
     err = init_parts(r, c);
     if (err != OK) {
         replica_fini(r);
         return err;
+    }
+    if (c->copies) {
+        copy_begin(&r->copy, r->store, r->abd, r->voters, r->self);
     }
     *ret = r;
     return OK;
@@ -515,7 +547,7 @@ void replica_fini(struct replica *r)
     rpc_fini(r->rpc);
     abd_fini(r->abd);
     store_fini(r->store);
-    for (uint8_t m = 0; m < r->members_n; m++) {
+    for (unsigned m = 0; m < NODES_MAX; m++) {
         heap_free(heap, r->calls[m], ABD_PLACES * sizeof(*r->calls[m]));
     }
     heap_free(heap, r->pending, OPS_MAX * sizeof(*r->pending));

@@ -25,8 +25,12 @@ struct replica_config {
     uint32_t sessions_max;
     uint64_t key_packets; /* as in rpc.h */
     uint64_t hedge_ns;
-    uint64_t sync_ns;           /* as in abd.h */
-    uint64_t seed;              /* jitter only */
+    uint64_t sync_ns; /* as in abd.h */
+    uint64_t seed;    /* jitter only */
+    uint64_t epoch;   /* of the configuration that the next three are of */
+    uint8_t voters;   /* places that vote (bit = place); 0: all */
+    bool copies;      /* copy from a majority first: learners, and MEM-5 */
+    uint32_t incarnations[NODES_MAX];
     struct secret store_master; /* copied */
     uint8_t *arena;
     uint64_t arena_bytes;
@@ -46,15 +50,29 @@ struct replica_session_report {
     struct rpc_session_info info;
 };
 
+/* A configuration, as a shard needs it. */
+struct replica_members {
+    uint64_t epoch;
+    uint8_t self, members_n;
+    uint8_t voters;
+    bool copies;
+    uint32_t incarnations[NODES_MAX]; /* by place */
+};
+
 struct replica_report {
     struct rpc_counters rpc;
     struct abd_counters abd;
     struct store_stats store;
     uint64_t heap_used, heap_peak, heap_limit;
     uint64_t requests_refused; /* malformed, or not for this kind of peer */
+    uint64_t requests_joining; /* refused because we are a learner (MEM-9) */
     uint8_t members_up;        /* bit = place; our own bit is set */
     uint32_t sessions_n;
     struct replica_session_report sessions[REPLICA_REPORT_SESSIONS];
+    uint64_t epoch;
+    bool votes, copying, copied;        /* copied: from a majority, in `epoch` */
+    uint64_t copied_keys, copied_bytes; /* taken over so far */
+    enum err copy_err;                  /* why copying stands still */
 };
 
 RESULT replica_init(const struct replica_config *c, struct replica **ret); /* ENCLAVE_MEMORY */
@@ -73,6 +91,11 @@ struct store *replica_store(struct replica *r);
 RESULT replica_session_open(struct replica *r, uint64_t now_ns, enum replica_peer_kind kind,
                             uint8_t member, const struct rpc_session_params *params);
 void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index);
+
+/* Goes over to another configuration (MEM-4): leaves the old one for good, ends all sessions with
+ * members, and begins rounds again. Sessions with the new members come after. Older ones, and the
+ * one in force, change nothing. */
+void replica_reconfigure(struct replica *r, uint64_t now_ns, const struct replica_members *m);
 
 /* One datagram in private memory. */
 void replica_receive(struct replica *r, uint64_t now_ns, struct bytes datagram,

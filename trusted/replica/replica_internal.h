@@ -2,6 +2,7 @@
 #ifndef TRUSTED_REPLICA_REPLICA_INTERNAL_H
 #define TRUSTED_REPLICA_REPLICA_INTERNAL_H
 
+#include "trusted/copy/copy.h"
 #include "trusted/replica/replica.h"
 
 enum {
@@ -38,8 +39,38 @@ struct replica {
     uint16_t free_head;                    /* OPS_MAX: none */
     uint32_t failed_n;
     struct abd_cancel failed[REPLICA_FAILED_MAX];
-    uint64_t requests_refused;
+    uint64_t requests_refused, requests_joining;
+    uint64_t epoch;
+    uint8_t voters;
+    uint32_t incarnation[NODES_MAX]; /* of the members there are now */
+    struct copy copy;
+    struct replica_call copy_calls[NODES_MAX];
+    uint64_t copy_serial;
     struct abd_out out; /* of the step under way; here because it is large for a stack */
 };
+
+/* ---- replica_members.c: changes of membership, and copying ---- */
+
+/* Cookies of calls that copy; those of the ABD machine never come so far, but for their top bit. */
+static const uint64_t REPLICA_COPY_COOKIE = UINT64_C(1) << 62;
+
+static inline bool replica_votes(const struct replica *r)
+{
+    return (r->voters >> r->self & 1) != 0;
+}
+
+void replica_answer(struct replica *r, struct rpc_request to, const struct peer_answer *a);
+/* One event for the ABD machine and all that follows from it. `request` is where an answer to a
+ * peer's question goes; NULL: nowhere. */
+void replica_step(struct replica *r, struct abd_in *in, const struct rpc_request *request);
+
+/* A member asks for a page. */
+void replica_on_copy(struct replica *r, uint8_t member, const struct peer_ask *ask,
+                     struct rpc_request request);
+/* Our question for a page has ended: an answer, or NULL. */
+void replica_on_page(struct replica *r, uint8_t member, uint64_t cookie,
+                     const struct peer_answer *m);
+/* Asks for the pages that can be asked for now. */
+void replica_copy_on(struct replica *r);
 
 #endif

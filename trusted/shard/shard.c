@@ -56,6 +56,9 @@ static void run_command(struct shard *s, struct shard_command *c)
     case SHARD_SESSION_CLOSE:
         replica_session_close(s->replica, s->now_ns, c->index);
         break;
+    case SHARD_RECONFIGURE:
+        replica_reconfigure(s->replica, s->now_ns, &c->members);
+        break;
     case SHARD_REPORT:
         replica_report(s->replica, &s->report);
         s->report_host = s->host;
@@ -240,8 +243,11 @@ static RESULT init_replica(struct shard *s, const struct shard_config *c)
                                .aead = s->aead,
                                .shard = c->shard,
                                .incarnation = c->incarnation,
-                               .self = c->self,
-                               .members_n = c->members_n,
+                               .self = c->members.self,
+                               .members_n = c->members.members_n,
+                               .epoch = c->members.epoch,
+                               .voters = c->members.voters,
+                               .copies = c->members.copies,
                                .datagram_bytes = c->datagram_bytes,
                                .value_max = c->value_max,
                                .sessions_max = c->sessions_max,
@@ -251,6 +257,7 @@ static RESULT init_replica(struct shard *s, const struct shard_config *c)
                                .arena_bytes = c->regions.arena_bytes};
     enum err err;
 
+    memcpy(r.incarnations, c->members.incarnations, sizeof(r.incarnations));
     entropy_fill(&r.store_master, sizeof(r.store_master));
     entropy_fill(&r.seed, sizeof(r.seed));
     err = replica_init(&r, &s->replica);

@@ -16,7 +16,7 @@ struct shard;
 struct shard_config {
     uint32_t shard;
     uint32_t incarnation;
-    uint8_t self, members_n;
+    struct replica_members members; /* the configuration to begin with */
     uint32_t datagram_bytes;
     uint32_t value_max;
     uint32_t sessions_max;
@@ -31,7 +31,8 @@ struct shard_config {
 enum shard_command_kind {
     SHARD_SESSION_OPEN = 1,
     SHARD_SESSION_CLOSE,
-    SHARD_REPORT, /* then abi_poll.notify is set and shard_report gives it */
+    SHARD_RECONFIGURE, /* after the sessions with members were closed, before new ones open */
+    SHARD_REPORT,      /* then abi_poll.notify is set and shard_report gives it */
 };
 
 struct shard_command {
@@ -39,6 +40,7 @@ struct shard_command {
     enum replica_peer_kind peer;      /* SESSION_OPEN */
     uint8_t member;                   /* SESSION_OPEN of a member */
     uint32_t index;                   /* SESSION_CLOSE */
+    struct replica_members members;   /* RECONFIGURE */
     struct rpc_session_params params; /* SESSION_OPEN; wiped inside once used, wipe yours */
 };
 

@@ -52,6 +52,14 @@ RESULT control_message_encode(const struct control_message *m, struct mbytes to,
     case CONTROL_REPORT:
         put_bytes(&w, m->text);
         break;
+    case CONTROL_CONFIG:
+        if (m->text.n > CONTROL_CONFIG_TEXT_MAX || m->sig.n > CONTROL_SIGNATURE_MAX) {
+            return ERR_TOO_BIG;
+        }
+        put_u8(&w, (uint8_t)m->sig.n);
+        put_bytes(&w, m->sig);
+        put_bytes(&w, m->text);
+        break;
     case CONTROL_BYE:
         if (m->text.n > CONTROL_BYE_TEXT_MAX) {
             return ERR_TOO_BIG;
@@ -131,6 +139,14 @@ static void get_bye(struct reader *r, struct control_message *m)
     r->failed |= err >= ERR_N || m->text.n > CONTROL_BYE_TEXT_MAX;
 }
 
+static void get_config(struct reader *r, struct control_message *m)
+{
+    m->sig = get_bytes(r, get_u8(r));
+    m->text = get_rest(r);
+    r->failed |= m->sig.n == 0 || m->sig.n > CONTROL_SIGNATURE_MAX || m->text.n == 0 ||
+                 m->text.n > CONTROL_CONFIG_TEXT_MAX;
+}
+
 RESULT control_message_decode(struct bytes from, struct control_message *ret)
 {
     struct reader r = {.rest = from};
@@ -159,6 +175,9 @@ RESULT control_message_decode(struct bytes from, struct control_message *ret)
         break;
     case CONTROL_BYE:
         get_bye(&r, &m);
+        break;
+    case CONTROL_CONFIG:
+        get_config(&r, &m);
         break;
     default:
         return ERR_MALFORMED;

@@ -13,6 +13,7 @@
  *   STATUS   kind 3                    asks for the node's state
  *   REPORT   kind 4 | JSON text        the answer
  *   BYE      kind 5 | err u8 | text    refusal or farewell: the last message; why, for a person
+ *   CONFIG   kind 16 | sig_len u8 | sig | text     a configuration, signed by the CA (CTL-11)
  */
 
 #include "common/codec.h"
@@ -25,6 +26,9 @@ enum {
     CONTROL_HELLO_MAX = 4 + 34 + SHARDS_MAX * 4,   /* longest HELLO, length field included */
     CONTROL_WELCOME_MAX = 4 + 41 + SHARDS_MAX * 6, /* the same of WELCOME */
     CONTROL_BYE_TEXT_MAX = 384,
+    CONTROL_CONFIG_TEXT_MAX = 8192,
+    CONTROL_SIGNATURE_MAX = 80,
+    CONTROL_CONFIG_MAX = 2 + CONTROL_SIGNATURE_MAX + CONTROL_CONFIG_TEXT_MAX,
     BOOT_ID_LEN = 16,
 };
 
@@ -34,6 +38,7 @@ enum control_kind {
     CONTROL_STATUS,
     CONTROL_REPORT,
     CONTROL_BYE,
+    CONTROL_CONFIG = 16,
 };
 
 enum control_role {
@@ -55,7 +60,8 @@ struct control_message {
     uint16_t shards_n;
     uint32_t index[SHARDS_MAX]; /* where the sender of this message wants datagrams, per shard */
     uint16_t port[SHARDS_MAX];  /* WELCOME: UDP port of each shard */
-    struct bytes text;          /* REPORT, BYE; borrows from the input */
+    struct bytes text;          /* REPORT, BYE, CONFIG; borrows from the input */
+    struct bytes sig;           /* CONFIG; the same */
 };
 
 /* TOO_BIG when it does not fit. Writes the length field too. */

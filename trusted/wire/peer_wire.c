@@ -15,23 +15,6 @@ static uint8_t flags_of(bool tombstone)
     return tombstone ? PEER_FLAG_TOMBSTONE : 0;
 }
 
-static struct rmw_id get_op(struct reader *r)
-{
-    struct rmw_id op = {0};
-
-    op.owner = get_u8(r);
-    op.writer = get_u32(r);
-    op.number = get_u64(r);
-    return op;
-}
-
-static void put_op(struct writer *w, struct rmw_id op)
-{
-    put_u8(w, op.owner);
-    put_u32(w, op.writer);
-    put_u64(w, op.number);
-}
-
 /* A value is where it belongs and within the limit: none without `given`, none in a tombstone. */
 static bool value_is_legal(struct bytes value, bool given, bool tombstone)
 {
@@ -44,16 +27,25 @@ static bool is_rmw(enum peer_ask_kind kind)
     return kind == PEER_PREPARE || kind == PEER_ACCEPT || kind == PEER_COMMIT;
 }
 
+static bool has_tag(enum peer_ask_kind kind)
+{
+    return kind == PEER_READ || kind == PEER_APPLY || is_rmw(kind) || peer_ask_is_copy(kind);
+}
+
 /* What both ends hold to be one question. Fields that a kind does not carry are not looked at. */
 static bool ask_is_legal(const struct peer_ask *m)
 {
     if (peer_ask_is_batch(m->kind)) {
         return m->key.n == 0 && m->value.n != 0;
     }
-    if (m->key.n == 0 || m->key.n > KEY_MAX) {
+    if ((m->key.n == 0 && !peer_ask_is_copy(m->kind)) || m->key.n > KEY_MAX) {
         return false;
     }
     switch (m->kind) {
+    case PEER_COPY:
+        return m->value.n == 0 && (m->key.n != 0 || tag_is_zero(m->tag));
+    case PEER_COPY_ABSENT:
+        return m->value.n == 0 && tag_is_zero(m->tag);
     case PEER_QUERY:
     case PEER_READ:
         return m->value.n == 0;
@@ -94,12 +86,12 @@ size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK
     if (m->kind == PEER_APPLY || is_rmw(m->kind)) {
         put_u8(&w, ask_flags(m));
     }
-    if (m->kind != PEER_QUERY) {
+    if (has_tag(m->kind)) {
         put_tag(&w, m->tag);
     }
     if (is_rmw(m->kind)) {
         put_u64(&w, m->ballot);
-        put_op(&w, m->op);
+        put_rmw_id(&w, m->op);
     }
     put_u16(&w, (uint16_t)m->key.n);
     CHECK(!w.failed);
@@ -115,12 +107,12 @@ RESULT peer_ask_decode(struct bytes from, struct peer_ask *ret)
     if (m.kind == PEER_APPLY || is_rmw(m.kind)) {
         flags = get_u8(&r);
     }
-    if (m.kind == PEER_READ || m.kind == PEER_APPLY || is_rmw(m.kind)) {
+    if (has_tag(m.kind)) {
         m.tag = get_tag(&r);
     }
     if (is_rmw(m.kind)) {
         m.ballot = get_u64(&r);
-        m.op = get_op(&r);
+        m.op = get_rmw_id(&r);
     }
     if (!peer_ask_is_batch(m.kind)) {
         m.key = get_bytes(&r, get_u16(&r));
@@ -141,6 +133,7 @@ static bool answer_is_legal(const struct peer_answer *m)
     switch (m->kind) {
     case PEER_TAG:
     case PEER_APPLIED:
+    case PEER_PAGE:
         return true;
     case PEER_REFUSED:
         return m->err != OK && (unsigned)m->err < ERR_N;
@@ -187,6 +180,8 @@ size_t peer_answer_len(const struct peer_answer *m)
     case PEER_LOOKED:
     case PEER_PUSHED:
         return 1 + m->value.n;
+    case PEER_PAGE:
+        return 1 + 1 + m->value.n;
     case PEER_SAME:
     case PEER_APPLIED:
     default:
@@ -221,13 +216,17 @@ RESULT peer_answer_encode(const struct peer_answer *m, struct mbytes to, size_t 
         put_u8(&w, instance_flags(m));
         put_tag(&w, m->tag);
         put_u64(&w, m->ballot);
-        put_op(&w, m->op);
+        put_rmw_id(&w, m->op);
         put_bytes(&w, m->value);
         break;
     case PEER_LISTED:
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+        put_bytes(&w, m->value);
+        break;
+    case PEER_PAGE:
+        put_u8(&w, m->last ? PEER_FLAG_LAST : 0);
         put_bytes(&w, m->value);
         break;
     case PEER_SAME:
@@ -247,7 +246,7 @@ static uint8_t get_instance(struct reader *r, struct peer_answer *m)
     flags = get_u8(r);
     m->tag = get_tag(r);
     m->ballot = get_u64(r);
-    m->op = get_op(r);
+    m->op = get_rmw_id(r);
     m->value = get_rest(r);
     m->value_given = (flags & PEER_FLAG_VALUE) != 0;
     m->holds_base = (flags & PEER_FLAG_HOLDS_BASE) != 0;
@@ -264,6 +263,8 @@ static uint8_t answer_flags(const struct peer_answer *m)
         return flags_of(m->tombstone && m->holds == PEER_HOLDS_NEWER);
     case PEER_INSTANCE:
         return instance_flags(m);
+    case PEER_PAGE:
+        return m->last ? PEER_FLAG_LAST : 0;
     case PEER_TAG:
     case PEER_APPLIED:
     case PEER_REFUSED:
@@ -305,12 +306,17 @@ RESULT peer_answer_decode(struct bytes from, struct peer_answer *ret)
     case PEER_PUSHED:
         m.value = get_rest(&r);
         break;
+    case PEER_PAGE:
+        flags = get_u8(&r);
+        m.value = get_rest(&r);
+        m.last = (flags & PEER_FLAG_LAST) != 0;
+        break;
     case PEER_SAME:
     case PEER_APPLIED:
     default:
         break;
     }
-    m.tombstone = (flags & PEER_FLAG_TOMBSTONE) != 0;
+    m.tombstone = m.kind != PEER_PAGE && (flags & PEER_FLAG_TOMBSTONE) != 0;
     if (!reader_done(&r) || flags != answer_flags(&m) || !answer_is_legal(&m)) {
         return ERR_MALFORMED;
     }

@@ -14,6 +14,12 @@
  *   COMMIT   kind 6 | the same | value                                                RMW-6
  *     op     owner u8 | writer u32 | number u64                     the operation's id, RMW-12
  *   batch    kind 8 to 11 | body                                    batch_wire.h
+ *   COPY     kind 20 | tag 16 | key_len u16 | key     the page of entries after this key; none:
+ *                                                     from the beginning (MEM-7). A tag that is not
+ *                                                     zero: from this key on, which the asker holds
+ *                                                     with this tag
+ *   COPY_ABSENT kind 21 | the same, zero tag          likewise, what was accepted for keys that do
+ *                                                     not exist (RMW-16)
  *
  *   answers
  *   TAG      kind 1 | tag 16                                        to QUERY
@@ -24,10 +30,12 @@
  *   INSTANCE kind 5 | state u8 | flags u8 | tag 16 | ballot u64 | op 13 | value
  *                                                                   to PREPARE and ACCEPT
  *   batch    kind 8 to 12 | body                                    batch_wire.h
+ *   PAGE     kind 20 | flags u8 | entries (copy_wire.h)             to COPY and COPY_ABSENT
  */
 
 #include "common/limits.h"
 #include "common/result.h"
+#include "trusted/wire/rmw_id.h"
 #include "trusted/wire/tag.h"
 
 enum peer_ask_kind {
@@ -42,6 +50,8 @@ enum peer_ask_kind {
     PEER_TAGS,
     PEER_LOOK,
     PEER_PUSH,
+    PEER_COPY = 20,
+    PEER_COPY_ABSENT,
 };
 
 enum peer_answer_kind {
@@ -56,11 +66,17 @@ enum peer_answer_kind {
     PEER_TAGGED,
     PEER_LOOKED,
     PEER_PUSHED,
+    PEER_PAGE = 20,
 };
 
 static inline bool peer_ask_is_batch(enum peer_ask_kind kind)
 {
     return kind >= PEER_RANGE && kind <= PEER_PUSH;
+}
+
+static inline bool peer_ask_is_copy(enum peer_ask_kind kind)
+{
+    return kind == PEER_COPY || kind == PEER_COPY_ABSENT;
 }
 
 static inline bool peer_answer_is_batch(enum peer_answer_kind kind)
@@ -70,6 +86,7 @@ static inline bool peer_answer_is_batch(enum peer_answer_kind kind)
 
 enum {
     PEER_FLAG_TOMBSTONE = 1,
+    PEER_FLAG_LAST = 1, /* PAGE: nothing comes after it */
     /* COMMIT, INSTANCE: a value (or tombstone) comes along. */
     PEER_FLAG_VALUE = 2,
     /* INSTANCE: holds the base itself; the asker's operation was accepted from a helper; it was
@@ -95,27 +112,12 @@ enum peer_instance {
     PEER_CLOSED, /* `tag` is above the base; with its value if `value_given` */
 };
 
-/* RMW-12: names a read-modify-write for ever. */
-struct rmw_id {
-    uint64_t number; /* cookie of the owner's place in work */
-    uint32_t writer; /* incarnation of the owner */
-    uint8_t owner;   /* place of the owner among the members, or RMW_ORPHAN */
-};
-
-/* The owner proposed it to members of a former configuration and has given it up (RMW-15). */
-enum { RMW_ORPHAN = 0xff };
-
-static inline bool rmw_id_equal(struct rmw_id a, struct rmw_id b)
-{
-    return a.number == b.number && a.writer == b.writer && a.owner == b.owner;
-}
-
 struct peer_ask {
     enum peer_ask_kind kind;
     bool tombstone;     /* APPLY, ACCEPT, COMMIT */
     bool value_given;   /* COMMIT: else the peer has it */
-    struct tag tag;     /* READ, APPLY; PREPARE, ACCEPT, COMMIT: the base */
-    struct bytes key;   /* 1..KEY_MAX bytes, any values; a batch has none */
+    struct tag tag;     /* READ, APPLY, COPY; PREPARE, ACCEPT, COMMIT: the base */
+    struct bytes key;   /* 1..KEY_MAX bytes, any values; a batch has none; COPY*: may be empty */
     struct bytes value; /* APPLY, ACCEPT, COMMIT; empty for a tombstone. Batch: its body */
     uint64_t ballot;    /* PREPARE, ACCEPT, COMMIT */
     struct rmw_id op;   /* PREPARE: the asker's own; ACCEPT, COMMIT: whose proposal it is */
@@ -126,7 +128,8 @@ struct peer_answer {
     enum peer_holds holds;       /* HOLDS */
     bool tombstone;              /* HOLDS NEWER; INSTANCE with a value */
     struct tag tag;              /* TAG, HOLDS; CLOSED: what is above the base, else zero */
-    struct bytes value;          /* HOLDS NEWER; INSTANCE; batch: its body */
+    struct bytes value;          /* HOLDS NEWER; INSTANCE; batch: its body; PAGE: the entries */
+    bool last;                   /* PAGE */
     enum err err;                /* REFUSED */
     enum peer_instance instance; /* INSTANCE, and what follows */
     bool value_given, holds_base, helped, committed;
@@ -135,10 +138,9 @@ struct peer_answer {
 };
 
 enum {
-    PEER_OP_LEN = 1 + 4 + 8,
-    PEER_ASK_HEAD_MAX = 1 + 1 + TAG_WIRE_LEN + 8 + PEER_OP_LEN + 2, /* bytes before the key */
+    PEER_ASK_HEAD_MAX = 1 + 1 + TAG_WIRE_LEN + 8 + RMW_ID_LEN + 2, /* bytes before the key */
     PEER_HOLDS_HEAD_LEN = 1 + 1 + 1 + TAG_WIRE_LEN,
-    PEER_INSTANCE_HEAD_LEN = 1 + 1 + 1 + TAG_WIRE_LEN + 8 + PEER_OP_LEN,
+    PEER_INSTANCE_HEAD_LEN = 1 + 1 + 1 + TAG_WIRE_LEN + 8 + RMW_ID_LEN,
 };
 
 /* The bytes before the key; the whole body is head ‖ key ‖ value. At most PEER_ASK_HEAD_MAX. */
