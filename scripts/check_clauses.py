@@ -25,7 +25,7 @@ def defined_in(root, errors):
             if not (m := DEFINED.match(line)):
                 continue
             clause = f"{m.group(1)}-{m.group(2)}"
-            if clause in found and found[clause].rsplit(":", 1)[0] != path:
+            if clause in found:
                 errors.append(f"{path}:{n}: {clause} is defined again ({found[clause]})")
             found.setdefault(clause, f"{path}:{n}")
     return found

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* CTL-11: configurations that arrive while nodes run. */
+/* CTL-13: configurations that arrive while nodes run. */
 #include "tests/control/net.h"
 
 #include <stdlib.h>

@@ -114,7 +114,7 @@ void control_set_revoked(struct control *c, uint64_t now_ns, const struct contro
 /* Next thing to do; false when there is none. Drain after every call above. */
 bool control_next(struct control *c, struct control_action *ret);
 
-/* A configuration from elsewhere (CTL-11). AUTH, MALFORMED, POLICY (another cluster); EPOCH: not
+/* A configuration from elsewhere (CTL-13). AUTH, MALFORMED, POLICY (another cluster); EPOCH: not
  * newer than the one in force. */
 RESULT control_configure(struct control *c, uint64_t now_ns, struct bytes text, struct bytes sig,
                          struct explain *why);

@@ -59,7 +59,7 @@ static bool check_replica(struct control *c, struct stream *s, const struct cont
 
     if (peer->epoch > cluster->epoch || hello->epoch != cluster->epoch) {
         if (hello->epoch < cluster->epoch) {
-            control_tell_config(c, s); /* CTL-11: it will come again, or stop */
+            control_tell_config(c, s); /* CTL-13: it will come again, or stop */
         }
         control_refuse(
             c, s, ERR_EPOCH,

@@ -8,7 +8,7 @@
  *   control_start.c    start and end
  *   control.c          streams: bytes in and out, time, dialing
  *   control_admit.c    who may have sessions: the checks after a handshake, CTL-3 and CTL-4
- *   control_config.c   another configuration, CTL-11
+ *   control_config.c   another configuration, CTL-13
  *   control_queue.c    actions that wait for control_next, and the bound on log lines
  *   index_pool.c       connection indices of one shard
  *

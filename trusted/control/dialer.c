@@ -91,7 +91,7 @@ static enum err check_peer(const struct dialer *d, struct explain *why)
         return ERR_POLICY;
     }
     /* A certificate says in which epoch its incarnation began. One that began after our epoch will
-     * refuse us and send its configuration (CTL-11). */
+     * refuse us and send its configuration (CTL-13). */
     if (d->c.role == ROLE_REPLICA && peer->epoch > d->c.epoch) {
         return OK;
     }

@@ -49,7 +49,7 @@ const struct control_message *dialer_welcome(const struct dialer *d);
 RESULT dialer_session(struct dialer *d, uint32_t shard, struct abi_addr host,
                       struct rpc_session_params *ret);
 
-/* The configuration that the node has sent, once (CTL-11); false: none came. Not yet checked: the
+/* The configuration that the node has sent, once (CTL-13); false: none came. Not yet checked: the
  * caller verifies the signature. The bytes are valid until the next dialer call. */
 bool dialer_take_config(struct dialer *d, struct bytes *ret_text, struct bytes *ret_sig);
 /* Tells the node a configuration. CLOSED unless ready. */

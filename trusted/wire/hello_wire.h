@@ -13,7 +13,7 @@
  *   STATUS   kind 3                    asks for the node's state
  *   REPORT   kind 4 | JSON text        the answer
  *   BYE      kind 5 | err u8 | text    refusal or farewell: the last message; why, for a person
- *   CONFIG   kind 16 | sig_len u8 | sig | text     a configuration, signed by the CA (CTL-11)
+ *   CONFIG   kind 16 | sig_len u8 | sig | text     a configuration, signed by the CA (CTL-13)
  */
 
 #include "common/codec.h"
