@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/supervisor.h"
 
+#include "daemons/log.h"
 #include "tools/cli.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,23 +27,6 @@ enum {
     NODE_DAYS = 3650,
     STEPS_MAX = 4 * NODES_MAX,
 };
-
-void supervisor_log(const char *format, ...)
-{
-    char line[768];
-    struct timespec ts;
-    struct tm tm;
-    va_list args;
-
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    (void)gmtime_r(&ts.tv_sec, &tm);
-    va_start(args, format);
-    (void)vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    (void)fprintf(stderr, "%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ %s\n", tm.tm_year + 1900,
-                  tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, ts.tv_nsec / 1000000,
-                  line);
-}
 
 int supervisor_place(const struct supervisor *s, const struct supervised *m)
 {
@@ -147,12 +130,12 @@ static void start_new(struct supervisor *s)
             continue;
         }
         if (start(s, m, c->epoch, &new.process, &why) != OK) {
-            supervisor_log("node %u cannot be started: %s", m->node, why.text);
+            node_log("error", "node %u cannot be started: %s", m->node, why.text);
             register_on_lost(&s->keeper.reg, m->incarnation);
             continue;
         }
-        supervisor_log("node %u started under incarnation %u as %s", m->node, m->incarnation,
-                       m->is_learner ? "a learner" : "a voter");
+        node_log("info", "node %u started under incarnation %u as %s", m->node, m->incarnation,
+                 m->is_learner ? "a learner" : "a voter");
         s->members[s->n++] = new;
     }
 }
@@ -183,13 +166,13 @@ static void reap(struct supervisor *s)
         node_process_reaped(&m->process);
         node_process_last_words(s->folder.fd, m->node, last, sizeof(last));
         if (supervisor_place(s, m) < 0) {
-            supervisor_log("node %u (incarnation %u) has left", m->node, m->incarnation);
+            node_log("info", "node %u (incarnation %u) has left", m->node, m->incarnation);
             forget(s, m);
             i--;
             continue;
         }
-        supervisor_log("node %u (incarnation %u) ended, its memory is lost: %s", m->node,
-                       m->incarnation, last);
+        node_log("warning", "node %u (incarnation %u) ended, its memory is lost: %s", m->node,
+                 m->incarnation, last);
         register_on_lost(&s->keeper.reg, m->incarnation);
         supervisor_link_close(m);
         pause_restarts(s, m);
@@ -260,7 +243,7 @@ void supervisor_progress(struct supervisor *s)
                      register_advance(&s->keeper.reg);
 
         if (keeper_publish(&s->keeper, &s->ca, NULL, &why) != OK) {
-            supervisor_log("%s; nothing changes from here on", why.text);
+            node_log("error", "%s; nothing changes from here on", why.text);
             s->failed = true;
             return;
         }
@@ -271,7 +254,7 @@ void supervisor_progress(struct supervisor *s)
     }
     if (s->keeper.epoch != before) {
         register_explain(&s->keeper.reg, &why);
-        supervisor_log("%s", why.text);
+        node_log("info", "%s", why.text);
     }
     dismiss(s);
 }
@@ -439,7 +422,7 @@ int cmd_supervise(struct cli *c, int argc, char **argv)
             s->now_ms = cli_now_ms();
             adopt(s, founds);
             run(s);
-            supervisor_log("stopping; the members serve on");
+            node_log("info", "stopping; the members serve on");
             (void)unlinkat(s->folder.fd, "run/supervisor.sock", 0);
             code = CLI_OK;
         }

@@ -61,9 +61,6 @@ struct supervisor {
     uint64_t now_ms;
 };
 
-/* One line into the supervisor's log. */
-__attribute__((format(printf, 1, 2))) void supervisor_log(const char *format, ...);
-
 /* Opens, feeds and closes the connection with a member. `ready`: poll said so. */
 void supervisor_link_step(struct supervisor *s, struct supervised *m, bool ready, bool urgent);
 void supervisor_link_close(struct supervised *m);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tools/supervisor.h"
 
+#include "daemons/log.h"
 #include "tools/cli.h"
 #include "tools/ports.h"
 
@@ -149,7 +150,7 @@ static json_t *obey(struct supervisor *s, const json_t *q)
     if (err != OK) {
         return json_pack("{s:s,s:s}", "status", err_name(err), "why", why.text);
     }
-    supervisor_log("order: %s %u", what, got);
+    node_log("info", "order: %s %u", what, got);
     supervisor_progress(s);
     o = status_json(s);
     (void)json_object_set_new(o, "node", json_integer((json_int_t)got));
