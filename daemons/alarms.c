@@ -32,6 +32,7 @@ void alarms_look(struct alarms *a, const struct node *n)
         const struct replica_report *r = &n->shards[i].report;
         uint64_t diverged = news(&a->divergences[i], r->abd.divergences);
         uint64_t damaged = news(&a->integrity[i], r->store.integrity_failures);
+        uint64_t lost = news(&a->lost[i], r->store.pages_lost);
         char nodes[ALARM_NODES_TEXT];
 
         if (diverged != 0) {
@@ -47,6 +48,13 @@ void alarms_look(struct alarms *a, const struct node *n)
                      "INTEGRITY: shard %u met %" PRIu64 " values that this host has changed; they "
                      "are refused, and fetched from other nodes",
                      i, damaged);
+        }
+        if (lost != 0) { /* STORE-18 */
+            node_log("error",
+                     "INTEGRITY: shard %u: this host has changed %" PRIu64
+                     " pages of the index; %" PRIu64
+                     " keys are lost here by now; the other members serve them, replace this one",
+                     i, lost, r->store.keys_lost);
         }
     }
 }

@@ -8,7 +8,7 @@
 #include "daemons/node.h"
 
 struct alarms {
-    uint64_t divergences[SHARDS_MAX], integrity[SHARDS_MAX]; /* that were told */
+    uint64_t divergences[SHARDS_MAX], integrity[SHARDS_MAX], lost[SHARDS_MAX]; /* that were told */
 };
 
 /* After the shards have reported. */

@@ -226,19 +226,6 @@ static void finish_reports(struct server *s)
     free(json);
 }
 
-/* STORE-18: somebody must look at this machine. */
-static void alarm_lost(const struct store_stats *now, const struct store_stats *before,
-                       uint32_t shard)
-{
-    if (now->pages_lost > before->pages_lost) {
-        node_log("error",
-                 "integrity: shard %u: host memory was changed: %" PRIu64
-                 " pages of the index with %" PRIu64
-                 " keys are lost here; the other members serve them, replace this one",
-                 shard, now->pages_lost, now->keys_lost);
-    }
-}
-
 static void on_notify(evutil_socket_t fd, short what, void *arg)
 {
     struct server *s = arg;
@@ -249,11 +236,8 @@ static void on_notify(evutil_socket_t fd, short what, void *arg)
     for (uint32_t i = 0; i < s->node->shards_n; i++) {
         struct node_shard *sh = &s->node->shards[i];
 
-        const struct store_stats before = sh->report.store;
-
         if (shard_report(sh->shard, &sh->report, &sh->host)) {
             s->reports_missing--;
-            alarm_lost(&sh->report.store, &before, i);
         }
     }
     if (s->reports_missing == 0 && s->is_round) {

@@ -1,42 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/prng.h"
-#include "trusted/mem/heap.h"
+#include "tests/mem/fixture.h"
 #include "trusted/mem/heap_internal.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-static const size_t MIB = (size_t)1 << 20;
-
-struct fixture {
-    uint8_t *region;
-    size_t region_n;
-    struct heap *h;
-};
-
-static struct fixture open_heap(size_t n)
-{
-    struct fixture f = {.region = aligned_alloc(64, n), .region_n = n};
-
-    assert_non_null(f.region);
-    memset(f.region, 0, n);
-    assert_int_equal(heap_init(f.region, n, &f.h), OK);
-    return f;
-}
-
-static void close_heap(struct fixture *f)
-{
-    heap_fini(f->h);
-    free(f->region);
-}
 
 static void test_region_too_small(void **state)
 {

@@ -1,40 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Blocks that their owner can give up: apart from all others, and to be found. */
 #include "common/prng.h"
-#include "trusted/mem/heap.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <stdlib.h>
-#include <string.h>
-
-static const size_t MIB = (size_t)1 << 20;
-
-struct fixture {
-    uint8_t *region;
-    size_t region_n;
-    struct heap *h;
-};
-
-static struct fixture open_heap(size_t n)
-{
-    struct fixture f = {.region = aligned_alloc(64, n), .region_n = n};
-
-    assert_non_null(f.region);
-    memset(f.region, 0, n);
-    assert_int_equal(heap_init(f.region, n, &f.h), OK);
-    return f;
-}
-
-static void close_heap(struct fixture *f)
-{
-    heap_fini(f->h);
-    free(f->region);
-}
+#include "tests/mem/fixture.h"
 
 /* Counts the blocks that a walk over the slabs of n bytes (0: of all) finds, and ticks them off. */
 static uint32_t walk_movable(struct heap *h, size_t n, void *const *p, bool *seen, uint32_t p_n)
