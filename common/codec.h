@@ -33,6 +33,16 @@ static inline struct bytes get_bytes(struct reader *r, size_t n)
     return out;
 }
 
+/* Exactly n bytes, copied. A failure leaves `to` as it is. */
+static inline void get_array(struct reader *r, uint8_t *to, size_t n)
+{
+    struct bytes b = get_bytes(r, n);
+
+    if (!r->failed && n != 0) {
+        memcpy(to, b.p, n);
+    }
+}
+
 /* Everything that is left; leaves the reader at its end. */
 static inline struct bytes get_rest(struct reader *r)
 {

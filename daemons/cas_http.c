@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemons/cas_http.h"
 
+#include "daemons/cas_conns.h"
 #include "daemons/log.h"
 #include "trusted/config/explain.h"
 #include "trusted/https/https.h"
@@ -12,7 +13,6 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,6 +30,7 @@ struct cas_http {
     struct cas *cas;
     struct event_base *base;
     struct evhttp *http;
+    struct cas_conns *conns;
     struct event *on_term, *on_int, *on_renew;
     SSL_CTX *tls;
     uint8_t key_hash[EVIDENCE_KEY_HASH_LEN];
@@ -103,16 +104,8 @@ static enum err make_tls(struct cas_http *h, struct explain *why)
 static struct bufferevent *on_connection(struct event_base *base, void *arg)
 {
     struct cas_http *h = arg;
-    SSL *ssl = SSL_new(h->tls);
-    struct bufferevent *b =
-        ssl == NULL ? NULL
-                    : bufferevent_openssl_socket_new(base, -1, ssl, BUFFEREVENT_SSL_ACCEPTING,
-                                                     BEV_OPT_CLOSE_ON_FREE);
 
-    if (b != NULL) {
-        bufferevent_openssl_set_allow_dirty_shutdown(b, 1);
-    }
-    return b;
+    return cas_conns_add(h->conns, base, SSL_new(h->tls));
 }
 
 static void on_renew(evutil_socket_t fd, short what, void *arg)
@@ -240,13 +233,13 @@ static void on_evidence(struct cas_http *h, struct evhttp_request *r, const char
     json_decref(body);
 }
 
-static X509 *peer_of(struct evhttp_request *r)
+/* NULL: libevent got no bufferevent of ours and took the connection in plain text. */
+static SSL *tls_of(struct evhttp_request *r)
 {
     struct evhttp_connection *c = evhttp_request_get_connection(r);
     struct bufferevent *b = c == NULL ? NULL : evhttp_connection_get_bufferevent(c);
-    SSL *ssl = b == NULL ? NULL : bufferevent_openssl_get_ssl(b);
 
-    return ssl == NULL ? NULL : SSL_get0_peer_certificate(ssl);
+    return b == NULL ? NULL : bufferevent_openssl_get_ssl(b);
 }
 
 static void on_request(struct evhttp_request *r, void *arg)
@@ -257,17 +250,22 @@ static void on_request(struct evhttp_request *r, void *arg)
     struct cas_http *h = arg;
     const char *query = evhttp_uri_get_query(uri), *path = evhttp_uri_get_path(uri);
     bool is_post = evhttp_request_get_command(r) == EVHTTP_REQ_POST;
+    SSL *tls = tls_of(r);
     struct cas_response answer = {0};
     struct cas_request ask = {
         .method = is_post ? "POST" : "GET",
         .path = path == NULL ? "" : path,
         .query = query == NULL ? "" : query,
         .body = {evbuffer_pullup(in, -1), n},
-        .peer = peer_of(r),
+        .peer = tls == NULL ? NULL : SSL_get0_peer_certificate(tls),
         .now_s = now_s(),
     };
     struct explain why = {0};
 
+    if (tls == NULL) {
+        reply_error(r, 403, "NO_TLS", "this service speaks TLS 1.3 only, and is short of memory");
+        return;
+    }
     if (!is_post && strcmp(ask.path, "/v1/evidence") == 0) {
         on_evidence(h, r, ask.query);
         return;
@@ -328,10 +326,8 @@ RESULT cas_http_start(const struct cas_http_options *o, struct cas *cas, struct 
     evhttp_set_max_headers_size(h->http, HEAD_MAX);
     evhttp_set_max_body_size(h->http, CAS_BODY_MAX);
     evhttp_set_timeout(h->http, IDLE_S);
-    if (err == OK && evhttp_bind_socket(h->http, o->address, o->port) != 0) {
-        explain(why, "cannot listen at %s:%u: %s; stop who uses it, or choose another --listen",
-                o->address, (unsigned)o->port, strerror(errno));
-        err = ERR_UNAVAILABLE;
+    if (err == OK) {
+        err = cas_conns_open(h->http, h->base, o->address, o->port, &h->conns, why);
     }
     if (err != OK) {
         cas_http_stop(h);
@@ -352,6 +348,7 @@ void cas_http_stop(struct cas_http *h)
     if (h == NULL) {
         return;
     }
+    cas_conns_stop(h->conns);
     if (h->http != NULL) {
         evhttp_free(h->http);
     }
@@ -365,6 +362,7 @@ void cas_http_stop(struct cas_http *h)
     if (h->base != NULL) {
         event_base_free(h->base);
     }
+    cas_conns_free(h->conns);
     json_decref(h->cached);
     SSL_CTX_free(h->tls);
     free(h);

@@ -209,6 +209,15 @@ void world_nonce(struct cas_world *w, const struct process *p, uint8_t ret[stati
     }
 }
 
+struct software_body world_challenged(struct cas_world *w, const struct process *asker,
+                                      const struct process *prover)
+{
+    uint8_t nonce[32];
+
+    world_nonce(w, asker, nonce);
+    return world_body(prover, nonce);
+}
+
 json_t *world_evidence(const struct cas_world *w, const struct software_body *body)
 {
     static const char *const names[] = {"tcb_info.json", "qe_identity.json",

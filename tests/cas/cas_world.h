@@ -45,6 +45,9 @@ void process_end(struct process *p);
 /* The body of the program that the policy wants; report data over `binding`. */
 struct software_body world_body(const struct process *p, const uint8_t *nonce);
 void world_nonce(struct cas_world *w, const struct process *p, uint8_t ret[static 32]);
+/* Both: `prover`'s evidence over a nonce that `asker` was given. */
+struct software_body world_challenged(struct cas_world *w, const struct process *asker,
+                                      const struct process *prover);
 
 /* Asks, and keeps the answer in w->answer; takes `body` over. */
 void world_ask(struct cas_world *w, const struct process *p, const char *method, const char *path,

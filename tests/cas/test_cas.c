@@ -17,11 +17,8 @@
 static struct process join_well(struct cas_world *w, uint32_t node)
 {
     struct process p = process_new();
-    struct software_body body;
-    uint8_t nonce[32];
+    struct software_body body = world_challenged(w, &p, &p);
 
-    world_nonce(w, &p, nonce);
-    body = world_body(&p, nonce);
     world_join(w, &p, node, &body);
     return p;
 }
@@ -71,22 +68,19 @@ static void test_wrong_code(void **state)
 {
     struct cas_world w;
     struct process p = process_new();
-    struct software_body body;
-    uint8_t nonce[32];
+    struct software_body good, body;
 
     (void)state;
     world_start(&w);
-    world_nonce(&w, &p, nonce);
-    body = world_body(&p, nonce);
+    good = body = world_challenged(&w, &p, &p);
     body.mrenclave[31] ^= 1;
     world_join(&w, &p, 1, &body);
     expect(&w, "measurement", "replica is refused by rule measurement");
-    body = world_body(&p, nonce);
+    body = good;
     body.debug = true;
     world_join(&w, &p, 1, &body);
     expect(&w, "debug", "rule debug");
-    body = world_body(&p, nonce);
-    world_join(&w, &p, 9, &body);
+    world_join(&w, &p, 9, &good);
     expect(&w, "NOT_A_MEMBER", "node 9 is no member");
     process_end(&p);
     world_end(&w);
@@ -102,15 +96,11 @@ static void test_old_platform_and_old_collateral(void **state)
     struct pki_pair root = {0};
     struct software_body body;
     struct explain why = {0};
-    uint8_t nonce[32];
 
     (void)state;
     world_start(&w);
-    world_nonce(&w, &p, nonce);
-    body = world_body(&p, nonce);
     w.now_s += 31 * 86400ULL;
-    world_nonce(&w, &p, nonce);
-    body = world_body(&p, nonce);
+    body = world_challenged(&w, &p, &p);
     world_join(&w, &p, 1, &body);
     expect(&w, "expired", "rule expired");
     w.now_s = WORLD_NOW_S;
@@ -127,8 +117,7 @@ static void test_old_platform_and_old_collateral(void **state)
                                             software_file_get(&w.files, "pck_key.pem"), &w.platform,
                                             &why),
                      OK);
-    world_nonce(&w, &p, nonce);
-    body = world_body(&p, nonce);
+    body = world_challenged(&w, &p, &p);
     world_join(&w, &p, 1, &body);
     expect(&w, "tcb_status", "OutOfDate");
     pki_pair_free(&root);
@@ -141,18 +130,15 @@ static void test_replayed(void **state)
     struct cas_world w;
     struct process p = process_new();
     struct software_body body;
-    uint8_t nonce[32];
 
     (void)state;
     world_start(&w);
-    world_nonce(&w, &p, nonce);
-    body = world_body(&p, nonce);
+    body = world_challenged(&w, &p, &p);
     world_join(&w, &p, 1, &body);
     expect(&w, "OK", "");
     world_join(&w, &p, 1, &body);
     expect(&w, "REPLAYED", "its nonce was used before");
-    world_nonce(&w, &p, nonce);
-    body = world_body(&p, nonce);
+    body = world_challenged(&w, &p, &p);
     w.now_s += CAS_NONCE_LIFE_S + 1;
     world_join(&w, &p, 1, &body);
     expect(&w, "REPLAYED", "too old");
@@ -170,12 +156,10 @@ static void test_relayed(void **state)
     struct cas_world w;
     struct process honest = process_new(), between = process_new();
     struct software_body body;
-    uint8_t nonce[32];
 
     (void)state;
     world_start(&w);
-    world_nonce(&w, &between, nonce);
-    body = world_body(&honest, nonce);
+    body = world_challenged(&w, &between, &honest);
     world_join(&w, &between, 1, &body);
     expect(&w, "RELAYED", "bound to another TLS key");
     world_join(&w, NULL, 1, &body);
@@ -190,7 +174,6 @@ static void test_clone(void **state)
     struct cas_world w;
     struct process p, clone;
     struct software_body body;
-    uint8_t nonce[32];
 
     (void)state;
     world_start(&w);
@@ -203,8 +186,7 @@ static void test_clone(void **state)
     clone = join_well(&w, 3);
     expect(&w, "CLONE", "incarnation 3 of node 3 was given to another process");
     /* Its answer was lost: the same process may ask again, and gets the same incarnation. */
-    world_nonce(&w, &p, nonce);
-    body = world_body(&p, nonce);
+    body = world_challenged(&w, &p, &p);
     world_join(&w, &p, 3, &body);
     expect(&w, "OK", "");
     assert_int_equal(json_integer_value(json_object_get(w.answer, "incarnation")), 3);
@@ -449,8 +431,7 @@ static void test_tokens(void **state)
     world_nonce(&w, &p, nonce);
     world_ask(&w, &p, "POST", "/v1/join", token_of(&las, &p, nonce, 0xa5, w.now_s));
     expect(&w, "LAS", "'las.m1' is not attested here");
-    world_nonce(&w, &las, nonce);
-    body = world_body(&las, nonce);
+    body = world_challenged(&w, &las, &las);
     world_ask(&w, &las, "POST", "/v1/las",
               json_pack("{s:s,s:o}", "name", "las.m1", "evidence", world_evidence(&w, &body)));
     expect(&w, "measurement", "las is refused by rule measurement");

@@ -121,6 +121,24 @@ static void test_hostile_lengths(void **state)
     assert_true(reader_done(&r));
 }
 
+static void test_arrays_are_whole_or_untouched(void **state)
+{
+    struct reader r = {.rest = {golden, sizeof(golden)}};
+    uint8_t to[sizeof(golden) + 1];
+
+    (void)state;
+    memset(to, 0xee, sizeof(to));
+    get_array(&r, to, 0);
+    assert_int_equal(to[0], 0xee);
+    get_array(&r, to, 3);
+    assert_memory_equal(to, golden, 3);
+    assert_int_equal(to[3], 0xee);
+    get_array(&r, to + 3, sizeof(golden) - 2); /* one more than there are */
+    assert_true(r.failed);
+    get_array(&r, to + 3, 1); /* sticky */
+    assert_int_equal(to[3], 0xee);
+}
+
 /* Too little room anywhere: a failure, and not a byte beyond the room. */
 static void test_writer_never_overruns(void **state)
 {
@@ -167,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_reads_back),
         cmocka_unit_test(test_other_lengths_are_refused),
         cmocka_unit_test(test_hostile_lengths),
+        cmocka_unit_test(test_arrays_are_whole_or_untouched),
         cmocka_unit_test(test_writer_never_overruns),
         cmocka_unit_test(test_writer_takes_nothing),
     };

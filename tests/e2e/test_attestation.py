@@ -2,6 +2,7 @@
 """CAS, LAS and replicas that join with nothing but the CAS's address and CA; and who is refused."""
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -291,6 +292,29 @@ class Attestation(WorldCase):
         self.assertIn(b"is not the one that was measured", reply[2:])
         las.send(b"\x01\x02half")
         self.assertEqual(las.recv(4096), b"", "the LAS hangs up on nonsense")
+
+    def test_who_only_connects_keeps_nobody_out(self):
+        """CAS-3: descriptors are bounded, others are served meanwhile, and plain text is refused."""
+        w = self.world
+        self.founded()
+        fds = Path(f"/proc/{w.running['cas'].pid}/fd")
+        address = ("127.0.0.1", w.ports[0])
+        idle = [socket.create_connection(address, timeout=10) for _ in range(600)]
+        self.assertEqual(w.ask("/v1/health")["status"], "serving")
+        self.assertEqual(idle[0].recv(1), b"", "the oldest makes room")
+        self.assertGreater(len(list(fds.iterdir())), 200)
+        self.assertLess(len(list(fds.iterdir())), 300)
+        for s in idle:
+            s.close()
+        self.eventually("all are closed", lambda: len(list(fds.iterdir())) < 40)
+        self.assertEqual(w.ask("/v1/health")["status"], "serving")
+        with socket.create_connection(address, timeout=10) as plain:
+            plain.sendall(b"GET /v1/health HTTP/1.1\r\nHost: cas\r\n\r\n")
+            said = b""
+            with contextlib.suppress(ConnectionResetError):
+                while piece := plain.recv(4096):
+                    said += piece
+            self.assertNotIn(b"HTTP", said)
 
     def test_join_waits_for_the_cas(self):
         w = self.world

@@ -5,6 +5,7 @@
 #include "trusted/config/explain.h"
 #include "trusted/control/identity.h"
 #include "trusted/evidence/evidence.h"
+#include "trusted/https/http_answer.h"
 #include "trusted/pki/pki_cert.h"
 
 #include <openssl/err.h>
@@ -20,7 +21,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEAD_MAX = 8 << 10, CHUNK = 16 << 10, SELF_SIGNED_S = 7 * 86400 };
+enum { CHUNK = 16 << 10, ANSWER_MAX = HTTP_HEAD_MAX + HTTP_BODY_MAX, SELF_SIGNED_S = 7 * 86400 };
 
 struct call {
     const struct https_peer *peer;
@@ -261,8 +262,8 @@ static enum err receive(const struct call *c, char **ret, size_t *ret_n)
     while (p != NULL) {
         int got = 0;
 
-        if (room - n < CHUNK + 1) {
-            char *more = room > HTTPS_ANSWER_MAX ? NULL : realloc(p, 2 * room);
+        if (room - n < CHUNK) {
+            char *more = room > ANSWER_MAX ? NULL : realloc(p, 2 * room);
 
             if (more == NULL) {
                 break;
@@ -283,7 +284,6 @@ static enum err receive(const struct call *c, char **ret, size_t *ret_n)
                 free(p);
                 return unreachable(c, "does not answer", "time is over");
             }
-            p[n] = '\0';
             *ret = p;
             *ret_n = n;
             return OK;
@@ -295,56 +295,34 @@ static enum err receive(const struct call *c, char **ret, size_t *ret_n)
     return ERR_MALFORMED;
 }
 
-/* The number of Content-Length, or -1. */
-static long content_length(const char *head)
+static enum err take_answer(const struct call *c, struct bytes from, struct https_answer *to)
 {
-    const char *at = strcasestr(head, "\r\nContent-Length:");
-    char *end = NULL;
-    long v;
+    struct http_answer a = {0};
+    enum err err = http_answer_parse(from, &a);
 
-    if (at == NULL) {
-        return -1;
-    }
-    at += strlen("\r\nContent-Length:");
-    v = strtol(at, &end, 10);
-    return end == at || v < 0 ? -1 : v;
-}
-
-/* "HTTP/1.0 200" or "HTTP/1.1 200", and what follows. */
-static bool read_status(const char *text, unsigned *ret)
-{
-    if (strncmp(text, "HTTP/1.", 7) != 0 || (text[7] != '0' && text[7] != '1') || text[8] != ' ' ||
-        strspn(text + 9, "0123456789") != 3) {
-        return false;
-    }
-    *ret = (unsigned)strtoul(text + 9, NULL, 10);
-    return true;
-}
-
-static enum err split(const struct call *c, char *text, size_t n, struct https_answer *to)
-{
-    char *body = memmem(text, n > HEAD_MAX ? HEAD_MAX : n, "\r\n\r\n", 4);
-    size_t body_n;
-
-    if (body == NULL || !read_status(text, &to->status)) {
-        explain(c->why, "the other end at %s:%u speaks no HTTP", c->peer->host,
-                (unsigned)c->peer->port);
-        return ERR_MALFORMED;
-    }
-    body[2] = '\0'; /* the head is a text of its own now */
-    body += 4;
-    body_n = n - (size_t)(body - text);
-    if (body_n > HTTPS_ANSWER_MAX || content_length(text) != (long)body_n) {
+    if (err == ERR_CLOSED) {
         return unreachable(c, "was cut off in its answer", "connection lost");
     }
-    to->body = malloc(body_n + 1);
+    if (err == ERR_TOO_BIG) {
+        explain(c->why, "the answer of the CAS is too long");
+        return ERR_MALFORMED;
+    }
+    if (err != OK) {
+        explain(c->why, "the other end at %s:%u speaks no HTTP", c->peer->host,
+                (unsigned)c->peer->port);
+        return err;
+    }
+    to->body = malloc(a.body.n + 1);
     if (to->body == NULL) {
         explain(c->why, "out of memory");
         return ERR_IO;
     }
-    memcpy(to->body, body, body_n);
-    to->body[body_n] = '\0';
-    to->body_n = body_n;
+    if (a.body.n > 0) {
+        memcpy(to->body, a.body.p, a.body.n);
+    }
+    to->body[a.body.n] = '\0';
+    to->body_n = a.body.n;
+    to->status = a.status;
     return OK;
 }
 
@@ -370,7 +348,7 @@ static enum err converse(struct call *c, struct https_answer *to)
         err = receive(c, &text, &n);
     }
     if (err == OK) {
-        err = split(c, text, n, to);
+        err = take_answer(c, (struct bytes){(const uint8_t *)text, n}, to);
         OPENSSL_cleanse(text, n);
         free(text);
     }

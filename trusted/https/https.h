@@ -14,7 +14,6 @@
 #include <openssl/ssl.h>
 
 enum {
-    HTTPS_ANSWER_MAX = 4 << 20,
     HTTPS_KEY_HASH_LEN = 32,
     HTTPS_HOST_MAX = 255,
 };
@@ -46,7 +45,7 @@ struct https_answer {
 /* "host:port", "[v6]:port". USAGE */
 RESULT https_peer_parse(const char *text, struct https_peer *ret, struct explain *why);
 /* UNAVAILABLE (no connection, no answer in time), AUTH (the other end is not whom we want),
- * MALFORMED (no HTTP answer, or too long). Any status that it answers is OK here. */
+ * MALFORMED (http_answer.h: no HTTP answer, or too long). Any status that it answers is OK here. */
 RESULT https_call(const struct https_peer *peer, const struct https_ask *ask,
                   struct https_answer *ret, struct explain *why);
 void https_answer_free(struct https_answer *a); /* wipes: answers may hold secrets */

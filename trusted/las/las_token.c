@@ -34,15 +34,6 @@ static void put_claim(struct writer *w, const struct las_claim *c)
     put_bytes(w, (struct bytes){c->serial, sizeof(c->serial)});
 }
 
-static void take(struct reader *r, uint8_t *to, size_t n)
-{
-    struct bytes b = get_bytes(r, n);
-
-    if (b.n == n) {
-        memcpy(to, b.p, n);
-    }
-}
-
 static bool is_name(struct bytes b)
 {
     for (size_t i = 0; i < b.n; i++) {
@@ -59,12 +50,12 @@ static bool get_claim(struct reader *r, struct las_claim *c)
     uint8_t version = get_u8(r), kind = get_u8(r), debug = get_u8(r);
     struct bytes name = get_bytes(r, get_u8(r));
 
-    take(r, c->measurement, sizeof(c->measurement));
-    take(r, c->binding.key_hash, sizeof(c->binding.key_hash));
-    take(r, c->binding.nonce, sizeof(c->binding.nonce));
+    get_array(r, c->measurement, sizeof(c->measurement));
+    get_array(r, c->binding.key_hash, sizeof(c->binding.key_hash));
+    get_array(r, c->binding.nonce, sizeof(c->binding.nonce));
     c->issued_s = get_u64(r);
     c->lifetime_s = get_u32(r);
-    take(r, c->serial, sizeof(c->serial));
+    get_array(r, c->serial, sizeof(c->serial));
     if (r->failed || version != VERSION || debug > 1 || !is_name(name) ||
         attest_kind_name((enum attest_kind)kind) == NULL || c->lifetime_s == 0 ||
         c->lifetime_s > LAS_LIFETIME_MAX_S || c->issued_s > UINT32_MAX) {

@@ -8,15 +8,6 @@
 
 enum { VERSION = 1 };
 
-static void take(struct reader *r, uint8_t *to, size_t n)
-{
-    struct bytes b = get_bytes(r, n);
-
-    if (b.n == n) {
-        memcpy(to, b.p, n);
-    }
-}
-
 size_t las_request_write(const struct las_request *m, struct mbytes to)
 {
     struct writer w = {.to = to};
@@ -49,14 +40,14 @@ RESULT las_request_read(struct bytes b, struct las_request *ret)
     }
     m.kind = (enum las_request_kind)kind;
     if (m.kind == LAS_MEASURE) {
-        take(&r, m.challenge, sizeof(m.challenge));
+        get_array(&r, m.challenge, sizeof(m.challenge));
     }
     if (m.kind == LAS_MEASURE || m.kind == LAS_REPORT) {
-        take(&r, m.binding.key_hash, sizeof(m.binding.key_hash));
-        take(&r, m.binding.nonce, sizeof(m.binding.nonce));
+        get_array(&r, m.binding.key_hash, sizeof(m.binding.key_hash));
+        get_array(&r, m.binding.nonce, sizeof(m.binding.nonce));
     }
     if (m.kind == LAS_REPORT) {
-        take(&r, m.report, sizeof(m.report));
+        get_array(&r, m.report, sizeof(m.report));
     }
     if (!reader_done(&r)) {
         return ERR_MALFORMED;

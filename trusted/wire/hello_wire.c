@@ -77,15 +77,6 @@ RESULT control_message_encode(const struct control_message *m, struct mbytes to,
     return OK;
 }
 
-static void get_boot(struct reader *r, struct control_message *m)
-{
-    struct bytes boot = get_bytes(r, BOOT_ID_LEN);
-
-    if (boot.n == BOOT_ID_LEN) {
-        memcpy(m->boot, boot.p, BOOT_ID_LEN);
-    }
-}
-
 static void get_shards_n(struct reader *r, struct control_message *m)
 {
     m->shards_n = get_u16(r);
@@ -100,7 +91,7 @@ static void get_hello(struct reader *r, struct control_message *m)
     m->role = (enum control_role)get_u8(r);
     m->epoch = get_u64(r);
     m->incarnation = get_u32(r);
-    get_boot(r, m);
+    get_array(r, m->boot, sizeof(m->boot));
     get_shards_n(r, m);
     for (uint16_t i = 0; i < m->shards_n; i++) {
         m->index[i] = get_u32(r);
@@ -116,7 +107,7 @@ static void get_welcome(struct reader *r, struct control_message *m)
 {
     m->epoch = get_u64(r);
     m->incarnation = get_u32(r);
-    get_boot(r, m);
+    get_array(r, m->boot, sizeof(m->boot));
     m->datagram_bytes = get_u32(r);
     m->value_max = get_u32(r);
     get_shards_n(r, m);
