@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * avocado-bench: loads records, runs a workload against a cluster in closed loops, and says how
- * many operations a second it did and how long they took. docs/man/avocado-bench.1
+ * avocado-bench: loads records, runs a workload against a cluster in a closed or an open loop, and
+ * says how many operations a second it did and how long they took. docs/man/avocado-bench.1
  */
 #include "client/avocado.h"
 #include "common/limits.h"
+#include "tools/bench_html.h"
+#include "tools/bench_progress.h"
 #include "tools/bench_report.h"
-#include "tools/bench_worker.h"
+#include "tools/bench_team.h"
 #include "tools/options.h"
 
 #include <errno.h>
@@ -15,13 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 enum {
     EXIT_USAGE = 2,
     EXIT_UNAVAILABLE = 3,
-    THREADS_MAX = 64,
     TICK_MS = 50,
     LOAD_DEPTH = 64,
     HISTORY_RECORDS = 16,
@@ -29,13 +31,14 @@ enum {
 };
 
 struct app {
-    struct bench bench;
-    const char *workload, *json_path, *history_path, *coordinator;
+    struct team *team;
+    const char *workload, *json_path, *csv_path, *report_path, *history_path, *coordinator;
     uint64_t seconds_ms, warmup_ms, key_size, records;
-    double theta;
-    bool uniform, no_load, help, version, quiet;
+    double theta, start_at_s; /* seconds since 1970; 0: at once */
+    bool uniform, no_load, help, version, quiet, merge;
     bool records_given, value_size_given;
-    struct bench_worker workers[THREADS_MAX];
+    struct progress progress;
+    struct timeline timeline;
     struct bench_result result;
 };
 
@@ -65,205 +68,106 @@ static void pause_ms(unsigned ms)
     (void)nanosleep(&t, NULL);
 }
 
-/* ---- the threads as one ---- */
-
-/* First error of any thread, or OK. */
-static enum avo_status first_error(struct app *a, char why[static 256])
-{
-    enum avo_status status = AVO_OK;
-
-    for (uint64_t i = 0; status == AVO_OK && i < a->bench.threads; i++) {
-        struct bench_worker *w = &a->workers[i];
-
-        (void)pthread_mutex_lock(&w->lock);
-        status = w->first_error;
-        memcpy(why, w->why, 256);
-        (void)pthread_mutex_unlock(&w->lock);
-    }
-    return status;
-}
-
-/* Connected, or else over. */
-static bool all_are(struct app *a, bool open)
-{
-    bool all = true;
-
-    for (uint64_t i = 0; i < a->bench.threads; i++) {
-        struct bench_worker *w = &a->workers[i];
-
-        (void)pthread_mutex_lock(&w->lock);
-        all = all && (open ? w->is_open : w->is_over);
-        (void)pthread_mutex_unlock(&w->lock);
-    }
-    return all;
-}
-
-/* Takes the interval of every thread into one. */
-static uint64_t take_intervals(struct app *a, struct histogram *to)
-{
-    uint64_t errors = 0;
-
-    histogram_reset(to);
-    for (uint64_t i = 0; i < a->bench.threads; i++) {
-        struct bench_worker *w = &a->workers[i];
-
-        (void)pthread_mutex_lock(&w->lock);
-        histogram_merge(to, &w->interval);
-        histogram_reset(&w->interval);
-        errors += w->errors_ever;
-        (void)pthread_mutex_unlock(&w->lock);
-    }
-    return errors;
-}
-
-static void take_tallies(struct app *a)
-{
-    for (uint64_t i = 0; i < a->bench.threads; i++) {
-        struct bench_worker *w = &a->workers[i];
-        struct bench_tally *to = &a->result.tally;
-
-        (void)pthread_mutex_lock(&w->lock);
-        for (int op = 0; op < BENCH_OPS; op++) {
-            histogram_merge(&to->by_op[op], &w->tally.by_op[op]);
-        }
-        for (int s = 0; s < STATUSES_N; s++) {
-            to->errors[s] += w->tally.errors[s];
-        }
-        to->not_found += w->tally.not_found;
-        to->lost_races += w->tally.lost_races;
-        to->value_bytes += w->tally.value_bytes;
-        (void)pthread_mutex_unlock(&w->lock);
-    }
-}
-
-/* ---- progress ---- */
-
-struct progress {
-    uint64_t next_ns, last_ns;
-    struct histogram interval;
-};
-
-static void show(struct app *a, struct progress *p, const char *what, double part)
-{
-    uint64_t now_ns = bench_now_ns(), errors;
-    double seconds;
-
-    if (now_ns < p->next_ns) {
-        return;
-    }
-    errors = take_intervals(a, &p->interval);
-    seconds = (double)(now_ns - p->last_ns) / 1e9;
-    if (!a->quiet) {
-        (void)fprintf(
-            stderr, "%s%s %3.0f %%  %9.0f ops/s  p50 %7.0f us  p99 %7.0f us  errors %" PRIu64 "%s",
-            isatty(STDERR_FILENO) ? "\r\033[K" : "", what, part * 100,
-            (double)p->interval.n / seconds, (double)histogram_quantile(&p->interval, 0.5) / 1000,
-            (double)histogram_quantile(&p->interval, 0.99) / 1000, errors,
-            isatty(STDERR_FILENO) ? "" : "\n");
-    }
-    p->last_ns = now_ns;
-    p->next_ns = now_ns + 1000000000U;
-}
-
-static void progress_start(struct app *a, struct progress *p)
-{
-    p->last_ns = bench_now_ns();
-    p->next_ns = p->last_ns + 1000000000U;
-    (void)take_intervals(a, &p->interval);
-}
-
-static void progress_end(const struct app *a)
-{
-    if (!a->quiet && isatty(STDERR_FILENO)) {
-        (void)fputs("\r\033[K", stderr);
-    }
-}
-
 /* ---- phases ---- */
 
-static bool load(struct app *a, struct progress *p)
+static bool load(struct app *a)
 {
-    struct bench *b = &a->bench;
+    struct bench *b = &a->team->bench;
     uint64_t began_ns = bench_now_ns(), n = b->workload.records;
 
-    progress_start(a, p);
+    progress_start(&a->progress, a->team, NULL);
     atomic_store_explicit(&b->phase, PHASE_LOAD, memory_order_release);
     while (atomic_load(&b->loaded) < n && interrupted == 0) {
         char why[256];
         uint64_t done = atomic_load(&b->loaded);
 
-        if (first_error(a, why) != AVO_OK) {
+        if (team_error(a->team, why) != AVO_OK) {
             return false; /* a benchmark over half the records would mean nothing */
         }
-        show(a, p, "load", (double)done / (double)n);
+        progress_show(&a->progress, a->team, "load", (double)done / (double)n);
         pause_ms(n < 100000 ? 1 : TICK_MS);
     }
     a->result.loaded = atomic_load(&b->loaded);
     a->result.load_seconds = (double)(bench_now_ns() - began_ns) / 1e9;
-    progress_end(a);
+    progress_end(&a->progress, a->team);
     return true;
 }
 
-static void spend(struct app *a, struct progress *p, const char *what, uint64_t ms)
+/* False: a process of ours has died. */
+static bool spend(struct app *a, const char *what, uint64_t ms)
 {
     uint64_t began_ns = bench_now_ns(), until_ns = began_ns + ms * 1000000, now_ns = began_ns;
 
     while (now_ns < until_ns && interrupted == 0) {
-        show(a, p, what, (double)(now_ns - began_ns) / (double)(until_ns - began_ns));
-        pause_ms(TICK_MS);
+        if (team_lost(a->team)) {
+            return false;
+        }
+        progress_show(&a->progress, a->team, what,
+                      (double)(now_ns - began_ns) / (double)(until_ns - began_ns));
+        pause_ms(until_ns - now_ns < (uint64_t)TICK_MS * 1000000 ? 1 : TICK_MS);
         now_ns = bench_now_ns();
+    }
+    return true;
+}
+
+static double wall_clock_s(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+/* Until the time that several benchmarks have agreed on. */
+static void wait_start(const struct app *a)
+{
+    while (interrupted == 0 && wall_clock_s() < a->start_at_s) {
+        pause_ms(1);
     }
 }
 
-static void measure(struct app *a, struct progress *p)
+static bool measure(struct app *a)
 {
-    struct bench *b = &a->bench;
+    struct bench *b = &a->team->bench;
     uint64_t began_ns;
+    bool good;
 
-    progress_start(a, p);
+    wait_start(a);
+    progress_start(&a->progress, a->team, NULL);
     atomic_store_explicit(&b->phase, PHASE_RUN, memory_order_release);
-    spend(a, p, "warm-up", a->warmup_ms);
+    good = spend(a, "warm-up", a->warmup_ms);
     began_ns = bench_now_ns();
     atomic_store(&b->measuring, true);
-    spend(a, p, "run", a->seconds_ms);
+    progress_start(&a->progress, a->team, &a->timeline);
+    good = good && spend(a, "run", a->seconds_ms);
     atomic_store(&b->measuring, false);
     a->result.seconds = (double)(bench_now_ns() - began_ns) / 1e9;
     a->result.interrupted = interrupted != 0;
-    progress_end(a);
+    progress_end(&a->progress, a->team);
+    (void)team_interval(a->team, &a->progress.interval, &a->result.behind);
+    return good;
 }
 
 static bool open_all(struct app *a)
 {
-    struct bench *b = &a->bench;
-    uint64_t next = 0;
-
-    for (uint64_t i = 0; i < b->threads; i++) {
-        struct bench_worker *w = &a->workers[i];
-
-        w->bench = b;
-        w->first = next;
-        w->clients_n = b->clients / b->threads + (i < b->clients % b->threads);
-        next += w->clients_n;
-        if (!bench_worker_start(w)) {
-            b->threads = i; /* those that run are joined */
-            return false;
-        }
+    if (!team_start(a->team)) {
+        return false;
     }
-    while (!all_are(a, true) && !all_are(a, false)) {
+    while (!team_is(a->team, true) && !team_is(a->team, false)) {
         char why[256];
 
-        if (first_error(a, why) != AVO_OK || interrupted != 0) {
+        if (team_error(a->team, why) != AVO_OK || interrupted != 0) {
             return false;
         }
         pause_ms(1);
     }
-    return all_are(a, true);
+    return team_is(a->team, true);
 }
 
 /* Any replica: how many there are, and whether the cluster answers at all. */
 static int look(struct app *a)
 {
-    struct bench *b = &a->bench;
+    struct bench *b = &a->team->bench;
     struct avo_options options = {.connect_ms = (uint32_t)b->timeout_ms};
     struct avo_client *c = NULL;
     char why[512] = "";
@@ -289,7 +193,7 @@ static int look(struct app *a)
 
 static json_t *config_json(const struct app *a)
 {
-    const struct bench *b = &a->bench;
+    const struct bench *b = &a->team->bench;
     json_t *o = json_object();
 
     (void)json_object_set_new(o, "workload", json_string(a->workload));
@@ -311,70 +215,129 @@ static json_t *config_json(const struct app *a)
     (void)json_object_set_new(o, "seed", json_integer((json_int_t)b->seed));
     (void)json_object_set_new(o, "nodes", json_integer((json_int_t)b->nodes_n));
     (void)json_object_set_new(o, "version", json_string(avo_version()));
-    (void)json_object_set_new(o, "loop", json_string("closed"));
+    (void)json_object_set_new(o, "processes", json_integer((json_int_t)a->team->processes));
+    (void)json_object_set_new(o, "loop", json_string(b->rate > 0 ? "open" : "closed"));
+    (void)json_object_set_new(o, "rate", json_integer((json_int_t)b->rate));
     return o;
 }
 
-static int write_json(const struct app *a)
+static int cannot_write(const char *path)
 {
-    json_t *o = bench_report_json(&a->result, config_json(a));
-    FILE *to = strcmp(a->json_path, "-") == 0 ? stdout : fopen(a->json_path, "we");
+    (void)fprintf(stderr, "avocado-bench: cannot write %s: %s\n", path, strerror(errno));
+    return EXIT_USAGE;
+}
+
+static int write_json(const char *path, const struct bench_result *r, json_t *config)
+{
+    json_t *o = bench_report_json(r, config);
+    FILE *to = strcmp(path, "-") == 0 ? stdout : fopen(path, "we");
     bool good = false;
 
     if (to != NULL) {
-        good = json_dumpf(o, to, JSON_INDENT(2)) == 0 && fputc('\n', to) != EOF;
+        good = json_dumpf(o, to, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) == 0 &&
+               fputc('\n', to) != EOF;
         good = (to == stdout ? fflush(to) : fclose(to)) == 0 && good;
     }
     json_decref(o);
-    if (!good) {
-        (void)fprintf(stderr, "avocado-bench: cannot write %s: %s\n", a->json_path,
-                      strerror(errno));
-        return EXIT_USAGE;
+    return good ? 0 : cannot_write(path);
+}
+
+/* A folder with the page, and what it was made from. */
+static int write_report(const struct app *a, const char *title, json_t *config)
+{
+    char path[4096];
+    size_t n = (size_t)snprintf(path, sizeof(path) - 32, "%s", a->report_path);
+    int code;
+
+    if (n >= sizeof(path) - 32) {
+        errno = ENAMETOOLONG;
+        return cannot_write(a->report_path);
     }
-    return 0;
+    if (mkdir(path, 0777) != 0 && errno != EEXIST) {
+        return cannot_write(path);
+    }
+    (void)snprintf(path + n, 32, "/result.json");
+    code = write_json(path, &a->result, json_incref(config));
+    (void)snprintf(path + n, 32, "/timeline.csv");
+    if (code == 0 && !timeline_write(&a->timeline, path)) {
+        code = cannot_write(path);
+    }
+    (void)snprintf(path + n, 32, "/index.html");
+    if (code == 0 && !bench_html_write(path, title, &a->result, &a->timeline, config)) {
+        code = cannot_write(path);
+    }
+    return code;
 }
 
 static int report(struct app *a)
 {
     bool json_only = a->json_path != NULL && strcmp(a->json_path, "-") == 0;
-    char why[256];
+    const struct workload_mix *mix = a->team->bench.workload.mix;
+    json_t *config = config_json(a);
+    char why[256], title[256];
+    int code = 0;
 
-    take_tallies(a);
+    team_tally(a->team, &a->result.tally);
+    a->result.rate = a->team->bench.rate;
+    (void)snprintf(title, sizeof(title), "workload %s (%s)", mix->name, mix->what);
     if (!json_only) {
-        bench_report_print(&a->bench, &a->result);
+        bench_report_print(title, &a->result);
     }
-    if (first_error(a, why) != AVO_OK) {
+    if (team_error(a->team, why) != AVO_OK) {
         (void)fprintf(stderr, "avocado-bench: first error: %s\n", why);
     }
-    return a->json_path == NULL ? 0 : write_json(a);
+    if (a->csv_path != NULL && !timeline_write(&a->timeline, a->csv_path)) {
+        code = cannot_write(a->csv_path);
+    }
+    if (code == 0 && a->report_path != NULL) {
+        code = write_report(a, title, config);
+    }
+    if (code == 0 && a->json_path != NULL) {
+        code = write_json(a->json_path, &a->result, json_incref(config));
+    }
+    json_decref(config);
+    return code;
 }
 
 static int run(struct app *a)
 {
-    struct progress *p = calloc(1, sizeof(*p));
     char why[256] = "";
     bool good;
     int code = 0;
 
-    if (p == NULL) {
-        return complain_status(AVO_NO_MEMORY, "");
-    }
-    good = open_all(a) && (a->no_load || load(a, p));
+    a->progress.quiet = a->quiet;
+    good = open_all(a) && (a->no_load || load(a));
     if (good && interrupted == 0) {
-        measure(a, p);
+        good = measure(a);
     }
-    atomic_store_explicit(&a->bench.phase, PHASE_DRAIN, memory_order_release);
-    for (uint64_t i = 0; i < a->bench.threads; i++) {
-        bench_worker_join(&a->workers[i]);
-    }
-    if (good) {
-        code = report(a);
-    } else {
-        code = complain_status(first_error(a, why), why);
+    if (!good) {
+        code = complain_status(team_error(a->team, why), why);
         code = code == 0 ? EXIT_UNAVAILABLE : code;
     }
-    free(p);
-    return code;
+    atomic_store_explicit(&a->team->bench.phase, PHASE_DRAIN, memory_order_release);
+    team_join(a->team);
+    return good ? report(a) : code;
+}
+
+/* Results of several runs at the same time, as one. */
+static int merge(struct app *a, char *const *paths, int n)
+{
+    char why[256], title[64];
+
+    if (n < 1) {
+        return complain(EXIT_USAGE, "--merge: which files? It takes results of --json");
+    }
+    if (!bench_report_merge(&a->result, paths, (size_t)n, why)) {
+        return complain(EXIT_USAGE, why);
+    }
+    if (a->json_path == NULL || strcmp(a->json_path, "-") != 0) {
+        (void)snprintf(title, sizeof(title), "%d runs together", n);
+        bench_report_print(title, &a->result);
+    }
+    return a->json_path == NULL ? 0
+                                : write_json(a->json_path, &a->result,
+                                             json_pack("{s:i, s:I}", "merged", n, "rate",
+                                                       (json_int_t)a->result.rate));
 }
 
 /* ---- options ---- */
@@ -392,7 +355,7 @@ static void print_help(const struct option_spec *specs)
 /* What one option's range cannot say. */
 static int settle(struct app *a)
 {
-    struct bench *b = &a->bench;
+    struct bench *b = &a->team->bench;
     const char *environment = getenv("AVOCADO_CLUSTER");
 
     b->workload.mix = workload_named(a->workload);
@@ -406,6 +369,12 @@ static int settle(struct app *a)
         b->cluster = environment != NULL && environment[0] != '\0' ? environment
                                                                    : "avocado-data/client.yaml";
     }
+    if (a->history_path != NULL &&
+        (a->team->processes > 1 || b->workload.mix->percent[BENCH_SCAN])) {
+        return complain(EXIT_USAGE,
+                        "--history: of one process only, and not of scans, for which the "
+                        "format has no word");
+    }
     if (a->history_path != NULL) {
         a->records = a->records_given ? a->records : HISTORY_RECORDS;
         b->value_size = a->value_size_given ? b->value_size : HISTORY_VALUE_SIZE;
@@ -416,7 +385,9 @@ static int settle(struct app *a)
         }
     }
     b->threads = b->threads == 0 ? 2 : b->threads;
+    b->threads = b->threads < a->team->processes ? a->team->processes : b->threads;
     b->threads = b->threads > b->clients ? b->clients : b->threads;
+    a->team->processes = a->team->processes > b->threads ? b->threads : a->team->processes;
     b->load_depth = b->depth > LOAD_DEPTH ? b->depth : LOAD_DEPTH;
     b->load_depth = b->history != NULL ? b->depth : b->load_depth;
     b->workload.records = a->records;
@@ -430,9 +401,9 @@ static int settle(struct app *a)
     return 0;
 }
 
-static int parse(struct app *a, int argc, char **argv, bool *ret_done)
+static int parse(struct app *a, int argc, char **argv, int *ret_rest, bool *ret_done)
 {
-    struct bench *b = &a->bench;
+    struct bench *b = &a->team->bench;
     const struct option_spec specs[] = {
         {"cluster", "FILE", "client.yaml (else $AVOCADO_CLUSTER, else ./avocado-data/client.yaml)",
          OPTION_TEXT, &b->cluster, 0, 0, NULL},
@@ -453,6 +424,14 @@ static int parse(struct app *a, int argc, char **argv, bool *ret_done)
          1, DEPTH_MAX, NULL},
         {"threads", "T", "threads that drive the clients (default 2)", OPTION_NUMBER, &b->threads,
          1, THREADS_MAX, NULL},
+        {"processes", "P", "share the threads out over so many processes (default 1)",
+         OPTION_NUMBER, &a->team->processes, 1, THREADS_MAX, NULL},
+        {"rate", "R",
+         "open loop: begin R operations a second, whether or not earlier ones have ended; at most "
+         "clients x depth at once",
+         OPTION_NUMBER, &b->rate, 1, 1000000000, NULL},
+        {"start-at", "TIME", "load, then wait until TIME (seconds since 1970), then begin",
+         OPTION_REAL, &a->start_at_s, 0, UINT32_MAX, NULL},
         {"zipf", "THETA", "skew of the choice of records (default 0.99)", OPTION_REAL, &a->theta, 0,
          1, NULL},
         {"uniform", NULL, "choose all records equally often", OPTION_FLAG, &a->uniform, 0, 0, NULL},
@@ -466,6 +445,12 @@ static int parse(struct app *a, int argc, char **argv, bool *ret_done)
          NULL},
         {"json", "FILE", "write the results as JSON; '-' prints only that", OPTION_TEXT,
          &a->json_path, 0, 0, NULL},
+        {"csv", "FILE", "write throughput and latency of every second", OPTION_TEXT, &a->csv_path,
+         0, 0, NULL},
+        {"report", "DIR", "write a page with plots, and its figures, into DIR", OPTION_TEXT,
+         &a->report_path, 0, 0, NULL},
+        {"merge", NULL, "add up results of --json, of runs at the same time: --merge FILE...",
+         OPTION_FLAG, &a->merge, 0, 0, NULL},
         {"history", "FILE", "record every operation for a checker; few keys, unique values",
          OPTION_TEXT, &a->history_path, 0, 0, NULL},
         {"quiet", NULL, "no progress", OPTION_FLAG, &a->quiet, 0, 0, NULL},
@@ -474,13 +459,12 @@ static int parse(struct app *a, int argc, char **argv, bool *ret_done)
         {0},
     };
     struct option_error why;
-    int rest;
 
-    if (!options_parse(argc, argv, specs, false, &rest, &why)) {
+    if (!options_parse(argc, argv, specs, false, ret_rest, &why)) {
         (void)fprintf(stderr, "avocado-bench: %s; see avocado-bench --help\n", why.text);
         return EXIT_USAGE;
     }
-    if (rest != argc) {
+    if (*ret_rest != argc && !a->merge) {
         return complain(EXIT_USAGE, "takes options only; see avocado-bench --help");
     }
     *ret_done = a->help || a->version;
@@ -497,9 +481,10 @@ int main(int argc, char **argv)
     struct sigaction on = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     struct app *a = calloc(1, sizeof(*a));
     bool done = false;
-    int code;
+    int code, rest = 0;
 
-    if (a == NULL) {
+    if (a == NULL || (a->team = team_new()) == NULL) {
+        free(a);
         return complain_status(AVO_NO_MEMORY, "");
     }
     a->workload = "a";
@@ -509,23 +494,28 @@ int main(int argc, char **argv)
     a->seconds_ms = 10000;
     a->warmup_ms = 1000;
     a->theta = 0.99;
-    a->bench.value_size = 64;
-    a->bench.clients = 8;
-    a->bench.depth = 1;
-    a->bench.timeout_ms = 5000;
-    a->bench.seed = 1;
+    a->team->processes = 1;
+    a->team->bench.value_size = 64;
+    a->team->bench.clients = 8;
+    a->team->bench.depth = 1;
+    a->team->bench.timeout_ms = 5000;
+    a->team->bench.seed = 1;
     (void)signal(SIGPIPE, SIG_IGN);
     (void)sigaction(SIGINT, &on, NULL);
     (void)sigaction(SIGTERM, &on, NULL);
-    code = parse(a, argc, argv, &done);
-    if (code == 0 && !done) {
+    code = parse(a, argc, argv, &rest, &done);
+    if (code == 0 && !done && a->merge) {
+        code = merge(a, argv + rest, argc - rest);
+    } else if (code == 0 && !done) {
         code = settle(a);
         code = code == 0 ? look(a) : code;
         code = code == 0 ? run(a) : code;
-        if (!bench_history_close(a->bench.history) && code == 0) {
+        if (!bench_history_close(a->team->bench.history) && code == 0) {
             code = complain(EXIT_USAGE, "--history: the file could not be written completely");
         }
     }
+    timeline_free(&a->timeline);
+    team_free(a->team);
     free(a);
     return code;
 }

@@ -52,7 +52,7 @@ static void print_row(const char *name, const struct histogram *h, double second
                  quantile_us(h, 0.99), quantile_us(h, 0.999), us((double)h->max));
 }
 
-void bench_report_print(const struct bench *b, const struct bench_result *r)
+void bench_report_print(const char *title, const struct bench_result *r)
 {
     struct histogram *all = merge_all(r);
 
@@ -63,8 +63,7 @@ void bench_report_print(const struct bench *b, const struct bench_result *r)
         (void)printf("load: %" PRIu64 " records in %.2f s, %.0f/s\n", r->loaded, r->load_seconds,
                      (double)r->loaded / r->load_seconds);
     }
-    (void)printf("workload %s (%s), %.2f s%s\n\n", b->workload.mix->name, b->workload.mix->what,
-                 r->seconds, r->interrupted ? ", interrupted" : "");
+    (void)printf("%s, %.2f s%s\n\n", title, r->seconds, r->interrupted ? ", interrupted" : "");
     (void)printf("%-8s %12s %12s %10s %10s %10s %10s %10s\n", "", "operations", "per second",
                  "mean us", "p50 us", "p99 us", "p99.9 us", "max us");
     for (int op = 0; op < BENCH_OPS; op++) {
@@ -82,11 +81,32 @@ void bench_report_print(const struct bench *b, const struct bench_result *r)
     if (r->tally.not_found > 0) {
         (void)printf("; %" PRIu64 " gets found nothing", r->tally.not_found);
     }
+    if (r->tally.scanned > 0) {
+        (void)printf("; %.0f keys/s in scans", (double)r->tally.scanned / r->seconds);
+    }
     if (r->tally.lost_races > 0) {
         (void)printf("; %" PRIu64 " compare-and-sets lost a race", r->tally.lost_races);
     }
     (void)printf("\n");
+    if (r->rate > 0) {
+        (void)printf(
+            "open loop: %" PRIu64 "/s asked for, %" PRIu64 " due and not begun at the end%s\n",
+            r->rate, r->behind, r->behind > r->rate / 100 ? ": the cluster did not keep up" : "");
+    }
     free(all);
+}
+
+/* [largest value of the bucket in ns, count], the empty ones left out. */
+static json_t *histogram_json(const struct histogram *h)
+{
+    json_t *o = json_array();
+    uint64_t top, n;
+    size_t at = 0;
+
+    while (histogram_next(h, &at, &top, &n)) {
+        (void)json_array_append_new(o, json_pack("[II]", (json_int_t)top, (json_int_t)n));
+    }
+    return o;
 }
 
 static void add_summary(json_t *o, const struct histogram *h, double seconds)
@@ -115,6 +135,7 @@ json_t *bench_report_json(const struct bench_result *r, json_t *config)
             json_t *one = json_object();
 
             add_summary(one, &r->tally.by_op[op], r->seconds);
+            (void)json_object_set_new(one, "histogram_ns", histogram_json(&r->tally.by_op[op]));
             (void)json_object_set_new(by_op, bench_op_name((enum bench_op)op), one);
         }
     }
@@ -129,6 +150,8 @@ json_t *bench_report_json(const struct bench_result *r, json_t *config)
     (void)json_object_set_new(o, "not_found", json_integer((json_int_t)r->tally.not_found));
     (void)json_object_set_new(o, "lost_races", json_integer((json_int_t)r->tally.lost_races));
     (void)json_object_set_new(o, "value_bytes", json_integer((json_int_t)r->tally.value_bytes));
+    (void)json_object_set_new(o, "scanned", json_integer((json_int_t)r->tally.scanned));
+    (void)json_object_set_new(o, "behind", json_integer((json_int_t)r->behind));
     (void)json_object_set_new(o, "seconds", json_real(r->seconds));
     (void)json_object_set_new(o, "interrupted", json_boolean(r->interrupted));
     (void)json_object_set_new(o, "loaded", json_integer((json_int_t)r->loaded));

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tools/bench_worker.h"
+#include "tools/bench_slots.h"
 
-#include "common/limits.h"
-
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -16,48 +14,6 @@ enum {
     ROUNDS_MAX = 4, /* of one client before the others have their turn */
     WAIT_MAX_MS = 100,
     DRAIN_MS = 5000,
-    NOISE_BYTES = 1 << 16,
-};
-
-enum stage {
-    STAGE_ONLY = 0,
-    STAGE_RMW_GET,
-    STAGE_RMW_PUT,
-    STAGE_CAS_GET,
-    STAGE_CAS,
-};
-
-struct slot {
-    struct workload_step step;
-    enum stage stage;
-    bool is_load;
-    uint64_t logical;  /* number of this sequential client in the history */
-    uint64_t began_ns; /* of the whole, for read-modify-write */
-    uint64_t invoke_ns;
-    uint32_t serial; /* makes values unique in a history */
-    char *found;     /* CAS: what the get found; NULL: nothing */
-    size_t found_len;
-};
-
-struct client {
-    struct avo_client *avo;
-    struct slot *slots;
-    uint32_t *free;
-    uint32_t free_n;
-    uint64_t due_ms; /* poll by then even if nothing is readable; UINT64_MAX: never */
-    bool is_ready;
-};
-
-struct state {
-    struct bench_worker *w;
-    struct bench *b;
-    struct client *clients;
-    struct prng prng;
-    uint8_t *noise; /* values are windows of it */
-    char *text;     /* a unique value, for a history */
-    int epoll;
-    uint32_t slots_n; /* of each client */
-    uint64_t in_flight;
 };
 
 uint64_t bench_now_ns(void)
@@ -68,254 +24,48 @@ uint64_t bench_now_ns(void)
     return (uint64_t)t.tv_sec * 1000000000U + (uint64_t)t.tv_nsec;
 }
 
-static bool is_put(const struct slot *s)
-{
-    return s->stage == STAGE_CAS || s->is_load || s->stage == STAGE_RMW_PUT ||
-           s->step.op == BENCH_PUT || s->step.op == BENCH_INSERT;
-}
-
-static enum avo_op op_of(const struct slot *s)
-{
-    if (s->stage == STAGE_CAS) {
-        return s->found == NULL ? AVO_PUT_NEW : AVO_CAS;
-    }
-    if (is_put(s)) {
-        return AVO_PUT;
-    }
-    if (s->step.op == BENCH_INCR) {
-        return AVO_INCR;
-    }
-    return s->step.op == BENCH_DELETE ? AVO_DELETE : AVO_GET;
-}
-
-/* In a history every value is written once, "c<client>-<serial>", and can be made again. */
-static size_t history_value(const struct state *t, const struct slot *s)
-{
-    size_t size = (size_t)t->b->value_size;
-    int n = snprintf(t->text, size + 64, "c%" PRIu64 "-%u", s->logical, s->serial);
-
-    if ((size_t)n < size) {
-        memset(t->text + n, '.', size - (size_t)n);
-        return size;
-    }
-    return (size_t)n;
-}
-
-static void note_error(struct state *t, enum avo_status status, const char *why)
-{
-    struct bench_worker *w = t->w;
-
-    w->errors_ever++;
-    if (atomic_load_explicit(&t->b->measuring, memory_order_relaxed) &&
-        (unsigned)status < STATUSES_N) {
-        w->tally.errors[status]++;
-    }
-    if (w->first_error == AVO_OK) {
-        w->first_error = status;
-        (void)snprintf(w->why, sizeof(w->why), "%s",
-                       why[0] == '\0' ? avo_status_text(status) : why);
-    }
-}
-
-static enum avo_status submit_op(struct client *c, const struct slot *s, struct avo_rmw *rmw,
-                                 uint32_t place)
-{
-    rmw->op = op_of(s);
-    if (rmw->op < AVO_CAS) {
-        return avo_submit(c->avo, rmw->op, rmw->key, rmw->key_len, rmw->value, rmw->value_len,
-                          place);
-    }
-    rmw->delta = rmw->op == AVO_INCR ? 1 : 0;
-    if (rmw->op == AVO_CAS) {
-        rmw->expect = s->found;
-        rmw->expect_len = s->found_len;
-    }
-    return avo_submit_rmw(c->avo, rmw, place);
-}
-
-/* Starts what the slot says. False: it ended at once. */
-static bool submit(struct state *t, struct client *c, uint32_t place)
-{
-    struct slot *s = &c->slots[place];
-    enum avo_status status;
-    char key[KEY_MAX];
-    struct avo_rmw rmw = {.key = key,
-                          .key_len = workload_key(&t->b->workload, s->step.record, key)};
-
-    if (is_put(s) && t->b->history != NULL) {
-        s->serial++;
-        rmw.value_len = history_value(t, s);
-        rmw.value = t->text;
-    } else if (is_put(s)) {
-        rmw.value_len = (size_t)t->b->value_size;
-        rmw.value = t->noise + prng_below(&t->prng, NOISE_BYTES);
-    }
-    s->invoke_ns = bench_now_ns();
-    if (s->stage != STAGE_RMW_PUT && s->stage != STAGE_CAS) {
-        s->began_ns = s->invoke_ns;
-    }
-    status = submit_op(c, s, &rmw, place);
-    if (status != AVO_OK) {
-        note_error(t, status, avo_last_error(c->avo));
-        return false;
-    }
-    t->in_flight++;
-    return true;
-}
-
-/* Decides what a free slot does next; false when there is nothing to start. */
-static bool choose(struct state *t, struct slot *s)
-{
-    struct bench *b = t->b;
-    uint64_t record;
-
-    s->stage = STAGE_ONLY;
-    s->is_load = false;
-    switch ((enum bench_phase)atomic_load_explicit(&b->phase, memory_order_relaxed)) {
-    case PHASE_LOAD:
-        record = atomic_fetch_add_explicit(&b->load_next, 1, memory_order_relaxed);
-        s->is_load = true;
-        s->step = (struct workload_step){BENCH_PUT, record};
-        return record < b->workload.records;
-    case PHASE_RUN:
-        s->step = workload_next(&b->workload, &t->prng);
-        s->stage = s->step.op == BENCH_RMW   ? STAGE_RMW_GET
-                   : s->step.op == BENCH_CAS ? STAGE_CAS_GET
-                                             : STAGE_ONLY;
-        return true;
-    case PHASE_WAIT:
-    case PHASE_DRAIN:
-        break;
-    }
-    return false;
-}
-
+/* Closed loop: as many in flight as are wanted. */
 static uint32_t refill(struct state *t, struct client *c)
 {
-    bool loading = atomic_load_explicit(&t->b->phase, memory_order_relaxed) == PHASE_LOAD;
-    uint32_t want = (uint32_t)(loading ? t->b->load_depth : t->b->depth), started = 0;
+    int phase = atomic_load_explicit(&t->b->phase, memory_order_relaxed);
+    uint32_t want = (uint32_t)(phase == PHASE_LOAD ? t->b->load_depth : t->b->depth), started = 0;
 
-    while (c->free_n > t->slots_n - want) {
-        uint32_t place = c->free[c->free_n - 1];
-
-        if (!choose(t, &c->slots[place]) || !submit(t, c, place)) {
-            break;
-        }
-        c->free_n--;
+    if (phase == PHASE_RUN && t->b->rate > 0) {
+        return 0;
+    }
+    while (c->free_n > t->slots_n - want && slot_start(t, c, 0)) {
         started++;
     }
     return started;
 }
 
-static void write_history(const struct state *t, const struct slot *s,
-                          const struct avo_completion *got, uint64_t now_ns)
+static struct client *next_with_room(struct state *t)
 {
-    char key[KEY_MAX];
-    struct history_op o = {
-        .client = s->logical,
-        .op = got->op,
-        .key = key,
-        .key_len = workload_key(&t->b->workload, s->step.record, key),
-        .invoke_ns = s->invoke_ns,
-        .return_ns = now_ns,
-        .status = got->status,
-    };
+    for (uint64_t i = 0; i < t->w->clients_n; i++) {
+        struct client *c = &t->clients[t->turn++ % t->w->clients_n];
 
-    if (got->op == AVO_PUT || got->op == AVO_CAS || got->op == AVO_PUT_NEW) {
-        o.value_len = history_value(t, s);
-        o.value = t->text;
-    }
-    if (got->op == AVO_INCR) {
-        o.value = "1";
-        o.value_len = 1;
-    }
-    if (got->op == AVO_CAS) {
-        o.expect = s->found;
-        o.expect_len = s->found_len;
-    }
-    if ((got->op == AVO_GET && got->status == AVO_OK) || got->value != NULL) {
-        o.result = got->value == NULL ? "" : got->value;
-        o.result_len = got->value_len;
-    }
-    bench_history_add(t->b->history, &o);
-}
-
-static bool is_fine(enum avo_status status)
-{
-    return status == AVO_OK || status == AVO_NOT_FOUND || status == AVO_MISMATCH;
-}
-
-static void count(struct state *t, const struct slot *s, const struct avo_completion *got,
-                  uint64_t now_ns)
-{
-    struct bench_worker *w = t->w;
-    bool fine = is_fine(got->status);
-
-    if (s->is_load) {
-        atomic_fetch_add_explicit(&t->b->loaded, 1, memory_order_relaxed);
-    }
-    if (!fine) {
-        return;
-    }
-    if (s->step.op == BENCH_INSERT) {
-        atomic_fetch_add_explicit(&t->b->workload.inserted, 1, memory_order_relaxed);
-    }
-    histogram_add(&w->interval, now_ns - s->began_ns);
-    if (!s->is_load && atomic_load_explicit(&t->b->measuring, memory_order_relaxed)) {
-        histogram_add(&w->tally.by_op[s->step.op], now_ns - s->began_ns);
-        w->tally.not_found += got->status == AVO_NOT_FOUND;
-        w->tally.lost_races += got->status == AVO_MISMATCH;
-        w->tally.value_bytes += is_put(s) ? t->b->value_size : got->value_len;
-    }
-}
-
-/* What a compare-and-set will expect; without memory it expects nothing and loses. */
-static void keep_found(struct slot *s, const struct avo_completion *got)
-{
-    free(s->found);
-    s->found = NULL;
-    s->found_len = 0;
-    if (got->status == AVO_OK) {
-        s->found = malloc(got->value_len + 1);
-        if (s->found != NULL && got->value_len != 0) {
-            memcpy(s->found, got->value, got->value_len);
-            s->found_len = got->value_len;
+        if (c->free_n > t->slots_n - t->b->depth) {
+            return c;
         }
     }
+    return NULL;
 }
 
-static void complete(struct state *t, struct client *c, const struct avo_completion *got,
-                     uint64_t now_ns)
+/* Open loop: starts what is due. What finds no room stays due since then. */
+static void dispatch(struct state *t)
 {
-    uint32_t place = (uint32_t)got->user;
-    struct slot *s = &c->slots[place];
-    bool fine = is_fine(got->status);
+    uint64_t now_ns = bench_now_ns(), due_ns;
+    struct client *c;
 
-    t->in_flight--;
-    if (t->b->history != NULL) {
-        write_history(t, s, got, now_ns);
-    }
-    if (!fine) {
-        note_error(t, got->status, avo_last_error(c->avo));
-    }
-    if (s->stage == STAGE_CAS_GET && fine) {
-        keep_found(s, got);
-    }
-    if (fine && (s->stage == STAGE_RMW_GET || s->stage == STAGE_CAS_GET)) {
-        s->stage = s->stage == STAGE_RMW_GET ? STAGE_RMW_PUT : STAGE_CAS;
-        if (submit(t, c, place)) {
-            return;
+    (void)pthread_mutex_lock(&t->w->lock);
+    while (pace_next_ns(&t->pace) <= now_ns && (c = next_with_room(t)) != NULL) {
+        if (pace_take(&t->pace, now_ns, &due_ns)) {
+            (void)slot_start(t, c, due_ns);
+            c->is_ready = true;
         }
-        fine = false;
     }
-    if (fine || s->is_load) {
-        count(t, s, got, now_ns);
-    }
-    /* After an unknown outcome this sequential client is still busy, for all a checker knows. */
-    if (t->b->history != NULL && got->status == AVO_INDETERMINATE) {
-        s->logical += t->b->clients * t->slots_n;
-    }
-    c->free[c->free_n++] = place;
+    t->w->behind = pace_behind(&t->pace, now_ns);
+    (void)pthread_mutex_unlock(&t->w->lock);
 }
 
 /* True when the client may have more to do at once. */
@@ -331,8 +81,9 @@ static bool turn(struct state *t, struct client *c)
 
         (void)pthread_mutex_lock(&t->w->lock);
         for (size_t i = 0; i < n; i++) {
-            complete(t, c, &got[i], now_ns);
+            slot_complete(t, c, &got[i], now_ns);
         }
+        slots_scan(t, c);
         started = refill(t, c);
         (void)pthread_mutex_unlock(&t->w->lock);
         if (n == 0 && started == 0) {
@@ -347,10 +98,12 @@ static bool turn(struct state *t, struct client *c)
 }
 
 /* Waits until a client has something to do, and marks those. */
-static void wait_ready(struct state *t, int timeout_ms)
+static void wait_ready(struct state *t, uint64_t timeout_ns)
 {
     struct epoll_event events[COMPLETIONS];
-    int n = epoll_wait(t->epoll, events, COMPLETIONS, timeout_ms);
+    struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000),
+                               .tv_nsec = (long)(timeout_ns % 1000000000)};
+    int n = epoll_pwait2(t->epoll, events, COMPLETIONS, &timeout, NULL);
     uint64_t now_ms = bench_now_ns() / 1000000;
 
     for (int i = 0; i < n; i++) {
@@ -361,14 +114,38 @@ static void wait_ready(struct state *t, int timeout_ms)
     }
 }
 
-static int until_due(const struct state *t)
+static bool is_open_loop(const struct state *t, int phase)
 {
-    uint64_t now_ms = bench_now_ns() / 1000000, due = now_ms + WAIT_MAX_MS;
+    return phase == PHASE_RUN && t->b->rate > 0;
+}
+
+static uint64_t until_due_ns(const struct state *t, int phase)
+{
+    uint64_t now_ns = bench_now_ns(), due_ns = now_ns + (uint64_t)WAIT_MAX_MS * 1000000;
 
     for (uint64_t i = 0; i < t->w->clients_n; i++) {
-        due = t->clients[i].due_ms < due ? t->clients[i].due_ms : due;
+        uint64_t client_ms = t->clients[i].due_ms;
+
+        due_ns = client_ms < due_ns / 1000000 ? client_ms * 1000000 : due_ns;
     }
-    return due <= now_ms ? 0 : (int)(due - now_ms);
+    /* An arrival that found no room waits for a completion, not for the clock. */
+    if (is_open_loop(t, phase) && pace_next_ns(&t->pace) > now_ns &&
+        pace_next_ns(&t->pace) < due_ns) {
+        due_ns = pace_next_ns(&t->pace);
+    }
+    return due_ns <= now_ns ? 0 : due_ns - now_ns;
+}
+
+/* There may be something to start. */
+static void enter_phase(struct state *t, int phase)
+{
+    for (uint64_t i = 0; i < t->w->clients_n; i++) {
+        t->clients[i].is_ready = true;
+    }
+    if (is_open_loop(t, phase)) {
+        pace_init(&t->pace, (double)t->b->rate * (double)t->w->clients_n / (double)t->b->clients,
+                  prng_u64(&t->prng), bench_now_ns());
+    }
 }
 
 static void drive(struct state *t)
@@ -381,10 +158,11 @@ static void drive(struct state *t)
 
         phase = atomic_load_explicit(&t->b->phase, memory_order_acquire);
         if (phase != before) {
-            for (uint64_t i = 0; i < t->w->clients_n; i++) {
-                t->clients[i].is_ready = true; /* there may be something to start */
-            }
+            enter_phase(t, phase);
             before = phase;
+        }
+        if (is_open_loop(t, phase)) {
+            dispatch(t);
         }
         for (uint64_t i = 0; i < t->w->clients_n; i++) {
             more |= t->clients[i].is_ready && turn(t, &t->clients[i]);
@@ -397,7 +175,7 @@ static void drive(struct state *t)
                 return;
             }
         }
-        wait_ready(t, more ? 0 : until_due(t));
+        wait_ready(t, more ? 0 : until_due_ns(t, phase));
     }
 }
 
@@ -414,10 +192,7 @@ static void give_up(struct state *t)
                 is_free |= c->free[f] == k;
             }
             if (!is_free) {
-                struct avo_completion unknown = {
-                    .user = k, .op = op_of(&c->slots[k]), .status = AVO_INDETERMINATE};
-
-                write_history(t, &c->slots[k], &unknown, 0);
+                slot_give_up(t, c, k);
             }
         }
     }
@@ -486,10 +261,11 @@ static bool prepare(struct state *t)
 static void release(struct state *t)
 {
     for (uint64_t i = 0; t->clients != NULL && i < t->w->clients_n; i++) {
-        avo_close(t->clients[i].avo);
         for (uint32_t k = 0; t->clients[i].slots != NULL && k < t->slots_n; k++) {
+            avo_scan_close(t->clients[i].slots[k].scan);
             free(t->clients[i].slots[k].found);
         }
+        avo_close(t->clients[i].avo);
         free(t->clients[i].slots);
         free(t->clients[i].free);
     }
@@ -505,7 +281,10 @@ static void *run(void *arg)
 {
     struct bench_worker *w = arg;
     struct state t = {.w = w, .b = w->bench, .epoll = -1};
-    bool good = prepare(&t);
+    bool good;
+
+    (void)prctl(PR_SET_TIMERSLACK, 1UL); /* of this thread: arrivals are microseconds apart */
+    good = prepare(&t);
 
     (void)pthread_mutex_lock(&w->lock);
     w->is_open = good;
@@ -522,9 +301,33 @@ static void *run(void *arg)
     return NULL;
 }
 
+void bench_tally_add(struct bench_tally *to, const struct bench_tally *from)
+{
+    for (int op = 0; op < BENCH_OPS; op++) {
+        histogram_merge(&to->by_op[op], &from->by_op[op]);
+    }
+    for (int s = 0; s < STATUSES_N; s++) {
+        to->errors[s] += from->errors[s];
+    }
+    to->not_found += from->not_found;
+    to->lost_races += from->lost_races;
+    to->value_bytes += from->value_bytes;
+    to->scanned += from->scanned;
+}
+
+void bench_worker_init(struct bench_worker *w, bool shared)
+{
+    pthread_mutexattr_t attr;
+
+    (void)pthread_mutexattr_init(&attr);
+    (void)pthread_mutexattr_setpshared(&attr,
+                                       shared ? PTHREAD_PROCESS_SHARED : PTHREAD_PROCESS_PRIVATE);
+    (void)pthread_mutex_init(&w->lock, &attr);
+    (void)pthread_mutexattr_destroy(&attr);
+}
+
 bool bench_worker_start(struct bench_worker *w)
 {
-    (void)pthread_mutex_init(&w->lock, NULL);
     w->is_started = pthread_create(&w->thread, NULL, run, w) == 0;
     return w->is_started;
 }

@@ -3,8 +3,9 @@
 #define TOOLS_BENCH_WORKER_H
 
 /*
- * One thread of the benchmark: it owns some clients and keeps `depth` operations in flight on each
- * (closed loop: the next one starts when one has ended). What it counts is guarded by a lock that
+ * One thread of the benchmark: it owns some clients. Closed loop: it keeps `depth` operations in
+ * flight on each, the next one starts when one has ended. Open loop: operations start when they are
+ * due (tools/bench_pace.h), as far as `depth` leaves room. What it counts is guarded by a lock that
  * it takes once per batch, so that the main thread can look at any time.
  */
 
@@ -34,6 +35,7 @@ struct bench {
     struct workload workload;
     struct bench_history *history; /* or NULL */
     uint64_t clients, depth, load_depth, threads, value_size, timeout_ms, seed;
+    uint64_t rate;        /* operations a second of all clients, open loop; 0: closed loop */
     uint64_t coordinator; /* place + 1; 0: client i prefers node i modulo their number */
     uint64_t nodes_n;
     _Atomic int phase;
@@ -44,7 +46,7 @@ struct bench {
 struct bench_tally {
     struct histogram by_op[BENCH_OPS];
     uint64_t errors[STATUSES_N]; /* by status; NOT_FOUND is no error */
-    uint64_t not_found, lost_races, value_bytes;
+    uint64_t not_found, lost_races, value_bytes, scanned;
 };
 
 struct bench_worker {
@@ -57,11 +59,16 @@ struct bench_worker {
     struct bench_tally tally;    /* since measuring began */
     struct histogram interval;   /* since the main thread last took it */
     uint64_t errors_ever;        /* in any phase */
+    uint64_t behind;             /* open loop: operations that are due and not begun */
     enum avo_status first_error; /* AVO_OK: none yet */
     char why[256];               /* one line about it */
     bool is_open, is_over;       /* all clients connected; the thread ends */
 };
 
+void bench_tally_add(struct bench_tally *to, const struct bench_tally *from);
+
+/* Before it starts. `shared`: processes other than ours look at it. */
+void bench_worker_init(struct bench_worker *w, bool shared);
 /* False: no memory or no thread. */
 bool bench_worker_start(struct bench_worker *w);
 /* After PHASE_DRAIN. The counts stay readable. */

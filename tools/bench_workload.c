@@ -10,7 +10,7 @@ const char *bench_op_name(enum bench_op op)
     static const char *const names[BENCH_OPS] = {
         [BENCH_GET] = "get", [BENCH_PUT] = "put",       [BENCH_INSERT] = "insert",
         [BENCH_RMW] = "rmw", [BENCH_DELETE] = "delete", [BENCH_INCR] = "incr",
-        [BENCH_CAS] = "cas",
+        [BENCH_CAS] = "cas", [BENCH_SCAN] = "scan",
     };
 
     return names[op];
@@ -26,6 +26,10 @@ const struct workload_mix workload_mixes[] = {
      "YCSB D: 95 % gets of recent records, 5 % inserts",
      {[BENCH_GET] = 95, [BENCH_INSERT] = 5},
      true},
+    {"e",
+     "YCSB E: 95 % scans of up to 100 records, 5 % inserts",
+     {[BENCH_INSERT] = 5, [BENCH_SCAN] = 95},
+     false},
     {"f",
      "YCSB F: half gets, half read-modify-writes (a get, then a put: not atomic)",
      {[BENCH_GET] = 50, [BENCH_RMW] = 50},
@@ -125,6 +129,9 @@ struct workload_step workload_next(struct workload *w, struct prng *p)
     s.record = s.op == BENCH_INSERT
                    ? atomic_fetch_add_explicit(&w->next_insert, 1, memory_order_relaxed)
                    : choose_record(w, p);
+    if (s.op == BENCH_SCAN) {
+        s.count = 1 + (uint32_t)prng_below(p, WORKLOAD_SCAN_MAX);
+    }
     if (s.op == BENCH_INCR) {
         s.record |= WORKLOAD_COUNTER;
     }

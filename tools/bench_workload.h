@@ -3,7 +3,7 @@
 #define TOOLS_BENCH_WORKLOAD_H
 
 /*
- * What a client of the benchmark does next: YCSB's core workloads A, B, C, D and F and some plain
+ * What a client of the benchmark does next: YCSB's core workloads A to F and some plain
  * ones. Every draw comes from the given generator: same seed, same sequence.
  */
 
@@ -22,6 +22,7 @@ enum bench_op {
     BENCH_DELETE,
     BENCH_INCR, /* of a counter beside the record */
     BENCH_CAS,  /* a get, then a compare-and-set of what it found; a lost race is no error */
+    BENCH_SCAN, /* of the records that follow one in order, with values */
     BENCH_OPS,
 };
 const char *bench_op_name(enum bench_op op);
@@ -61,13 +62,14 @@ struct workload {
 struct workload_step {
     enum bench_op op;
     uint64_t record;
+    uint32_t count; /* of a scan */
 };
 /* The counter that belongs to a record is a record, too. */
 static const uint64_t WORKLOAD_COUNTER = UINT64_C(1) << 40;
 
 struct workload_step workload_next(struct workload *w, struct prng *p);
 
-enum { WORKLOAD_KEY_MIN = 8 };
+enum { WORKLOAD_KEY_MIN = 8, WORKLOAD_SCAN_MAX = 100 };
 /* Key of a record, key_len bytes; distinct for distinct records below 2^48. Returns its length. */
 size_t workload_key(const struct workload *w, uint64_t record, char *to);
 

@@ -90,3 +90,30 @@ double histogram_mean(const struct histogram *h)
 {
     return h->n == 0 ? 0 : (double)h->sum / (double)h->n;
 }
+
+bool histogram_next(const struct histogram *h, size_t *at, uint64_t *ret_top, uint64_t *ret_n)
+{
+    while (*at < HISTOGRAM_BUCKETS && h->counts[*at] == 0) {
+        (*at)++;
+    }
+    if (*at == HISTOGRAM_BUCKETS) {
+        return false;
+    }
+    *ret_top = top_of(*at);
+    *ret_n = h->counts[(*at)++];
+    return true;
+}
+
+void histogram_put(struct histogram *h, uint64_t top, uint64_t n)
+{
+    uint64_t v = top > VALUE_MAX_NS ? VALUE_MAX_NS : top;
+
+    if (n == 0) {
+        return;
+    }
+    h->min = h->n == 0 || v < h->min ? v : h->min;
+    h->max = v > h->max ? v : h->max;
+    h->n += n;
+    h->sum += v * n;
+    h->counts[bucket_of(v)] += n;
+}

@@ -9,6 +9,7 @@
  *   0 .. 127: one bucket each | 128 .. 255 | 256 .. 511 | ... each in 128 buckets | above: the last
  */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -32,5 +33,11 @@ void histogram_merge(struct histogram *to, const struct histogram *from);
  * bucket; 0 when there are none. fraction in [0, 1]. */
 uint64_t histogram_quantile(const struct histogram *h, double fraction);
 double histogram_mean(const struct histogram *h);
+
+/* For files: buckets that are not empty, from *at on. False: no more. *ret_top is the largest value
+ * that falls into the bucket; histogram_put(top, n) on an empty histogram makes the same counts
+ * again, with min, max and sum as near as buckets tell. */
+bool histogram_next(const struct histogram *h, size_t *at, uint64_t *ret_top, uint64_t *ret_n);
+void histogram_put(struct histogram *h, uint64_t top, uint64_t n);
 
 #endif

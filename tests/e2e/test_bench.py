@@ -16,7 +16,7 @@ class Bench(ClusterCase):
         return run("avocado-bench", "--cluster", self.cluster.yaml, "--quiet", *args)
 
     def test_every_workload(self):
-        for name in ("put", "get", "a", "b", "c", "d", "f", "mix", "rmw", "incr"):
+        for name in ("put", "get", "a", "b", "c", "d", "e", "f", "mix", "rmw", "incr"):
             done = self.bench("--workload", name, "--records", 500, "--seconds", "0.3", "--warmup",
                               0, "--clients", 3, "--depth", 4, "--json", "-")
             out = json.loads(self.expect(done, OK).stdout)
@@ -28,13 +28,62 @@ class Bench(ClusterCase):
             self.assertEqual(out["config"]["workload"], name)
             self.assertEqual(sum(o["ops"] for o in out["by_op"].values()), out["ops"])
             self.assertLessEqual(out["p50_us"], out["p99_us"])
+            if name == "e":
+                self.assertGreater(out["scanned"], out["by_op"]["scan"]["ops"])
             if name not in ("mix", "rmw"):
                 self.assertLess(out["not_found"], out["ops"] / 10 + 5)
 
     def test_usage(self):
         for args in (["--workload", "zz"], ["--clients", 0], ["--key-size", 3], ["--zipf", 1],
-                     ["--coordinator", 9], ["extra"]):
+                     ["--coordinator", 9], ["extra"], ["--rate", 0], ["--merge"],
+                     ["--merge", "/dev/null"], ["--workload", "e", "--history", "/dev/null"],
+                     ["--processes", 2, "--history", "/dev/null"]):
             self.expect(self.bench(*args), USAGE)
+
+    def test_processes_report_and_merge(self):
+        with tempfile.TemporaryDirectory() as d:
+            one = Path(d) / "one.json"
+            done = self.bench("--workload", "a", "--records", 300, "--seconds", "1.2", "--warmup", 0,
+                              "--clients", 5, "--processes", 3, "--depth", 2, "--json", one, "--csv",
+                              Path(d) / "seconds.csv", "--report", Path(d) / "report")
+            self.expect(done, OK)
+            out = json.loads(one.read_text())
+            self.assertEqual(out["errors"], 0, out["errors_by_status"])
+            self.assertEqual(out["config"]["processes"], 3)
+            for kind in out["by_op"].values():
+                self.assertEqual(sum(n for _, n in kind["histogram_ns"]), kind["ops"])
+            rows = (Path(d) / "seconds.csv").read_text().splitlines()
+            self.assertEqual(rows[0].split(",")[:2], ["seconds", "ops"])
+            counted = sum(int(row.split(",")[1]) for row in rows[1:])
+            self.assertAlmostEqual(counted, out["ops"], delta=out["ops"] / 4)
+            page = (Path(d) / "report" / "index.html").read_text()
+            self.assertEqual(page.count("<svg"), 2)
+            self.assertNotIn("http://", page)  # it needs nothing from elsewhere
+            both = json.loads(self.expect(run("avocado-bench", "--merge", one, one, "--json", "-"),
+                                          OK).stdout)
+        self.assertEqual(both["ops"], 2 * out["ops"])
+        self.assertAlmostEqual(both["ops_per_s"], 2 * out["ops_per_s"], delta=1)
+        self.assertAlmostEqual(both["p99_us"], out["p99_us"], delta=out["p99_us"] / 50)
+
+    def test_open_loop_counts_the_wait_of_everybody(self):
+        """While the cluster stands still, a closed loop has a few slow operations; but everybody who would
+        have come had to wait."""
+        args = [BUILD / "avocado-bench", "--cluster", self.cluster.yaml, "--workload", "get",
+                "--records", "100", "--seconds", "1.6", "--warmup", "0", "--clients", "1", "--depth",
+                "4", "--rate", "1000", "--json", "-"]
+        p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        p.stderr.read(1)  # the first line of progress: one second is over
+        for n in (1, 2):
+            self.cluster.pause(n)
+        time.sleep(0.4)
+        for n in (1, 2):
+            self.cluster.resume(n)
+        out, _ = p.communicate(timeout=60)
+        got = json.loads(out)
+        self.assertEqual(got["config"]["loop"], "open")
+        self.assertGreater(got["ops"] + got["behind"], 1000)
+        slow = sum(n for top, n in got["by_op"]["get"]["histogram_ns"] if top > 50_000_000)
+        self.assertGreater(slow, 100)  # far more than the four that were in flight
 
     def test_interrupt_prints_what_was_measured(self):
         p = subprocess.Popen(

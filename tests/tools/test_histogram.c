@@ -104,6 +104,28 @@ static void test_merge_equals_adding_all(void **state)
     assert_memory_equal(&a, &b, sizeof(a));
 }
 
+/* What a file holds makes the same counts again. */
+static void test_buckets_out_and_in(void **state)
+{
+    static struct histogram one, two;
+    struct prng p = {.state = 5};
+    uint64_t top, n;
+    size_t at = 0;
+
+    (void)state;
+    histogram_reset(&one);
+    histogram_reset(&two);
+    for (int i = 0; i < 10000; i++) {
+        histogram_add(&one, prng_u64(&p) >> (24 + prng_below(&p, 36)));
+    }
+    while (histogram_next(&one, &at, &top, &n)) {
+        histogram_put(&two, top, n);
+    }
+    assert_int_equal(two.n, one.n);
+    assert_memory_equal(two.counts, one.counts, sizeof(one.counts));
+    assert_int_equal(histogram_quantile(&two, 0.5), histogram_quantile(&one, 0.5));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -112,6 +134,7 @@ int main(void)
         cmocka_unit_test(test_error_is_bounded),
         cmocka_unit_test(test_quantiles_of_random_values),
         cmocka_unit_test(test_merge_equals_adding_all),
+        cmocka_unit_test(test_buckets_out_and_in),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

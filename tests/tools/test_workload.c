@@ -57,6 +57,36 @@ static void test_shares_of_operations(void **state)
     assert_in_range(n[BENCH_DELETE], DRAWS * 9 / 100, DRAWS * 11 / 100);
 }
 
+/* Scans start where gets would, and are of 1 to 100 records. */
+static void test_scans(void **state)
+{
+    struct prng p = {.state = 4};
+    struct workload w;
+    unsigned shortest = 0, longest = 0, scans = 0;
+    uint64_t sum = 0;
+
+    (void)state;
+    make(&w, "e", false);
+    for (int i = 0; i < DRAWS; i++) {
+        struct workload_step s = workload_next(&w, &p);
+
+        if (s.op != BENCH_SCAN) {
+            assert_int_equal(s.op, BENCH_INSERT);
+            continue;
+        }
+        assert_in_range(s.count, 1, WORKLOAD_SCAN_MAX);
+        assert_true(s.record < RECORDS);
+        scans++;
+        sum += s.count;
+        shortest += s.count == 1;
+        longest += s.count == WORKLOAD_SCAN_MAX;
+    }
+    assert_in_range(scans, DRAWS * 94 / 100, DRAWS * 96 / 100);
+    assert_in_range(sum / scans, 50, 51);
+    assert_in_range(shortest, DRAWS * 8 / 1000, DRAWS * 11 / 1000);
+    assert_in_range(longest, DRAWS * 8 / 1000, DRAWS * 11 / 1000);
+}
+
 /* The k-th most frequent comes 1 / (k^theta * zeta) of the time. */
 static void test_zipf_follows_its_law(void **state)
 {
@@ -177,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mixes_add_up),
         cmocka_unit_test(test_shares_of_operations),
+        cmocka_unit_test(test_scans),
         cmocka_unit_test(test_zipf_follows_its_law),
         cmocka_unit_test(test_uniform_touches_all_alike),
         cmocka_unit_test(test_latest),
