@@ -7,45 +7,103 @@
 #include "trusted/store/store_index.h"
 #include "trusted/store/store_seal.h"
 
-struct store {
+/* What a store and its parts share. */
+struct store_core {
     struct store_sealer sealer; /* first: the most aligned */
     struct store_index index;
     struct store_arena arena;
+};
+
+struct store {
+    struct store_core *core;
+    struct store_index *index; /* in *core, like the next two */
+    struct store_sealer *sealer;
+    struct store_arena *arena;
     struct heap *heap;
     uint64_t keys, tombstones, value_bytes, damaged, integrity_failures, repairs;
     unsigned plants;
+    bool owns; /* the core is ours */
+    bool is_part;
+    uint8_t part;                   /* first byte of all our keys in the index */
+    uint8_t key[STORE_KEY_MAX + 1]; /* a key or bound with that byte; see in_index */
 };
 
 /* From 512 bytes on the heap aligns to a cache line. */
-_Static_assert(sizeof(struct store) >= 512 && _Alignof(struct store) <= 64, "the heap aligns it");
+_Static_assert(sizeof(struct store_core) >= 512 && _Alignof(struct store_core) <= 64,
+               "the heap aligns it");
+
+/* STORE-21: how the index knows the key. Good until the next call. */
+static inline struct bytes in_index(struct store *s, struct bytes key)
+{
+    if (!s->is_part) {
+        return key;
+    }
+    CHECK(key.n < sizeof(s->key));
+    s->key[0] = s->part;
+    if (key.n > 0) {
+        memcpy(s->key + 1, key.p, key.n);
+    }
+    return (struct bytes){s->key, key.n + 1};
+}
 
 static size_t reserve_of(const struct store_config *c)
 {
     return c->reserve != 0 ? c->reserve : heap_limit(c->heap) / 16;
 }
 
+static struct store *open(struct heap *heap, struct store_core *core)
+{
+    struct store *s = heap_zalloc(heap, sizeof(*s));
+
+    if (s != NULL) {
+        s->heap = heap;
+        s->core = core;
+        s->index = &core->index;
+        s->sealer = &core->sealer;
+        s->arena = &core->arena;
+    }
+    return s;
+}
+
 RESULT store_init(const struct store_config *c, struct store **ret)
 {
-    struct store *s = heap_zalloc(c->heap, sizeof(*s));
+    struct store_core *core = heap_zalloc(c->heap, sizeof(*core));
+    struct store *s = core == NULL ? NULL : open(c->heap, core);
 
     if (s == NULL) {
-        return ERR_ENCLAVE_MEMORY;
+        goto no_store;
     }
-    s->heap = c->heap;
-    if (store_arena_init(&s->arena, c->heap, c->arena, c->arena_bytes) != OK) {
+    s->owns = true;
+    if (store_arena_init(&core->arena, c->heap, c->arena, c->arena_bytes) != OK) {
         goto no_arena;
     }
-    if (store_index_init(&s->index, c->heap, &s->arena, &s->sealer, reserve_of(c)) != OK) {
+    if (store_index_init(&core->index, c->heap, &core->arena, &core->sealer, reserve_of(c)) != OK) {
         goto no_index;
     }
-    store_seal_init(&s->sealer, c->aead, c->shard, &c->master);
+    store_seal_init(&core->sealer, c->aead, c->shard, &c->master);
     *ret = s;
     return OK;
 no_index:
-    store_arena_fini(&s->arena);
+    store_arena_fini(&core->arena);
 no_arena:
     heap_free(c->heap, s, sizeof(*s));
+no_store:
+    heap_free(c->heap, core, sizeof(*core));
     return ERR_ENCLAVE_MEMORY;
+}
+
+RESULT store_open_part(struct store *whole, uint8_t part, struct store **ret)
+{
+    struct store *s = open(whole->heap, whole->core);
+
+    CHECK(part <= STORE_PART_MAX && !whole->is_part);
+    if (s == NULL) {
+        return ERR_ENCLAVE_MEMORY;
+    }
+    s->is_part = true;
+    s->part = part;
+    *ret = s;
+    return OK;
 }
 
 void store_fini(struct store *s)
@@ -53,9 +111,12 @@ void store_fini(struct store *s)
     if (s == NULL) {
         return;
     }
-    store_seal_fini(&s->sealer);
-    store_index_fini(&s->index);
-    store_arena_fini(&s->arena);
+    if (s->owns) {
+        store_seal_fini(s->sealer);
+        store_index_fini(s->index);
+        store_arena_fini(s->arena);
+        heap_free(s->heap, s->core, sizeof(*s->core));
+    }
     heap_free(s->heap, s, sizeof(*s));
 }
 
@@ -92,12 +153,12 @@ static struct store_binding binding_of(const struct store_record *r, struct byte
 /* Why the index has found nothing. STORE-18: what is lost is not absent. */
 static RESULT missing(const struct store *s)
 {
-    return s->index.lost ? ERR_LOST : ERR_NOT_FOUND;
+    return s->index->lost ? ERR_LOST : ERR_NOT_FOUND;
 }
 
 RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret)
 {
-    const uint8_t *payload = store_index_find(&s->index, key);
+    const uint8_t *payload = store_index_find(s->index, in_index(s, key));
 
     if (payload == NULL) {
         return missing(s);
@@ -114,7 +175,7 @@ static RESULT refuse(struct store *s, uint8_t *payload, struct store_record *r,
 {
     if ((r->value & STORE_DAMAGED) == 0) {
         r->value |= STORE_DAMAGED;
-        store_index_save(&s->index, payload, r);
+        store_index_save(s->index, payload, r);
         s->damaged++;
         s->integrity_failures++;
     }
@@ -141,7 +202,7 @@ static RESULT read_at(struct store *s, uint8_t *payload, struct bytes key, struc
     }
     struct store_binding binding = binding_of(&r, key);
 
-    if (store_seal_get(&s->sealer, &binding, store_padded(len), store_arena_at(&s->arena, r.place),
+    if (store_seal_get(s->sealer, &binding, store_padded(len), store_arena_at(s->arena, r.place),
                        to) != OK &&
         (s->plants & STORE_PLANT_TRUSTING) == 0) {
         return refuse(s, payload, &r, ret);
@@ -151,7 +212,7 @@ static RESULT read_at(struct store *s, uint8_t *payload, struct bytes key, struc
 
 RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct store_entry *ret)
 {
-    uint8_t *payload = store_index_find(&s->index, key);
+    uint8_t *payload = store_index_find(s->index, in_index(s, key));
 
     return payload == NULL ? missing(s) : read_at(s, payload, key, to, ret);
 }
@@ -177,8 +238,8 @@ static RESULT find_room(struct store *s, const struct store_record *was, uint32_
         *ret_kept = true;
         return OK;
     }
-    err = store_arena_take(&s->arena, padded, block, ret_place);
-    if (err != OK && holds && store_arena_reuse(&s->arena, was->place, block_of(was), block)) {
+    err = store_arena_take(s->arena, padded, block, ret_place);
+    if (err != OK && holds && store_arena_reuse(s->arena, was->place, block_of(was), block)) {
         *ret_place = was->place;
         *ret_kept = true;
         return OK;
@@ -214,22 +275,22 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
     }
     TRY(find_room(s, payload == NULL ? NULL : &was, value_len(r), &r->place, &kept));
     if (value.n > 0) {
-        store_seal_put(&s->sealer, &binding, value, store_padded(value_len(r)),
-                       store_arena_at(&s->arena, r->place));
+        store_seal_put(s->sealer, &binding, value, store_padded(value_len(r)),
+                       store_arena_at(s->arena, r->place));
     }
     if (payload == NULL) {
-        enum err err = store_index_insert(&s->index, key, r);
+        enum err err = store_index_insert(s->index, in_index(s, key), r);
 
         if (err != OK && value.n > 0) {
-            store_arena_give(&s->arena, r->place, block_of(r));
+            store_arena_give(s->arena, r->place, block_of(r));
         }
         if (err != OK) {
             return err;
         }
     } else {
-        store_index_save(&s->index, payload, r);
+        store_index_save(s->index, payload, r);
         if (!kept && value_len(&was) > 0) {
-            store_arena_give(&s->arena, was.place, block_of(&was));
+            store_arena_give(s->arena, was.place, block_of(&was));
         }
         count(s, &was, false);
     }
@@ -251,9 +312,9 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
 
     CHECK(key.n >= 1 && key.n <= KEY_MAX && value.n <= VALUE_MAX);
     CHECK(!tombstone || value.n == 0);
-    store_index_balance(&s->index);
-    payload = store_index_seek(&s->index, key);
-    if (s->index.lost) {
+    store_index_balance(s->index);
+    payload = store_index_seek(s->index, in_index(s, key));
+    if (s->index->lost) {
         return ERR_LOST;
     }
     if (payload != NULL) {
@@ -272,10 +333,10 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
 
 RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct bytes value)
 {
-    uint8_t *payload = store_index_find(&s->index, key);
+    uint8_t *payload = store_index_find(s->index, in_index(s, key));
 
     if (payload == NULL) {
-        return s->index.lost ? ERR_LOST : ERR_MISMATCH;
+        return s->index->lost ? ERR_LOST : ERR_MISMATCH;
     }
     struct store_record r = store_record_load(payload);
 
@@ -285,10 +346,10 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
     if ((r.value & STORE_DAMAGED) != 0) {
         struct store_binding binding = binding_of(&r, key);
 
-        store_seal_put(&s->sealer, &binding, value, store_padded(value_len(&r)),
-                       store_arena_at(&s->arena, r.place));
+        store_seal_put(s->sealer, &binding, value, store_padded(value_len(&r)),
+                       store_arena_at(s->arena, r.place));
         r.value &= ~(uint32_t)STORE_DAMAGED;
-        store_index_save(&s->index, payload, &r);
+        store_index_save(s->index, payload, &r);
         s->damaged--;
         s->repairs++;
     }
@@ -297,20 +358,49 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
 
 RESULT store_remove(struct store *s, struct bytes key, struct tag tag, bool *ret_removed)
 {
-    const uint8_t *payload = store_index_seek(&s->index, key);
+    const uint8_t *payload = store_index_seek(s->index, in_index(s, key));
 
     *ret_removed = false;
     if (payload == NULL) {
-        return s->index.lost ? ERR_LOST : OK;
+        return s->index->lost ? ERR_LOST : OK;
     }
     struct store_record r = store_record_load(payload);
 
     if ((r.value & STORE_TOMBSTONE) != 0 && tag_compare(tag_of(&r), tag) == 0) {
-        store_index_remove(&s->index);
+        store_index_remove(s->index);
         count(s, &r, false);
         *ret_removed = true;
     }
     return OK;
+}
+
+bool store_shed(struct store *s, uint32_t most)
+{
+    struct store_record r;
+
+    for (uint32_t i = 0; i < most; i++) {
+        struct bytes key = in_index(s, (struct bytes){0});
+        const uint8_t *payload = store_index_walk(s->index, key, false);
+
+        if (payload == NULL) {
+            return true;
+        }
+        key = (struct bytes){s->key, store_index_key(s->index, s->key)};
+        if (s->is_part && s->key[0] != s->part) {
+            return true;
+        }
+        payload = store_index_seek(s->index, key);
+        if (payload == NULL) {
+            return true;
+        }
+        r = store_record_load(payload);
+        store_index_remove(s->index);
+        if (value_len(&r) > 0) {
+            store_arena_give(s->arena, r.place, block_of(&r));
+        }
+        count(s, &r, false);
+    }
+    return false;
 }
 
 void store_walk_begin(struct bytes low, struct bytes high, bool down, struct store_walk *ret)
@@ -321,14 +411,26 @@ void store_walk_begin(struct bytes low, struct bytes high, bool down, struct sto
     ret->begun = false;
 }
 
+/* Where a walk begins. Above all keys of a part is the first key of the next one. */
+static const uint8_t *first_of(struct store *s, const struct store_walk *w)
+{
+    uint8_t end = (uint8_t)(s->part + 1);
+    struct bytes from = w->down ? w->high : w->low;
+
+    if (s->is_part && w->down && from.n == 0) {
+        return store_index_walk(s->index, (struct bytes){&end, 1}, true);
+    }
+    return store_index_walk(s->index, in_index(s, from), w->down);
+}
+
 RESULT store_walk_next(struct store *s, struct store_walk *w)
 {
     const uint8_t *payload;
 
     if (w->begun) {
-        payload = store_index_step(&s->index, w->down);
+        payload = store_index_step(s->index, w->down);
     } else {
-        payload = store_index_walk(&s->index, w->down ? w->high : w->low, w->down);
+        payload = first_of(s, w);
         w->begun = true;
     }
     if (payload == NULL) {
@@ -336,7 +438,13 @@ RESULT store_walk_next(struct store *s, struct store_walk *w)
     }
     struct store_record r = store_record_load(payload);
 
-    w->key = (struct bytes){w->buffer, store_index_key(&s->index, w->buffer)};
+    w->key = (struct bytes){w->buffer, store_index_key(s->index, w->buffer)};
+    if (s->is_part) {
+        if (w->buffer[0] != s->part) {
+            return ERR_NOT_FOUND;
+        }
+        w->key = (struct bytes){w->buffer + 1, w->key.n - 1};
+    }
     w->entry = entry_of(&r);
     if (w->down ? bytes_compare(w->key, w->low) < 0
                 : w->high.n > 0 && bytes_compare(w->key, w->high) >= 0) {
@@ -347,7 +455,7 @@ RESULT store_walk_next(struct store *s, struct store_walk *w)
 
 RESULT store_walk_read(struct store *s, struct store_walk *w, struct mbytes to)
 {
-    return read_at(s, store_index_here(&s->index), w->key, to, &w->entry);
+    return read_at(s, store_index_here(s->index), w->key, to, &w->entry);
 }
 
 RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
@@ -378,15 +486,15 @@ void store_stats(const struct store *s, struct store_stats *ret)
         .keys = s->keys,
         .tombstones = s->tombstones,
         .value_bytes = s->value_bytes,
-        .arena_used = s->arena.pages_taken * STORE_PAGE,
-        .arena_limit = s->arena.pages_n * STORE_PAGE,
-        .index_bytes = s->index.bytes,
-        .pages_cold = s->index.pager.cold,
-        .pages_lost = s->index.pager.lost,
-        .keys_lost = s->index.pager.lost_keys,
-        .page_ins = s->index.pager.ins,
-        .page_outs = s->index.pager.outs,
-        .page_reads = s->index.pager.reads,
+        .arena_used = s->arena->pages_taken * STORE_PAGE,
+        .arena_limit = s->arena->pages_n * STORE_PAGE,
+        .index_bytes = s->index->bytes,
+        .pages_cold = s->index->pager.cold,
+        .pages_lost = s->index->pager.lost,
+        .keys_lost = s->index->pager.lost_keys,
+        .page_ins = s->index->pager.ins,
+        .page_outs = s->index->pager.outs,
+        .page_reads = s->index->pager.reads,
         .damaged = s->damaged,
         .integrity_failures = s->integrity_failures,
         .repairs = s->repairs,

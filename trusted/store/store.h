@@ -16,6 +16,8 @@
  * inside and the tag of a key only rises, so a value that was flipped, swapped, truncated or rolled
  * back does not open (STORE-4, STORE-8 in docs/protocol/store.md). Absent keys have the zero tag. A
  * tombstone is an entry without a value.
+ *
+ * A store can be divided into parts, one per group of slots, that share index and arena.
  */
 
 #include "common/bytes.h"
@@ -67,6 +69,16 @@ RESULT store_init(const struct store_config *c, struct store **ret);
 /* Gives everything back to the heap and wipes the key. NULL is allowed. */
 void store_fini(struct store *s);
 
+/* A part of `whole`: keys of its own, which no other part and not the whole can see, in the same
+ * index, arena and budget (STORE-21). Statistics count its own keys; those of index and arena are
+ * the whole's. store_fini it before the whole; its keys stay in the index until store_shed. Who
+ * opens parts keeps nothing in the whole itself. ENCLAVE_MEMORY. */
+enum { STORE_PART_MAX = 253 };
+RESULT store_open_part(struct store *whole, uint8_t part, struct store **ret);
+/* Forgets up to `most` keys, whatever they are held with, and gives their memory back. True: none
+ * is left (or what is left was lost, STORE-18). */
+bool store_shed(struct store *s, uint32_t most);
+
 /* Metadata of a key, from enclave memory only. NOT_FOUND: *ret is untouched. */
 RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret);
 
@@ -107,7 +119,7 @@ struct store_walk {
     bool down, begun;
     struct bytes key; /* in `buffer`, until the next step */
     struct store_entry entry;
-    uint8_t buffer[KEY_MAX];
+    uint8_t buffer[KEY_MAX + 1];
 };
 
 void store_walk_begin(struct bytes low, struct bytes high, bool down, struct store_walk *ret);

@@ -98,7 +98,7 @@ uint8_t *store_index_walk(struct store_index *x, struct bytes from, bool backwar
 uint8_t *store_index_step(struct store_index *x, bool backwards);
 /* The payload of the entry that the walk stands at. */
 uint8_t *store_index_here(const struct store_index *x);
-/* Writes the key that the walk stands at to `to`, which has KEY_MAX bytes of room. */
+/* Writes the key that the walk stands at to `to`, which has STORE_KEY_MAX bytes of room. */
 size_t store_index_key(struct store_index *x, uint8_t *to);
 
 static inline struct store_record store_record_load(const uint8_t *payload)

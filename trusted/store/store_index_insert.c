@@ -3,10 +3,10 @@
 
 #include "common/limits.h"
 
-enum { COST_MAX = STORE_ENTRY_LEN + STORE_RECORD_LEN + 2 + KEY_MAX - STORE_HEAD_LEN };
+enum { COST_MAX = STORE_ENTRY_LEN + STORE_RECORD_LEN + 2 + STORE_KEY_MAX - STORE_HEAD_LEN };
 
 _Static_assert((int)VALUE_MAX <= (int)STORE_VALUE_LEN_MASK, "a length fits its bits");
-_Static_assert(KEY_MAX < 1 << 15, "a suffix length fits two bytes");
+_Static_assert(STORE_KEY_MAX < 1 << 15, "a suffix length fits two bytes");
 /* A full node and one entry more, cut where the halves are most alike: see split(). */
 _Static_assert(sizeof(struct store_node) + STORE_NODE_MAX / 2 + 3 * COST_MAX / 2 <= STORE_NODE_MAX,
                "each half fits a node");
@@ -92,7 +92,7 @@ static unsigned choose_cut(const struct overfull *o)
 static struct store_node *build_half(struct store_change *c, const struct overfull *o,
                                      unsigned from, unsigned to, struct bytes prefix)
 {
-    uint8_t buffer[KEY_MAX];
+    uint8_t buffer[STORE_KEY_MAX];
     size_t longer = prefix.n - o->node->prefix_len;
     size_t need = sizeof(struct store_node) + prefix.n;
     struct store_node *half;
@@ -114,7 +114,7 @@ static struct store_node *build_half(struct store_change *c, const struct overfu
 /* The shortest key above everything left of the cut and not above anything right of it. */
 static struct bytes separator(const struct overfull *o, unsigned cut, uint8_t *to)
 {
-    uint8_t before[KEY_MAX];
+    uint8_t before[STORE_KEY_MAX];
     struct bytes payload;
     struct bytes prefix = store_node_prefix(o->node);
     struct bytes b = suffix_of(o, cut, to + prefix.n, &payload);
@@ -137,15 +137,15 @@ static struct bytes separator(const struct overfull *o, unsigned cut, uint8_t *t
 /* Cuts level `level` of the path into two new nodes. On success *add becomes what the parent needs:
  * the separator (in `sep`) and references to both halves. False: out of memory. */
 static bool split(struct store_change *c, const struct store_path *path, uint32_t level,
-                  struct addition *add, uint8_t sep[static KEY_MAX], uint32_t *ret_right)
+                  struct addition *add, uint8_t sep[static STORE_KEY_MAX], uint32_t *ret_right)
 {
     const struct overfull o = {
         .node = path->level[level].node,
         .leaf = level == c->index->depth,
         .add = add,
     };
-    uint8_t bound[KEY_MAX];
-    uint8_t middle[KEY_MAX];
+    uint8_t bound[STORE_KEY_MAX];
+    uint8_t middle[STORE_KEY_MAX];
     unsigned n = o.node->n + 1U;
     unsigned cut = choose_cut(&o);
     struct bytes between = separator(&o, cut, middle);
@@ -160,7 +160,7 @@ static bool split(struct store_change *c, const struct store_path *path, uint32_
         return false;
     }
     if (!o.leaf) {
-        uint8_t buffer[KEY_MAX];
+        uint8_t buffer[STORE_KEY_MAX];
         struct bytes payload;
 
         left->first = add->at == 0 ? add->left : o.node->first;
@@ -219,7 +219,7 @@ static RESULT make_room(struct store_index *x, struct addition *add)
 {
     struct store_change c = {.index = x};
     const struct store_path *path = &x->path;
-    uint8_t sep[KEY_MAX];
+    uint8_t sep[STORE_KEY_MAX];
     uint32_t right;
 
     for (uint32_t level = x->depth;; level--) {

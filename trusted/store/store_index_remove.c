@@ -50,7 +50,7 @@ static size_t entries_bytes(struct store_node *node, bool leaf, size_t prefix)
 /* Adds all entries of `from`, whose prefix is not shorter than that of `to`. */
 static void append(struct store_node *to, struct store_node *from, bool leaf)
 {
-    uint8_t suffix[KEY_MAX];
+    uint8_t suffix[STORE_KEY_MAX];
     struct bytes prefix = store_node_prefix(from);
     size_t longer = prefix.n - to->prefix_len;
 
@@ -117,7 +117,7 @@ static bool try_join(struct store_index *x, uint32_t level, unsigned at)
 {
     struct store_path *path = &x->path;
     struct store_change c = {.index = x, .shrinks = true};
-    uint8_t low[KEY_MAX], high[KEY_MAX], between[KEY_MAX];
+    uint8_t low[STORE_KEY_MAX], high[STORE_KEY_MAX], between[STORE_KEY_MAX];
     struct store_node *parent = path->level[level - 1].node;
     struct pair p = {
         .parent = parent,

@@ -21,8 +21,10 @@
  */
 
 #include "common/bytes.h"
+#include "common/limits.h"
 
 enum {
+    STORE_KEY_MAX = KEY_MAX + 1, /* a key, and the byte before it that names its part */
     STORE_ENTRY_LEN = 6,
     STORE_HEAD_LEN = 4, /* bytes of the suffix that stand in the entry */
     STORE_RECORD_LEN = 24,

@@ -49,7 +49,7 @@ struct store_pager {
     uint64_t lost_keys;             /* in the lost ones */
     uint64_t ins, outs, reads;      /* loads, seals, looks at a cold leaf that stayed cold */
     void *swept[HEAP_MOVABLE_SLAB]; /* what a step of the hand looks at */
-    uint8_t key[KEY_MAX];           /* of a leaf that is looked for */
+    uint8_t key[STORE_KEY_MAX];     /* of a leaf that is looked for */
     _Alignas(64) uint8_t scratch[STORE_PAGE_MAX];
 };
 
