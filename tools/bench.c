@@ -164,21 +164,17 @@ static bool open_all(struct app *a)
     return team_is(a->team, true);
 }
 
-/* Any replica: how many there are, and whether the cluster answers at all. */
+/* How many replicas there are, and whether the cluster answers at all. */
 static int look(struct app *a)
 {
     struct bench *b = &a->team->bench;
-    struct avo_options options = {.connect_ms = (uint32_t)b->timeout_ms};
-    struct avo_client *c = NULL;
     char why[512] = "";
-    enum avo_status status = avo_open(b->cluster, &options, &c, why, sizeof(why));
+    enum avo_status status = b->target->look(b, why, sizeof(why));
     uint64_t place;
 
     if (status != AVO_OK) {
         return complain_status(status, why);
     }
-    b->nodes_n = avo_nodes(c);
-    avo_close(c);
     if (strcmp(a->coordinator, "spread") != 0) {
         if (!options_number(a->coordinator, &place) || place == 0 || place > b->nodes_n) {
             return complain(EXIT_USAGE, "--coordinator: must be 'spread' or the number of a "
@@ -196,6 +192,7 @@ static json_t *config_json(const struct app *a)
     const struct bench *b = &a->team->bench;
     json_t *o = json_object();
 
+    (void)json_object_set_new(o, "target", json_string(b->target->name));
     (void)json_object_set_new(o, "workload", json_string(a->workload));
     (void)json_object_set_new(o, "cluster", json_string(b->cluster));
     (void)json_object_set_new(o, "records", json_integer((json_int_t)b->workload.records));
@@ -352,8 +349,21 @@ static void print_help(const struct option_spec *specs)
     options_print(specs);
 }
 
+static const struct bench_target *target_of(const char *cluster,
+                                            const struct bench_target *const targets[])
+{
+    for (size_t i = 1; targets[0] != NULL && targets[i] != NULL; i++) {
+        size_t n = strlen(targets[i]->name);
+
+        if (strncmp(cluster, targets[i]->name, n) == 0 && strncmp(cluster + n, "://", 3) == 0) {
+            return targets[i];
+        }
+    }
+    return targets[0];
+}
+
 /* What one option's range cannot say. */
-static int settle(struct app *a)
+static int settle(struct app *a, const struct bench_target *const targets[])
 {
     struct bench *b = &a->team->bench;
     const char *environment = getenv("AVOCADO_CLUSTER");
@@ -368,6 +378,10 @@ static int settle(struct app *a)
     if (b->cluster == NULL) {
         b->cluster = environment != NULL && environment[0] != '\0' ? environment
                                                                    : "avocado-data/client.yaml";
+    }
+    b->target = target_of(b->cluster, targets);
+    if (b->workload.mix->percent[BENCH_SCAN] > 0 && !b->target->has_scans) {
+        return complain(EXIT_USAGE, "--workload: this target has no scans");
     }
     if (a->history_path != NULL &&
         (a->team->processes > 1 || b->workload.mix->percent[BENCH_SCAN])) {
@@ -476,7 +490,7 @@ static int parse(struct app *a, int argc, char **argv, int *ret_rest, bool *ret_
     return 0;
 }
 
-int main(int argc, char **argv)
+int bench_main(int argc, char **argv, const struct bench_target *const targets[])
 {
     struct sigaction on = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
     struct app *a = calloc(1, sizeof(*a));
@@ -507,7 +521,7 @@ int main(int argc, char **argv)
     if (code == 0 && !done && a->merge) {
         code = merge(a, argv + rest, argc - rest);
     } else if (code == 0 && !done) {
-        code = settle(a);
+        code = settle(a, targets);
         code = code == 0 ? look(a) : code;
         code = code == 0 ? run(a) : code;
         if (!bench_history_close(a->team->bench.history) && code == 0) {

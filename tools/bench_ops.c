@@ -58,20 +58,16 @@ static void note_error(struct state *t, enum avo_status status, const char *why)
     }
 }
 
-static enum avo_status submit_op(struct client *c, const struct slot *s, struct avo_rmw *rmw,
-                                 uint32_t place)
+static enum avo_status submit_op(const struct state *t, struct client *c, const struct slot *s,
+                                 struct avo_rmw *rmw, uint32_t place)
 {
     rmw->op = op_of(s);
-    if (rmw->op < AVO_CAS) {
-        return avo_submit(c->avo, rmw->op, rmw->key, rmw->key_len, rmw->value, rmw->value_len,
-                          place);
-    }
     rmw->delta = rmw->op == AVO_INCR ? 1 : 0;
     if (rmw->op == AVO_CAS) {
         rmw->expect = s->found;
         rmw->expect_len = s->found_len;
     }
-    return avo_submit_rmw(c->avo, rmw, place);
+    return t->b->target->submit(c->handle, rmw, place);
 }
 
 static enum avo_status submit_scan(struct client *c, struct slot *s, const struct avo_rmw *rmw)
@@ -80,7 +76,7 @@ static enum avo_status submit_scan(struct client *c, struct slot *s, const struc
                                        .start_len = rmw->key_len,
                                        .limit = s->step.count,
                                        .flags = AVO_SCAN_VALUES};
-    enum avo_status status = avo_scan_open(c->avo, &options, &s->scan);
+    enum avo_status status = avo_scan_open(c->handle, &options, &s->scan);
 
     c->scans_n += status == AVO_OK;
     s->scanned_bytes = 0;
@@ -106,9 +102,9 @@ static bool submit(struct state *t, struct client *c, uint32_t place)
     }
     s->invoke_ns = bench_now_ns();
     status = s->step.op == BENCH_SCAN && !s->is_load ? submit_scan(c, s, &rmw)
-                                                     : submit_op(c, s, &rmw, place);
+                                                     : submit_op(t, c, s, &rmw, place);
     if (status != AVO_OK) {
-        note_error(t, status, avo_last_error(c->avo));
+        note_error(t, status, t->b->target->last_error(c->handle));
         return false;
     }
     t->in_flight++;
@@ -249,7 +245,7 @@ void slot_complete(struct state *t, struct client *c, const struct avo_completio
         write_history(t, s, got, now_ns);
     }
     if (!fine) {
-        note_error(t, got->status, avo_last_error(c->avo));
+        note_error(t, got->status, t->b->target->last_error(c->handle));
     }
     if (s->stage == STAGE_CAS_GET && fine) {
         keep_found(s, got);

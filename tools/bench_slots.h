@@ -32,7 +32,7 @@ struct slot {
 };
 
 struct client {
-    struct avo_client *avo;
+    void *handle; /* of the target */
     struct slot *slots;
     uint32_t *free;
     uint32_t free_n, scans_n;

@@ -74,7 +74,7 @@ static bool turn(struct state *t, struct client *c)
     struct avo_completion got[COMPLETIONS];
 
     for (int round = 0; round < ROUNDS_MAX; round++) {
-        size_t n = avo_poll(c->avo, got, COMPLETIONS, 0);
+        size_t n = t->b->target->poll(c->handle, got, COMPLETIONS);
         uint64_t now_ns = bench_now_ns();
         uint32_t started;
         int wait_ms;
@@ -87,7 +87,7 @@ static bool turn(struct state *t, struct client *c)
         started = refill(t, c);
         (void)pthread_mutex_unlock(&t->w->lock);
         if (n == 0 && started == 0) {
-            wait_ms = avo_next_ms(c->avo);
+            wait_ms = t->b->target->next_ms(c->handle);
             c->due_ms = wait_ms < 0 ? UINT64_MAX : now_ns / 1000000 + (uint64_t)wait_ms;
             c->is_ready = wait_ms == 0;
             return c->is_ready;
@@ -204,12 +204,6 @@ static bool open_client(struct state *t, uint64_t i)
     struct client *c = &t->clients[i];
     uint64_t number = t->w->first + i;
     struct epoll_event event = {.events = EPOLLIN, .data.u32 = (uint32_t)i};
-    struct avo_options options = {
-        .timeout_ms = (uint32_t)b->timeout_ms,
-        .connect_ms = (uint32_t)b->timeout_ms,
-        .in_flight_max = t->slots_n,
-        .coordinator = (uint32_t)(b->coordinator != 0 ? b->coordinator : number % b->nodes_n + 1),
-    };
     enum avo_status status;
 
     c->slots = calloc(t->slots_n, sizeof(c->slots[0]));
@@ -224,8 +218,9 @@ static bool open_client(struct state *t, uint64_t i)
     }
     c->free_n = t->slots_n;
     c->is_ready = true;
-    status = avo_open(b->cluster, &options, &c->avo, t->w->why, sizeof(t->w->why));
-    if (status != AVO_OK || epoll_ctl(t->epoll, EPOLL_CTL_ADD, avo_fd(c->avo), &event) != 0) {
+    status = b->target->open(b, number, t->slots_n, &c->handle, t->w->why, sizeof(t->w->why));
+    if (status != AVO_OK ||
+        epoll_ctl(t->epoll, EPOLL_CTL_ADD, b->target->fd(c->handle), &event) != 0) {
         t->w->first_error = status == AVO_OK ? AVO_NO_MEMORY : status;
         return false;
     }
@@ -265,7 +260,7 @@ static void release(struct state *t)
             avo_scan_close(t->clients[i].slots[k].scan);
             free(t->clients[i].slots[k].found);
         }
-        avo_close(t->clients[i].avo);
+        t->b->target->close(t->clients[i].handle);
         free(t->clients[i].slots);
         free(t->clients[i].free);
     }

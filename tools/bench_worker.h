@@ -11,6 +11,7 @@
 
 #include "client/avocado.h"
 #include "tools/bench_history.h"
+#include "tools/bench_target.h"
 #include "tools/bench_workload.h"
 #include "tools/histogram.h"
 
@@ -31,6 +32,7 @@ enum {
 
 /* What all threads share. Set before they start, except for the atomics. */
 struct bench {
+    const struct bench_target *target;
     const char *cluster;
     struct workload workload;
     struct bench_history *history; /* or NULL */
