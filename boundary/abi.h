@@ -22,7 +22,7 @@
 #include <stdint.h>
 
 enum {
-    ABI_VERSION = 1,
+    ABI_VERSION = 2,
     ABI_PACKET_STRIDE = 9216, /* room for one packet in a region */
     ABI_REGION_PACKETS = BURST_MAX,
 };
@@ -48,12 +48,15 @@ struct abi_poll {
     uint64_t now_ns; /* monotonic hint; trusted time follows its steps and never runs backwards */
     uint32_t rx_n;   /* at most BURST_MAX */
     struct abi_packet rx[BURST_MAX];
+    uint32_t no_growth; /* non-zero: the host has no memory for parts of the arena never used */
     /* out */
     uint32_t tx_n;
     struct abi_packet tx[BURST_MAX];
     uint64_t wake_at_ns; /* call again by then even if nothing arrives; UINT64_MAX: never */
     uint32_t more;       /* non-zero: more is ready to send, call again at once */
     uint32_t notify;     /* non-zero: a report is ready, wake the control thread */
+    uint64_t idle_off; /* of the arena: what lies there is not needed any more, the host may take */
+    uint64_t idle_len; /* its memory away until the next call; 0: none */
 };
 
 /* What a shard gets at start. Regions are ordinary host memory, aligned to 64 bytes. */

@@ -313,6 +313,13 @@ enum avo_status client_refuse(struct avo_client *c, enum avo_status status, cons
     return status;
 }
 
+enum avo_status client_refuse_big(struct avo_client *c)
+{
+    return client_refuse(c, AVO_TOO_BIG,
+                         "a key has 1024 bytes at most, and a value as many as value_max of the "
+                         "cluster's configuration (`avocado up --value-max`)");
+}
+
 AVO_API const char *avo_last_error(const struct avo_client *c)
 {
     return c == NULL ? "" : c->last_error;
@@ -337,7 +344,7 @@ enum avo_status client_submit(struct avo_client *c, const struct core_request *q
                              "as many operations are in flight as in_flight_max permits");
     }
     if (err == ERR_TOO_BIG) {
-        return client_refuse(c, AVO_TOO_BIG, "key or value is larger than the cluster permits");
+        return client_refuse_big(c);
     }
     if (err == ERR_FULL) {
         return client_refuse(c, AVO_NO_MEMORY,

@@ -24,7 +24,7 @@ AVO_API enum avo_status avo_submit_rmw(struct avo_client *c, const struct avo_rm
         return client_refuse(c, AVO_USAGE, "a NULL pointer with a length");
     }
     if (rmw->expect_len > VALUE_MAX || rmw->value_len > VALUE_MAX) {
-        return client_refuse(c, AVO_TOO_BIG, "key or value is larger than the cluster permits");
+        return client_refuse_big(c);
     }
     both = malloc(rmw->expect_len + rmw->value_len + 1);
     if (both == NULL) {

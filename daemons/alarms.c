@@ -33,6 +33,7 @@ void alarms_look(struct alarms *a, const struct node *n)
         uint64_t diverged = news(&a->divergences[i], r->abd.divergences);
         uint64_t damaged = news(&a->integrity[i], r->store.integrity_failures);
         uint64_t lost = news(&a->lost[i], r->store.pages_lost);
+        uint64_t faults = news(&a->faults[i], arena_faults(&n->shards[i].arena.regions));
         char nodes[ALARM_NODES_TEXT];
 
         if (diverged != 0) {
@@ -48,6 +49,13 @@ void alarms_look(struct alarms *a, const struct node *n)
                      "INTEGRITY: shard %u met %" PRIu64 " values that this host has changed; they "
                      "are refused, and fetched from other nodes",
                      i, damaged);
+        }
+        if (faults != 0) {
+            node_log("error",
+                     "HOST MEMORY: shard %u: %" PRIu64
+                     " pages of host memory could not be had; new values are refused for a while: "
+                     "make room in the file system of --arena-dir, or lower `host_memory`",
+                     i, faults);
         }
         if (lost != 0) { /* STORE-18 */
             node_log("error",

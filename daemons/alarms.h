@@ -8,7 +8,8 @@
 #include "daemons/node.h"
 
 struct alarms {
-    uint64_t divergences[SHARDS_MAX], integrity[SHARDS_MAX], lost[SHARDS_MAX]; /* that were told */
+    uint64_t divergences[SHARDS_MAX], integrity[SHARDS_MAX], lost[SHARDS_MAX],
+        faults[SHARDS_MAX]; /* told */
 };
 
 /* After the shards have reported. */

@@ -63,9 +63,10 @@ static RESULT open_arena(struct node *n, uint32_t i, struct explain *why)
 
     if (arena_map(o->arena_dir, i, bytes, &n->shards[i].arena) != OK) {
         (void)snprintf(why->text, sizeof(why->text),
-                       "cannot map %llu bytes of host memory%s%s: %s; lower `host_memory`",
+                       "cannot map %llu bytes of host memory%s%s: %s; lower `host_memory`%s",
                        (unsigned long long)bytes, o->arena_dir == NULL ? "" : " in ",
-                       o->arena_dir == NULL ? "" : o->arena_dir, strerror(errno));
+                       o->arena_dir == NULL ? "" : o->arena_dir, strerror(errno),
+                       o->arena_dir == NULL ? "" : " or choose another folder");
         return ERR_HOST_MEMORY;
     }
     return OK;
@@ -157,15 +158,17 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
     config.regions = s->regions;
     err = shard_open(&config, &s->shard);
     if (err != OK) {
-        (void)snprintf(
-            why->text, sizeof(why->text),
-            "cannot start shard %u: %s; %zu bytes of enclave memory per shard may be too few", i,
-            err_text(err), s->memory_bytes);
+        (void)snprintf(why->text, sizeof(why->text),
+                       "cannot start shard %u: %s; it has %zu bytes of enclave memory: raise "
+                       "`enclave_memory`, or "
+                       "lower `host_memory` or `shards`",
+                       i, err_text(err), s->memory_bytes);
         return err;
     }
     s->loop = (struct shard_loop){.shard = s->shard,
                                   .poll = poll_shard,
                                   .io = s->io,
+                                  .regions = &s->arena.regions,
                                   .polling = n->options.polling,
                                   .notify_fd = n->notify_fd,
                                   .stack = s->stack,
@@ -213,7 +216,11 @@ RESULT node_start(const struct node_options *o, struct node **ret, struct explai
     n->self = o->self;
     n->started_ns = clock_now_ns();
     n->notify_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-    err = open_rings(n, why);
+    if (arena_survive_faults() != OK) {
+        (void)snprintf(why->text, sizeof(why->text), "cannot handle SIGBUS: %s", strerror(errno));
+        err = ERR_IO;
+    }
+    err = err == OK ? open_rings(n, why) : err;
     for (uint32_t i = 0; i < o->cluster->shards && err == OK; i++) {
         n->shards_n++;
         err = open_shard(n, i, why);

@@ -134,6 +134,7 @@ static json_t *store_json(const struct store_stats *s)
 
     ADD_FIELDS(o, {"keys", s->keys}, {"tombstones", s->tombstones}, {"value_bytes", s->value_bytes},
                {"host_used", s->arena_used}, {"host_limit", s->arena_limit},
+               {"host_resident", s->arena_resident}, {"host_returned", s->arena_returned},
                {"index_bytes", s->index_bytes}, {"integrity_failures", s->integrity_failures},
                {"repairs", s->repairs}, {"damaged", s->damaged}, {"pages_cold", s->pages_cold},
                {"pages_lost", s->pages_lost}, {"keys_lost", s->keys_lost},
@@ -161,7 +162,8 @@ static json_t *shard_json(const struct node *n, uint32_t i)
                {"tx_dropped", io->tx_dropped}, {"rx_trains", io->rx_trains},
                {"tx_trains", io->tx_trains}, {"sleeps", s->loop.sleeps},
                {"spin_hits", s->loop.spin_hits}, {"waits", io->waits}, {"wakes", io->wakes},
-               {"ring_bad", io->ring_bad});
+               {"ring_bad", io->ring_bad}, {"arena_dropped", s->loop.dropped},
+               {"arena_faults", arena_faults(&s->arena.regions)});
     (void)json_object_set_new(o, "aead", json_string(shard_aead_name(s->shard)));
     (void)json_object_set_new(o, "store", store_json(&s->report.store));
     (void)json_object_set_new(o, "abd", abd_json(&s->report.abd));

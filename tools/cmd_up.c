@@ -461,6 +461,14 @@ static int check_wishes(struct up *u)
                         "it to the number of nodes",
                         (unsigned)u->rf);
     }
+    if (w->enclave_memory > (w->workers == 0 ? 1 : w->workers) * ENCLAVE_MEMORY_SHARD_MAX) {
+        return cli_fail(
+            u->cli, CLI_USAGE, "USAGE",
+            "--enclave-memory: %u workers can use %u GiB at most; give less, or more "
+            "--workers",
+            (unsigned)(w->workers == 0 ? 1 : w->workers),
+            (unsigned)((w->workers == 0 ? 1 : w->workers) * (ENCLAVE_MEMORY_SHARD_MAX >> 30)));
+    }
     u->is_split = strcmp(u->io, "ring") == 0;
     if (strcmp(u->io, "udp") != 0 && !u->is_split) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--io %s: must be udp or ring", u->io);

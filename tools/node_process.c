@@ -18,6 +18,7 @@
 
 /* In split mode a replica's process starts as this, and becomes the daemon at once. */
 static const char host_name[] = "avocado-hostd";
+static const char starter_name[] = "avocado"; /* what a child is until it executes the daemon */
 
 /* The name of the program behind a number. */
 static const char *name_of(uint32_t node)
@@ -154,7 +155,8 @@ static bool is_daemon(pid_t pid, const char *name)
         target[(size_t)n - strlen(replaced)] = '\0';
     }
     base = strrchr(target, '/');
-    return base != NULL && (strcmp(base + 1, name) == 0 || strcmp(base + 1, host_name) == 0);
+    return base != NULL && (strcmp(base + 1, name) == 0 || strcmp(base + 1, host_name) == 0 ||
+                            strcmp(base + 1, starter_name) == 0);
 }
 
 struct node_process node_process_find(int dir, uint32_t node)

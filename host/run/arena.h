@@ -18,7 +18,23 @@ struct arena {
     char path[256]; /* empty for a memfd */
 };
 
+/* `arena_bytes` is rounded up to whole blocks of the file system in `dir`. */
 RESULT arena_map(const char *dir, uint32_t shard, uint64_t arena_bytes, struct arena *ret);
 void arena_unmap(struct arena *a);
+
+/* Gives the memory of a part of the arena back to the kernel; what is read there later is zero or
+ * undefined. Any thread. Bytes that were given back: what is no part of the arena is not. */
+uint64_t arena_drop(const struct abi_regions *r, uint64_t off, uint64_t len);
+
+/*
+ * Pages of a shared mapping can be missing at any time: the file system is full, or somebody has
+ * cut the file short. The kernel says so with SIGBUS, which would end the process. With this, the
+ * page is replaced by an ordinary, empty one that nobody shares, and the shard loop says that the
+ * arena must not grow for a while. Call once, before threads start; for arenas that are mapped
+ * later. IO.
+ */
+RESULT arena_survive_faults(void);
+/* How many pages were missing so far. Any thread. */
+uint64_t arena_faults(const struct abi_regions *r);
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/run/shard_loop.h"
 
+#include "host/run/arena.h"
 #include "host/run/clock.h"
 
 #include <errno.h>
@@ -15,6 +16,8 @@ enum {
     GAP_MAX_NS = 1000000,
     JOIN_PAUSE_US = 200,
 };
+
+static const uint64_t NO_GROWTH_NS = 5000000000;
 
 static void drain_wakes(struct shard_loop *l)
 {
@@ -91,6 +94,26 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
     b->rx_n = l->io->ops->rx(l->io, b->rx);
 }
 
+/* After a page was missing, nothing new is used for a while; then it is tried again. */
+static void look_after_arena(struct shard_loop *l)
+{
+    struct abi_poll *b = &l->block;
+    uint64_t faults = arena_faults(l->regions);
+
+    if (faults != l->faults) {
+        l->faults = faults;
+        l->no_growth_until_ns = b->now_ns + NO_GROWTH_NS;
+    }
+    b->no_growth = b->now_ns < l->no_growth_until_ns;
+}
+
+static void drop_idle(struct shard_loop *l)
+{
+    uint64_t n = arena_drop(l->regions, l->block.idle_off, l->block.idle_len);
+
+    atomic_fetch_add_explicit(&l->dropped, n, memory_order_relaxed);
+}
+
 static void *run(void *self)
 {
     struct shard_loop *l = self;
@@ -101,7 +124,13 @@ static void *run(void *self)
         uint32_t rx_n = b->rx_n;
 
         b->now_ns = now_ns(l);
+        if (l->regions != NULL) {
+            look_after_arena(l);
+        }
         l->poll(l->shard, b);
+        if (l->regions != NULL && b->idle_len != 0) {
+            drop_idle(l);
+        }
         if (b->tx_n > 0) {
             l->io->ops->tx(l->io, b->tx, b->tx_n);
         }

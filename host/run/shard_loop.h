@@ -26,8 +26,9 @@ struct shard_loop {
     void (*poll)(void *shard, struct abi_poll *io);
     struct pktio *io;
     enum shard_loop_polling polling;
-    int notify_fd; /* eventfd written when abi_poll.notify is set; -1: none */
-    void *stack;   /* the thread's, for trusted code runs on it; NULL: an ordinary one */
+    const struct abi_regions *regions; /* whose memory is given back and watched; NULL: none */
+    int notify_fd;                     /* eventfd written when abi_poll.notify is set; -1: none */
+    void *stack; /* the thread's, for trusted code runs on it; NULL: an ordinary one */
     size_t stack_bytes;
 
     /* the loop's own */
@@ -36,6 +37,9 @@ struct shard_loop {
     _Atomic bool stop;
     uint64_t gap_ns; /* smoothed time between going idle and the next packet */
     _Atomic uint64_t sleeps, spin_hits;
+    _Atomic uint64_t dropped; /* bytes of the arena given back to the kernel */
+    uint64_t faults;          /* of the arena, known so far */
+    uint64_t no_growth_until_ns;
     struct abi_poll block;
 };
 

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -154,6 +155,71 @@ static void test_arena_files_are_private_and_go_away(void **state)
     assert_int_equal(arena_map(dir, 3, 1 << 20, &a), ERR_IO);
 }
 
+static uint64_t blocks_of(const struct arena *a)
+{
+    struct stat st;
+
+    assert_int_equal(fstat(a->fd, &st), 0);
+    return (uint64_t)st.st_blocks * 512;
+}
+
+static void test_what_is_not_needed_goes_back_to_the_kernel(void **state)
+{
+    const uint64_t part = UINT64_C(1) << 20;
+    const uint64_t size = 8 * part;
+    struct arena a;
+    uint64_t before;
+
+    (void)state;
+    assert_int_equal(arena_map(NULL, 0, size, &a), OK);
+    memset(a.regions.arena, 1, size);
+    before = blocks_of(&a);
+    assert_true(before >= size);
+    assert_int_equal(arena_drop(&a.regions, 2 * part, 4 * part), 4 * part);
+    assert_true(blocks_of(&a) <= before - 2 * part); /* huge pages may go only when whole */
+    assert_int_equal(a.regions.arena[2 * part - 1], 1);
+    assert_int_equal(a.regions.arena[6 * part], 1);
+    assert_int_equal(a.regions.arena[3 * part], 0);
+    /* Whatever a shard asks for, nothing but the arena is touched. */
+    assert_int_equal(arena_drop(&a.regions, 0, 0), 0);
+    assert_int_equal(arena_drop(&a.regions, 1, 4096), 0);
+    assert_int_equal(arena_drop(&a.regions, 0, 100), 0);
+    assert_int_equal(arena_drop(&a.regions, size - 4096, 8192), 0);
+    assert_int_equal(arena_drop(&a.regions, UINT64_MAX & ~(uint64_t)4095, 8192), 0);
+    arena_unmap(&a);
+}
+
+/* A file that somebody cuts short while it is mapped: pages are missing, the process goes on. */
+static void test_missing_pages_are_survived(void **state)
+{
+    enum { SIZE = 1 << 20 };
+    char dir[] = "/tmp/avocado-test-XXXXXX";
+    struct arena a, other;
+
+    (void)state;
+    assert_int_equal(arena_survive_faults(), OK);
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(arena_map(dir, 0, SIZE, &a), OK);
+    assert_int_equal(arena_map(dir, 1, SIZE, &other), OK);
+    memset(a.regions.arena, 1, SIZE);
+    memset(other.regions.arena, 2, SIZE);
+    assert_int_equal(truncate(a.path, SIZE / 2), 0);
+    assert_int_equal(a.regions.arena[SIZE - 1], 0);
+    assert_int_equal(arena_faults(&a.regions), 1);
+    memset(a.regions.arena, 3, SIZE);
+    assert_int_equal(a.regions.arena[SIZE - 5000], 3);
+    assert_int_equal(arena_faults(&a.regions), SIZE / 2 / 4096);
+    assert_int_equal(arena_faults(&other.regions), 0);
+    assert_int_equal(other.regions.arena[SIZE - 1], 2);
+    arena_unmap(&a);
+    arena_unmap(&other);
+    assert_int_equal(rmdir(dir), 0);
+    /* What nobody can cut short. */
+    assert_int_equal(arena_map(NULL, 0, SIZE, &a), OK);
+    assert_int_equal(ftruncate(a.fd, 0), -1);
+    arena_unmap(&a);
+}
+
 /* The loop's partner: echoes what it gets, and stops asking when woken. */
 struct echo {
     struct arena *arena;
@@ -216,6 +282,8 @@ int main(void)
         cmocka_unit_test(test_udp_drops_what_cannot_be_a_datagram_of_ours),
         cmocka_unit_test(test_a_taken_port_is_reported),
         cmocka_unit_test(test_arena_files_are_private_and_go_away),
+        cmocka_unit_test(test_what_is_not_needed_goes_back_to_the_kernel),
+        cmocka_unit_test(test_missing_pages_are_survived),
         cmocka_unit_test(test_the_loop_serves_wakes_and_stops),
     };
 

@@ -83,7 +83,8 @@ enum replica_plant {
     REPLICA_PLANT_STORE_TRUSTING = 1 << 17, /* STORE_PLANT_TRUSTING */
 };
 void replica_plant(struct replica *r, unsigned plants);
-/* Simulator only: to look into, and to put there what the protocol would not. */
+/* For its host memory: store_trim, store_may_grow. In the simulator also to look into, and to put
+ * there what the protocol would not. */
 struct store *replica_store(struct replica *r);
 
 /* `params.user` is overwritten. member: place of a MEMBER. An older session with the same member is

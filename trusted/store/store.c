@@ -140,6 +140,12 @@ static struct store_entry entry_of(const struct store_record *r)
     };
 }
 
+/* STORE-25: shorter values stand in the record. */
+static bool is_outside(const struct store_record *r)
+{
+    return value_len(r) > STORE_SMALL_MAX;
+}
+
 static uint32_t block_of(const struct store_record *r)
 {
     return store_seal_block(store_padded(value_len(r)));
@@ -196,6 +202,10 @@ static RESULT read_at(struct store *s, uint8_t *payload, struct bytes key, struc
     if (len == 0) {
         return OK;
     }
+    if (!is_outside(&r)) {
+        memcpy(to.p, &r.place, len);
+        return OK;
+    }
     if ((r.value & STORE_DAMAGED) != 0) {
         memset(to.p, 0, len);
         return refuse(s, payload, &r, ret);
@@ -217,21 +227,16 @@ RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct st
     return payload == NULL ? missing(s) : read_at(s, payload, key, to, ret);
 }
 
-/* Finds room for the new value before anything changes (STORE-11). `was` is what the key is held
- * with, NULL for a new key. *ret_kept: the new value goes where the old one lies. */
+/* Finds room for the new value, a long one, before anything changes (STORE-11). `was` is what the
+ * key is held with, NULL for a new key. *ret_kept: the new value goes where the old one lies. */
 static RESULT find_room(struct store *s, const struct store_record *was, uint32_t len,
                         uint32_t *ret_place, bool *ret_kept)
 {
     uint32_t padded = store_padded(len);
     uint32_t block = store_seal_block(padded);
-    bool holds = was != NULL && value_len(was) > 0;
+    bool holds = was != NULL && is_outside(was);
     enum err err;
 
-    *ret_kept = false;
-    if (len == 0) {
-        *ret_place = 0;
-        return OK;
-    }
     /* Sealing cannot fail, so nothing is lost by writing over the old value. */
     if (holds && padded == store_padded(value_len(was))) {
         *ret_place = was->place;
@@ -268,20 +273,22 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
 {
     struct store_record was = {0};
     struct store_binding binding = binding_of(r, key);
-    bool kept;
+    bool kept = false;
 
     if (payload != NULL) {
         was = store_record_load(payload);
     }
-    TRY(find_room(s, payload == NULL ? NULL : &was, value_len(r), &r->place, &kept));
-    if (value.n > 0) {
+    if (is_outside(r)) {
+        TRY(find_room(s, payload == NULL ? NULL : &was, value_len(r), &r->place, &kept));
         store_seal_put(s->sealer, &binding, value, store_padded(value_len(r)),
                        store_arena_at(s->arena, r->place));
+    } else if (value.n > 0) {
+        memcpy(&r->place, value.p, value.n);
     }
     if (payload == NULL) {
         enum err err = store_index_insert(s->index, in_index(s, key), r);
 
-        if (err != OK && value.n > 0) {
+        if (err != OK && is_outside(r)) {
             store_arena_give(s->arena, r->place, block_of(r));
         }
         if (err != OK) {
@@ -289,7 +296,7 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
         }
     } else {
         store_index_save(s->index, payload, r);
-        if (!kept && value_len(&was) > 0) {
+        if (!kept && is_outside(&was)) {
             store_arena_give(s->arena, was.place, block_of(&was));
         }
         count(s, &was, false);
@@ -395,7 +402,7 @@ bool store_shed(struct store *s, uint32_t most)
         }
         r = store_record_load(payload);
         store_index_remove(s->index);
-        if (value_len(&r) > 0) {
+        if (is_outside(&r)) {
             store_arena_give(s->arena, r.place, block_of(&r));
         }
         count(s, &r, false);
@@ -480,6 +487,21 @@ void store_plant(struct store *s, unsigned plants)
     s->plants = plants;
 }
 
+bool store_trim(struct store *s, uint64_t *ret_off, uint64_t *ret_len)
+{
+    return store_arena_trim(s->arena, ret_off, ret_len);
+}
+
+bool store_has_idle(const struct store *s)
+{
+    return store_arena_has_idle(s->arena);
+}
+
+void store_may_grow(struct store *s, bool may)
+{
+    store_arena_may_grow(s->arena, may);
+}
+
 void store_stats(const struct store *s, struct store_stats *ret)
 {
     *ret = (struct store_stats){
@@ -488,6 +510,8 @@ void store_stats(const struct store *s, struct store_stats *ret)
         .value_bytes = s->value_bytes,
         .arena_used = s->arena->pages_taken * STORE_PAGE,
         .arena_limit = s->arena->pages_n * STORE_PAGE,
+        .arena_resident = (uint64_t)s->arena->touched_n * STORE_SPAN,
+        .arena_returned = s->arena->returned,
         .index_bytes = s->index->bytes,
         .pages_cold = s->index->pager.cold,
         .pages_lost = s->index->pager.lost,

@@ -52,8 +52,11 @@ struct store_stats {
     uint64_t value_bytes; /* plaintext bytes of live values */
     uint64_t arena_used;  /* host bytes taken: padding and partly filled spans included */
     uint64_t arena_limit;
-    uint64_t index_bytes; /* enclave bytes of the index, slack included */
-    uint64_t damaged;     /* entries whose value waits for repair */
+    uint64_t arena_resident; /* host bytes that the host must have memory for: used, or kept for the
+                                next values */
+    uint64_t arena_returned; /* host bytes given back so far */
+    uint64_t index_bytes;    /* enclave bytes of the index, slack included */
+    uint64_t damaged;        /* entries whose value waits for repair */
     uint64_t integrity_failures;
     uint64_t repairs;
     uint64_t pages_cold; /* leaves of the index that lie sealed in host memory now */
@@ -132,6 +135,16 @@ RESULT store_walk_read(struct store *s, struct store_walk *w, struct mbytes to);
  * `after`). Writes the key to `key_to` (KEY_MAX bytes of room). NOT_FOUND at the end. */
 RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
                   size_t *ret_key_len, struct store_entry *ret);
+
+/* Host memory that holds nothing any more and is worth giving back: *ret_len bytes at *ret_off of
+ * the arena, which the host may take away before the next call. False: none. STORE-24. */
+bool store_trim(struct store *s, uint64_t *ret_off, uint64_t *ret_len);
+/* Whether store_trim would find something; cheap. */
+bool store_has_idle(const struct store *s);
+/* What the host says of itself: that it has, or has no, memory for parts of the arena that hold
+ * nothing yet. While it has none, what would need them is refused (HOST_MEMORY). It has at first.
+ */
+void store_may_grow(struct store *s, bool may);
 
 void store_stats(const struct store *s, struct store_stats *ret);
 

@@ -64,19 +64,31 @@ static size_t summary_words(const struct store_arena *a)
     return (a->spans_n + WORD - 1) / WORD;
 }
 
+/* A whole span became free, or stops being so. */
+static void set_span(struct store_arena *a, uint32_t number, bool free)
+{
+    uint64_t bit = UINT64_C(1) << (number % WORD);
+    uint64_t *touched = &a->touched[number / WORD];
+
+    a->free_spans[number / WORD] ^= bit;
+    if ((*touched & bit) != 0) {
+        a->idle_n += free ? 1 : UINT32_MAX;
+    } else if (!free) {
+        *touched |= bit;
+        a->touched_n++;
+    }
+}
+
 /* Pages of one span change: bits in `mask` become free or taken. */
 static void set_pages(struct store_arena *a, uint32_t word, uint64_t mask, bool free)
 {
-    uint64_t pages = a->free_pages[word];
-    uint64_t bit = UINT64_C(1) << (word % WORD);
+    uint64_t was = a->free_pages[word];
+    uint64_t now = was ^ mask;
 
-    CHECK((pages & mask) == (free ? 0 : mask)); /* given or taken twice: our own state is wrong */
-    pages ^= mask;
-    a->free_pages[word] = pages;
-    if (pages == UINT64_MAX) {
-        a->free_spans[word / WORD] |= bit;
-    } else {
-        a->free_spans[word / WORD] &= ~bit;
+    CHECK((was & mask) == (free ? 0 : mask)); /* given or taken twice: our own state is wrong */
+    a->free_pages[word] = now;
+    if ((was == UINT64_MAX) != (now == UINT64_MAX)) {
+        set_span(a, word, free);
     }
 }
 
@@ -97,6 +109,14 @@ static void set_run(struct store_arena *a, uint64_t page, uint64_t pages_n, bool
     }
 }
 
+/* The pages of a span that may be taken now. */
+static uint64_t pages_of_span(const struct store_arena *a, uint32_t word)
+{
+    bool has_memory = (a->touched[word / WORD] >> (word % WORD) & 1) != 0;
+
+    return a->may_grow || has_memory ? a->free_pages[word] : 0;
+}
+
 /* Looks for a run that begins in words [from, to) and may not reach beyond `to`. */
 static bool find_run(const struct store_arena *a, uint32_t from, uint32_t to, uint64_t pages_n,
                      uint64_t *ret_page)
@@ -104,7 +124,7 @@ static bool find_run(const struct store_arena *a, uint32_t from, uint32_t to, ui
     uint64_t run = 0; /* free pages directly before the place that is looked at */
 
     for (uint32_t w = from; w < to; w++) {
-        uint64_t v = a->free_pages[w];
+        uint64_t v = pages_of_span(a, w);
         unsigned at = 0;
 
         while (at < WORD) {
@@ -181,8 +201,10 @@ static void unlink_partial(struct store_arena *a, struct span *s)
 static bool find_span(const struct store_arena *a, uint32_t *ret_number)
 {
     for (size_t i = summary_words(a); i-- > 0;) {
-        if (a->free_spans[i] != 0) {
-            *ret_number = (uint32_t)(i * WORD) + 63U - (uint32_t)__builtin_clzll(a->free_spans[i]);
+        uint64_t free = a->may_grow ? a->free_spans[i] : a->free_spans[i] & a->touched[i];
+
+        if (free != 0) {
+            *ret_number = (uint32_t)(i * WORD) + 63U - (uint32_t)__builtin_clzll(free);
             return true;
         }
     }
@@ -281,6 +303,7 @@ RESULT store_arena_init(struct store_arena *a, struct heap *heap, uint8_t *base,
         .pages_n = pages_n,
         .pages_taken = pages_n,
         .spans_n = (uint32_t)((pages_n + WORD - 1) / WORD),
+        .may_grow = true,
     };
     a->base = base;
     if (pages_n == 0) {
@@ -288,8 +311,10 @@ RESULT store_arena_init(struct store_arena *a, struct heap *heap, uint8_t *base,
     }
     a->free_pages = heap_zalloc(heap, a->spans_n * sizeof(*a->free_pages));
     a->free_spans = heap_zalloc(heap, summary_words(a) * sizeof(*a->free_spans));
+    a->touched = heap_zalloc(heap, summary_words(a) * sizeof(*a->touched));
     a->span_at = heap_zalloc(heap, a->spans_n * sizeof(*a->span_at));
-    if (a->free_pages == NULL || a->free_spans == NULL || a->span_at == NULL) {
+    if (a->free_pages == NULL || a->free_spans == NULL || a->touched == NULL ||
+        a->span_at == NULL) {
         store_arena_fini(a);
         return ERR_ENCLAVE_MEMORY;
     }
@@ -308,6 +333,7 @@ void store_arena_fini(struct store_arena *a)
     }
     heap_free(a->heap, a->free_pages, a->spans_n * sizeof(*a->free_pages));
     heap_free(a->heap, a->free_spans, summary_words(a) * sizeof(*a->free_spans));
+    heap_free(a->heap, a->touched, summary_words(a) * sizeof(*a->touched));
     heap_free(a->heap, a->span_at, a->spans_n * sizeof(*a->span_at));
     *a = (struct store_arena){0};
 }
@@ -329,6 +355,45 @@ void store_arena_give(struct store_arena *a, uint32_t place, uint32_t block)
     } else {
         set_run(a, place / (STORE_PAGE / STORE_UNIT), pages_of(block), true);
     }
+}
+
+void store_arena_may_grow(struct store_arena *a, bool may)
+{
+    a->hopeless = may == a->may_grow ? a->hopeless : 0;
+    a->may_grow = may;
+}
+
+/* Spans are taken from the end and runs from the beginning, so what lies between them is the least
+ * likely to be wanted again soon; but any will do. */
+bool store_arena_trim(struct store_arena *a, uint64_t *ret_off, uint64_t *ret_len)
+{
+    uint32_t at;
+    uint32_t n = 0;
+    size_t i = 0;
+
+    if (!store_arena_has_idle(a)) {
+        return false;
+    }
+    while ((a->free_spans[i] & a->touched[i]) == 0) {
+        i++;
+    }
+    at = (uint32_t)(i * WORD) + (uint32_t)__builtin_ctzll(a->free_spans[i] & a->touched[i]);
+    while (n < STORE_TRIM_MAX && at + n < a->spans_n && store_arena_has_idle(a)) {
+        uint32_t span = at + n;
+        uint64_t bit = UINT64_C(1) << (span % WORD);
+
+        if ((a->free_spans[span / WORD] & a->touched[span / WORD] & bit) == 0) {
+            break;
+        }
+        a->touched[span / WORD] &= ~bit;
+        a->touched_n--;
+        a->idle_n--;
+        n++;
+    }
+    *ret_off = (uint64_t)at * STORE_SPAN;
+    *ret_len = (uint64_t)n * STORE_SPAN;
+    a->returned += *ret_len;
+    return true;
 }
 
 bool store_arena_reuse(struct store_arena *a, uint32_t place, uint32_t was, uint32_t block)

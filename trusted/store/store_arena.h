@@ -30,6 +30,9 @@ enum {
     STORE_PADDED_SLOT_MAX = 8192, /* larger padded values take runs of pages */
     STORE_SLOT_CLASSES = 56,
     STORE_BLOCK_EXTRA = 24, /* counter and one authentication tag */
+    STORE_IDLE_MIN = 16,    /* spans that are kept for the next value rather than given back */
+    STORE_IDLE_SHARE = 8,   /* or this part of those in use, if that is more */
+    STORE_TRIM_MAX = 32,    /* spans given back at once */
 };
 
 /* Places are 32 bits wide; host memory beyond this is not used. */
@@ -45,7 +48,12 @@ struct store_arena {
     uint64_t pages_taken; /* by spans of slots and by runs */
     uint64_t *free_pages; /* per span: bit i says that page i is free */
     uint64_t *free_spans; /* bit i says that free_pages[i] is all ones */
-    uint32_t *span_at;    /* per span: reference to struct span, 0 when it holds no slots */
+    uint64_t *touched;  /* bit i says that the host has memory there: written and not given back */
+    uint32_t *span_at;  /* per span: reference to struct span, 0 when it holds no slots */
+    uint32_t touched_n; /* spans */
+    uint32_t idle_n;    /* of them, all free */
+    bool may_grow;      /* spans that the host has no memory for may be used */
+    uint64_t returned;  /* bytes that were offered to the host so far */
     uint32_t partial[STORE_SLOT_CLASSES]; /* spans of the class that have a free slot */
 };
 
@@ -65,6 +73,21 @@ void store_arena_give(struct store_arena *a, uint32_t place, uint32_t block);
 /* Makes a place of `was` bytes hold one block of `block` bytes instead, if that fits; needs no
  * memory. False, and nothing changed, if not. */
 bool store_arena_reuse(struct store_arena *a, uint32_t place, uint32_t was, uint32_t block);
+
+/* Whether the host has memory for spans that it never had to back so far, or took back. While it
+ * has not, only the others are used. */
+void store_arena_may_grow(struct store_arena *a, bool may);
+/* Finds host memory that is worth giving back: spans that were used and are free now, beyond a
+ * cushion. The host may take it away at once: what is written there later makes it come back.
+ * False: there is none. STORE-24. */
+bool store_arena_trim(struct store_arena *a, uint64_t *ret_off, uint64_t *ret_len);
+static inline bool store_arena_has_idle(const struct store_arena *a)
+{
+    uint32_t used = a->touched_n - a->idle_n;
+    uint32_t cushion = used / STORE_IDLE_SHARE;
+
+    return a->idle_n > (cushion > STORE_IDLE_MIN ? cushion : STORE_IDLE_MIN);
+}
 
 static inline uint8_t *store_arena_at(const struct store_arena *a, uint32_t place)
 {

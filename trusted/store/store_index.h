@@ -32,7 +32,7 @@ struct store_record {
     uint64_t ts;
     uint32_t writer;
     uint32_t rmwc;
-    uint32_t place; /* of the sealed value, when length is not 0 */
+    uint32_t place; /* of the sealed value; up to STORE_SMALL_MAX bytes, the value itself */
     uint32_t value; /* length in the low 25 bits, then flags */
 };
 
@@ -40,6 +40,7 @@ enum {
     STORE_VALUE_LEN_MASK = (1 << 25) - 1,
     STORE_TOMBSTONE = 1 << 25,
     STORE_DAMAGED = 1 << 26,
+    STORE_SMALL_MAX = 4, /* bytes of a value that has its own place in the record */
 };
 
 /* From the root ([0]) to a leaf ([depth]): the node, and the entry before which the key belongs
@@ -110,5 +111,6 @@ static inline struct store_record store_record_load(const uint8_t *payload)
 }
 
 _Static_assert(sizeof(struct store_record) == STORE_RECORD_LEN, "no padding");
+_Static_assert(sizeof(((struct store_record *)0)->place) == STORE_SMALL_MAX, "it fits");
 
 #endif

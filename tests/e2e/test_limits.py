@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where memory ends: budgets that cannot work, hosts that cannot give what was asked for, keys that
+are too long; and memory that goes back to the host. Cause and remedy, never a crash."""
+
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, ClusterCase, run, total
+
+MIB = 1 << 20
+
+
+def blocks(pid):
+    """Bytes of host memory that the kernel holds for the arenas of a process."""
+    return sum(os.stat(f).st_blocks * 512 for f in Path(f"/proc/{pid}/fd").iterdir()
+               if "avocado-arena" in os.readlink(f))
+
+
+class Starting(Case):
+    def refused(self, code, words, *options):
+        with tempfile.TemporaryDirectory() as d:
+            self.expect(run("avocado", "up", "--dir", f"{d}/c", *options), code, *words)
+            self.assertFalse(Path(f"{d}/c/run/node-1.pid").exists())
+
+    def test_memory_that_cannot_be(self):
+        self.refused(USAGE, ["--enclave-memory 1M", "from 8388608"], "--enclave-memory", "1M")
+        self.refused(USAGE, ["32 GiB at most", "--workers"], "--enclave-memory", "64G")
+        self.refused(USAGE, ["--host-memory 64k", "from 8388608"], "--host-memory", "64k")
+        self.refused(UNAVAILABLE, ["1048576 bytes of enclave memory", "raise `enclave_memory`"],
+                     "--enclave-memory", "8M", "--workers", "8")
+        self.refused(UNAVAILABLE, ["/no/such", "No such file", "another folder"],
+                     "--arena-dir", "/no/such")
+        self.refused(UNAVAILABLE, ["/proc", "another folder"], "--arena-dir", "/proc")
+
+    def test_an_arena_that_the_host_cannot_map(self):
+        """Address space for it is not to be had."""
+        limited = ["prlimit", f"--as={4 << 30}", BUILD / "avocado", "up", "--host-memory", "64G"]
+        with tempfile.TemporaryDirectory() as d:
+            done = subprocess.run([*limited, "--dir", f"{d}/c"], capture_output=True, timeout=60)
+            self.expect(done, UNAVAILABLE, "cannot map 68719476736 bytes of host memory",
+                        "Cannot allocate memory", "lower `host_memory`")
+
+
+class Asking(ClusterCase):
+    def test_keys_and_values_over_the_limit(self):
+        c = self.cluster
+        longest = "k" * 1024
+        self.expect(c.avocado("put", longest, "v"), OK)
+        for words in (("put", longest + "k", "v"), ("get", longest + "k"), ("del", longest + "k"),
+                      ("incr", longest + "k"), ("cas", longest + "k", "a", "b"), ("put", "", "v")):
+            self.expect(c.avocado(*words), USAGE, "1 to 1024 bytes")
+        self.expect(c.avocado("put", "big", "-", stdin=bytes(MIB)), OK)
+        self.expect(c.avocado("put", "big", "-", stdin=bytes(MIB + 1)), USAGE, "--value-max")
+        self.assertEqual(len(self.expect(c.avocado("get", "big"), OK).stdout), MIB)
+
+    def test_memory_that_is_not_needed_goes_back_to_the_host(self):
+        c = self.cluster
+        lines = "".join(f"{i}\t{'x' * 30000}\n" for i in range(1500)).encode()
+        self.expect(c.avocado("import", "-", stdin=lines), OK)
+        full = {n: blocks(c.pid(n)) for n in (1, 2, 3)}
+        for n in (1, 2, 3):
+            self.assertGreater(full[n], 40 * MIB)
+            self.assertGreater(total(c.shards(n), "host_resident"), 40 * MIB)
+        lines = "".join(f"{i}\tx\n" for i in range(1490)).encode()
+        self.expect(c.avocado("import", "-", stdin=lines), OK)
+        for n in (1, 2, 3):
+            self.eventually("memory is given back", lambda n=n: blocks(c.pid(n)) < full[n] // 4)
+            shards = c.shards(n)
+            self.assertLess(total(shards, "host_resident"), 12 * MIB)
+            self.assertGreater(total(shards, "host_returned"), 28 * MIB)
+            self.assertEqual(total(shards, "arena_dropped"), total(shards, "host_returned"))
+        self.assertEqual(len(self.expect(c.avocado("get", "1495"), OK).stdout), 30000)
+        self.assertEqual(sum(total(c.shards(n), "integrity_failures") for n in (1, 2, 3)), 0)
+
+
+@unittest.skipUnless(os.geteuid() == 0, "mounting a small file system takes root")
+class Running(Case):
+    def setUp(self):
+        folder = tempfile.mkdtemp(prefix="avocado-small-")
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], check=True)
+        self.addCleanup(lambda: (subprocess.run(["umount", folder], check=True), os.rmdir(folder)))
+        self.folder = folder
+
+    def test_a_host_that_runs_out_of_memory(self):
+        """Growth is refused, what was acknowledged is there, and space that comes free is used."""
+        value = os.urandom(200000)
+        with Cluster("--arena-dir", self.folder, "--host-memory", "64M") as c:
+            held = []
+            while True:
+                done = c.avocado("put", f"k{len(held)}", "-", stdin=value)
+                if done.returncode != OK:
+                    break
+                held.append(f"k{len(held)}")
+                self.assertLess(len(held), 200)
+            self.eventually("a typed refusal", lambda: b"host memory is used up" in
+                            c.avocado("put", "more", "-", stdin=value).stderr)
+            self.assertGreater(len(held), 10)
+            for k in held:
+                self.assertEqual(self.expect(c.avocado("get", k), OK).stdout, value)
+            self.assertGreater(total(c.shards(1), "arena_faults"), 0)
+            self.eventually("the log says so", lambda: "HOST MEMORY" in "".join(
+                p.read_text() for p in c.dir.rglob("*.log")))
+            self.assertEqual(c.status()[1]["voting"], 3)
+            for k in held:
+                self.expect(c.avocado("del", k), OK)
+            self.eventually("it grows again", lambda: c.avocado(
+                "put", "again", "-", stdin=value).returncode == OK)
+            self.assertEqual(self.expect(c.avocado("get", "again"), OK).stdout, value)
