@@ -83,6 +83,11 @@ void core_fini(struct core *c)
     heap_free(heap, c, sizeof(*c));
 }
 
+void core_plant(struct core *c, unsigned plants)
+{
+    c->plants = plants;
+}
+
 /* ---- sessions ---- */
 
 /* Everything that waited for the session goes elsewhere: none of it had left. */

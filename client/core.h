@@ -116,6 +116,13 @@ bool core_take_batch(struct core *c, struct core_completion *ret);
 /* The values of all completions taken so far may go. */
 void core_release(struct core *c);
 
+/* Simulator only. */
+enum core_plant {
+    CORE_PLANT_RETRY_TWICE =
+        1 << 0, /* a write of unknown outcome is given to another coordinator */
+};
+void core_plant(struct core *c, unsigned plants);
+
 /* Submitted and not yet taken. */
 uint32_t core_in_flight(const struct core *c);
 /* Operations on one key, batches: ended and not yet taken. */

@@ -410,6 +410,12 @@ static void finish_answered(struct core *c, struct op *o, const struct client_re
     core_finish(c, o, m->status, OK);
 }
 
+/* Whether another coordinator may do it although this one may have done it. */
+static bool may_repeat(const struct core *c, const struct op *o)
+{
+    return op_is_read(o) || (c->plants & CORE_PLANT_RETRY_TWICE) != 0;
+}
+
 /* CLI-7: the answer of one coordinator. */
 static void on_answer(struct core *c, struct op *o, const struct client_response *m)
 {
@@ -460,7 +466,7 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
     case ERR_IO:
     case ERR_N:
     default:
-        if (is_read) {
+        if (may_repeat(c, o)) {
             try_again(c, o, m->status, false);
             return;
         }
@@ -500,7 +506,7 @@ static void on_failure(struct core *c, struct op *o, bool left, enum err err)
         core_finish(c, o, ERR_TOO_BIG, OK);
         return;
     }
-    if (op_is_read(o) || !left) {
+    if (may_repeat(c, o) || !left) {
         try_again(c, o, err, err == ERR_CLOSED);
         return;
     }

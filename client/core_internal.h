@@ -40,6 +40,7 @@ struct core {
     uint32_t lent_n;
     struct lent lent_batch; /* of the batch that was taken last */
     struct core_counters counters;
+    unsigned plants; /* enum core_plant; 0 in production */
 };
 
 static inline struct session *core_session(const struct core *c, uint32_t place, uint32_t shard)

@@ -8,9 +8,9 @@
 
 static const uint64_t ATTACK_DELAY_NS = UINT64_C(20000000);
 
-void datagrams_open(struct datagrams *s, uint32_t kind, uint8_t ends_n)
+void datagrams_open(struct datagrams *s, uint32_t kind, uint8_t ends_n, const uint8_t *host_of)
 {
-    *s = (struct datagrams){.kind = kind, .ends_n = ends_n};
+    *s = (struct datagrams){.kind = kind, .ends_n = ends_n, .host_of = host_of};
 }
 
 void datagrams_close(struct datagrams *s)
@@ -104,10 +104,8 @@ static void remember(struct datagrams *s, uint64_t id)
 void datagrams_send(struct run *r, struct datagrams *s, uint8_t from, uint8_t to,
                     struct bytes bytes)
 {
-    uint8_t nodes_n = r->swarm.nodes_n;
     uint64_t at_ns[RUN_COPIES_MAX];
-    uint32_t copies = run_send(r, from < nodes_n ? from : (uint8_t)RUN_CLIENT,
-                               to < nodes_n ? to : (uint8_t)RUN_CLIENT, at_ns);
+    uint32_t copies = run_send(r, s->host_of[from], s->host_of[to], at_ns);
     struct datagram *d = malloc(sizeof(*d) + bytes.n);
 
     CHECK(d != NULL && to < s->ends_n);

@@ -24,15 +24,16 @@ struct datagram {
 struct datagrams {
     uint32_t kind; /* of the event that delivers one; a: to which endpoint */
     uint8_t ends_n;
+    const uint8_t *host_of;                /* by endpoint; RUN_CLIENT: a client */
     struct datagram *kept[DATAGRAMS_KEPT]; /* to be replayed */
     uint64_t n;
     uint8_t *accepted; /* by id */
     size_t accepted_cap;
 };
 
-void datagrams_open(struct datagrams *s, uint32_t kind, uint8_t ends_n);
+/* `host_of` stays the caller's. */
+void datagrams_open(struct datagrams *s, uint32_t kind, uint8_t ends_n, const uint8_t *host_of);
 void datagrams_close(struct datagrams *s);
-/* Endpoints below nodes_n are nodes, the others clients. */
 void datagrams_send(struct run *r, struct datagrams *s, uint8_t from, uint8_t to,
                     struct bytes bytes);
 /* The machine at `end` says that it accepted this delivery. */

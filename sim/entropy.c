@@ -72,11 +72,13 @@ static struct tag greatest(struct run *r, struct bytes key, bool *ret_opens)
     struct tag max = {0};
 
     *ret_opens = false;
-    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
+    for (uint8_t node = 0; node < r->swarm.hosts_n; node++) {
         struct store_entry e;
         int c;
 
-        if (r->crashed[node] || store_find(r->ops->store(r, node), key, &e) != OK) {
+        struct store *store = r->ops->store(r, node);
+
+        if (store == NULL || store_find(store, key, &e) != OK) {
             continue;
         }
         c = tag_compare(e.tag, max);
@@ -92,11 +94,12 @@ static bool key_agrees(struct run *r, struct bytes key)
     bool opens;
     struct tag max = greatest(r, key, &opens);
 
-    for (uint8_t node = 0; opens && node < r->swarm.nodes_n; node++) {
+    for (uint8_t node = 0; opens && node < r->swarm.hosts_n; node++) {
+        struct store *store = r->ops->store(r, node);
         struct store_entry e;
 
-        if (!r->crashed[node] && (store_find(r->ops->store(r, node), key, &e) != OK ||
-                                  tag_compare(e.tag, max) != 0 || e.damaged)) {
+        if (store != NULL &&
+            (store_find(store, key, &e) != OK || tag_compare(e.tag, max) != 0 || e.damaged)) {
             return false;
         }
     }
@@ -137,9 +140,9 @@ static bool is_diverged(struct run *r)
 {
     bool left = false, right = false;
 
-    for (uint8_t node = 0; r->swarm.diverge && node < r->swarm.nodes_n; node++) {
-        left = left || (!r->crashed[node] && value_is(r, node, "left"));
-        right = right || (!r->crashed[node] && value_is(r, node, "right"));
+    for (uint8_t node = 0; r->swarm.diverge && node < r->swarm.hosts_n; node++) {
+        left = left || (r->ops->store(r, node) != NULL && value_is(r, node, "left"));
+        right = right || (r->ops->store(r, node) != NULL && value_is(r, node, "right"));
     }
     return left && right;
 }
@@ -148,8 +151,8 @@ static bool is_alarm(struct run *r)
 {
     bool alarm = false;
 
-    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
-        alarm = alarm || (!r->crashed[node] && r->ops->divergences(r, node) != 0);
+    for (uint8_t node = 0; node < r->swarm.hosts_n; node++) {
+        alarm = alarm || (r->ops->store(r, node) != NULL && r->ops->divergences(r, node) != 0);
     }
     return alarm;
 }
@@ -165,8 +168,8 @@ const char *entropy_wants(struct run *r)
     if (alarm && !r->swarm.diverge) {
         run_fault(r, VERDICT_WRONG, "a replica reports other values under equal tags");
     }
-    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
-        if (!r->crashed[node] && !keys_of_agree(r, node)) {
+    for (uint8_t node = 0; node < r->swarm.hosts_n; node++) {
+        if (r->ops->store(r, node) != NULL && !keys_of_agree(r, node)) {
             return "a replica lags";
         }
     }

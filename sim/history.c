@@ -342,7 +342,8 @@ void history_print(const struct history *h, uint32_t key, FILE *to)
         if (o->expect != 0) {
             (void)fprintf(to, " if #%" PRIu64, o->expect);
         }
-        (void)fprintf(to, " [%.3f ms, ", (double)o->call_at_ns / 1e6);
+        (void)fprintf(to, "%s [%.3f ms, ", o->in_batch ? " (batch)" : "",
+                      (double)o->call_at_ns / 1e6);
         if (o->returned) {
             (void)fprintf(to, "%.3f ms] %s", (double)o->ret_at_ns / 1e6, err_name(o->status));
         } else {

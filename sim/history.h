@@ -34,6 +34,9 @@ struct history_op {
     uint64_t expect;              /* RMW that compares: number + 1 of the write */
     uint32_t value_len;           /* of what it writes; a register's */
     uint32_t timeout_ms;
+    /* Of several keys: in the head, which kind and how many operations it has (batches.h). */
+    enum client_op batch;
+    uint32_t batch_n;
     uint64_t call, ret; /* ret: LINEAR_NEVER while pending or when nobody told */
     uint64_t call_at_ns, ret_at_ns;
     enum err status; /* once returned */
@@ -42,6 +45,8 @@ struct history_op {
     bool returned;   /* an answer came */
     bool gave_up;    /* the client stopped waiting */
     bool after_heal; /* must succeed */
+    bool in_batch, scan_down;
+    uint16_t scan_keys_max;
 };
 
 struct history {

@@ -32,6 +32,23 @@ const struct plant plants[] = {
      true},
     {"store-trusting", "a value from the host is taken though it does not authenticate",
      REPLICA_PLANT_STORE_TRUSTING, true, true},
+    {"scan-trusts-silence", "a list that ends early speaks for the whole range of a scan",
+     ABD_PLANT_SCAN_SILENCE, true, false},
+    {"scan-no-write-back", "a page of a scan shows the greatest value whoever holds it",
+     ABD_PLANT_SCAN_NO_WRITE_BACK, true, false},
+    {"memoryless-voter", "a replica that restarts votes at once, under its old name",
+     SIM_PLANT_MEMORYLESS_VOTER, false, true},
+    {"sync-then-vote",
+     "a replica that restarts copies from a majority and votes under its old name",
+     REPLICA_PLANT_SYNC_THEN_VOTE, false, true},
+    {"clone-votes", "a second process under a member's name gets sessions", SIM_PLANT_CLONE_VOTES,
+     false, true},
+    {"copy-from-one", "a learner that has copied from one voter gets a vote",
+     REPLICA_PLANT_COPY_FROM_ONE, false, true},
+    {"no-epoch-fence", "members of different epochs have sessions, by the names of their nodes",
+     SIM_PLANT_NO_EPOCH_FENCE, false, true},
+    {"retry-writes-twice", "a client gives a write of unknown outcome to another coordinator",
+     SIM_PLANT_RETRY_TWICE, false, true},
 };
 
 const size_t plants_n = sizeof(plants) / sizeof(plants[0]);

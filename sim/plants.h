@@ -6,6 +6,14 @@
 
 #include "sim/run.h"
 
+/* Those of the simulator's own parts; the machines' are enum abd_plant and enum replica_plant. */
+enum sim_plant {
+    SIM_PLANT_MEMORYLESS_VOTER = 1 << 24,
+    SIM_PLANT_CLONE_VOTES = 1 << 26,
+    SIM_PLANT_NO_EPOCH_FENCE = 1 << 27,
+    SIM_PLANT_RETRY_TWICE = 1 << 28, /* CORE_PLANT_RETRY_TWICE */
+};
+
 struct plant {
     const char *name;
     const char *text;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
+#include "sim/batches.h"
 #include "sim/run.h"
 #include "sim/tamper.h"
 #include "trusted/crypto/kdf.h"
@@ -379,15 +380,14 @@ static void on_detect(struct run *r, struct protocol *c, struct event *e)
 static void on_request(struct run *r, struct event *e)
 {
     const struct history_op *o = &r->history.ops[e->a];
-    uint8_t key[2] = {'k', (uint8_t)o->key};
     struct client_request m;
+    struct sim_key key;
     uint8_t *value;
 
     if (!awake(r, (uint8_t)o->node, e)) {
         return;
     }
-    history_request(&r->history, e->a, &m, &value);
-    m.key = (struct bytes){.p = key, .n = sizeof(key)};
+    run_request(r, e->a, &key, &m, &value);
     (void)step(r, (uint8_t)o->node,
                &(struct abd_in){.kind = ABD_IN_REQUEST, .user = e->a, .request = &m}, NULL);
     free(value);
@@ -501,7 +501,12 @@ static struct store *store_of(struct run *r, uint8_t node)
 {
     struct protocol *c = r->cluster;
 
-    return c->nodes[node].store;
+    return r->crashed[node] ? NULL : c->nodes[node].store;
+}
+
+static bool serves(struct run *r, uint8_t node)
+{
+    return !r->crashed[node];
 }
 
 static uint64_t divergences(struct run *r, uint8_t node)
@@ -569,4 +574,5 @@ const struct level_ops protocol_level = {
     .heal = healed,
     .store = store_of,
     .divergences = divergences,
+    .serves = serves,
 };

@@ -2,7 +2,9 @@
 #include "sim/run.h"
 
 #include "common/check.h"
+#include "sim/batches.h"
 #include "sim/entropy.h"
+#include "sim/faults.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -20,10 +22,8 @@ enum {
     FINAL_STEPS = 5, /* get, put, get, rmw, get of each key through each living node */
     FINAL_CLIENT = 1000,
     FINAL_TIMEOUT_MS = 3000,
-    LAG_MAX = 31, /* of the slowest link, times the delay of the others */
     CLIENT_GRACE_MS = 20,
     EVENTS_MAX = 20000000,
-    FAULTS_N = 6,
 };
 
 void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
@@ -39,213 +39,41 @@ void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
     va_end(args);
 }
 
-/* ---- the network ---- */
-
-bool run_awake(const struct run *r, uint8_t node, uint64_t *ret_ns)
-{
-    *ret_ns = r->paused_until_ns[node];
-    return !r->crashed[node];
-}
-
-uint64_t run_clock(const struct run *r, uint8_t node)
-{
-    return r->world.now_ns + r->clock_ns[node];
-}
-
-uint64_t run_due(const struct run *r, uint8_t node, uint64_t deadline_ns)
-{
-    if (deadline_ns == UINT64_MAX) {
-        return deadline_ns;
-    }
-    return deadline_ns > r->clock_ns[node] ? deadline_ns - r->clock_ns[node] : 0;
-}
-
-static uint64_t delay(struct run *r, uint8_t from, uint8_t to)
-{
-    const struct swarm *s = &r->swarm;
-    uint64_t d = s->delay_min_ns + prng_below(&r->net, s->delay_max_ns - s->delay_min_ns + 1);
-
-    if (from != RUN_CLIENT && to != RUN_CLIENT) {
-        d *= r->lag[from][to];
-    }
-    if (!r->healed && prng_chance(&r->net, s->slow, 1000)) {
-        d *= 10 + prng_below(&r->net, 20);
-    }
-    return d;
-}
-
-uint32_t run_send(struct run *r, uint8_t from, uint8_t to, uint64_t ret_at_ns[RUN_COPIES_MAX])
-{
-    uint32_t n = 1;
-
-    if (from != RUN_CLIENT && to != RUN_CLIENT && r->blocked[from][to]) {
-        return 0;
-    }
-    if (!r->healed) {
-        if (prng_chance(&r->net, r->swarm.loss, 1000)) {
-            return 0;
-        }
-        n += prng_chance(&r->net, r->swarm.duplicate, 1000);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        ret_at_ns[i] = r->world.now_ns + delay(r, from, to);
-    }
-    return n;
-}
-
-static void draw_lags(struct run *r)
-{
-    for (uint32_t i = 0; i < NODES_MAX; i++) {
-        for (uint32_t j = 0; j < NODES_MAX; j++) {
-            r->lag[i][j] = prng_chance(&r->net, r->swarm.skew, 1000)
-                               ? 2 + (uint32_t)prng_below(&r->net, LAG_MAX - 1)
-                               : 1;
-        }
-    }
-}
-
-/* ---- faults ---- */
-
-static void set_blocked(struct run *r, uint8_t from, uint8_t to, bool blocked)
-{
-    if (from != to && r->blocked[from][to] != blocked) {
-        r->blocked[from][to] = blocked;
-        trace_event(&r->trace, r->world.now_ns, blocked ? "cut" : "join", from, to, 0);
-        r->ops->link(r, from, to);
-    }
-}
-
-/* One link one way, one both ways, or one node from all others. */
-static void partition(struct run *r)
-{
-    uint8_t n = r->swarm.nodes_n;
-    uint8_t a = (uint8_t)prng_below(&r->faults, n), b = (uint8_t)prng_below(&r->faults, n);
-    uint64_t kind = prng_below(&r->faults, 3);
-    uint64_t until = r->world.now_ns + prng_below(&r->faults, 4 * r->swarm.fault_ns + 50 * ms);
-
-    for (uint8_t i = 0; i < n; i++) {
-        if (i == a || (kind != 2 && i != b)) {
-            continue;
-        }
-        set_blocked(r, a, i, true);
-        world_push(&r->world, until, EVENT_LINK, a, i, NULL);
-        if (kind != 0) {
-            set_blocked(r, i, a, true);
-            world_push(&r->world, until, EVENT_LINK, i, a, NULL);
-        }
-    }
-}
-
-static void pause_node(struct run *r)
-{
-    uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
-    uint64_t until = r->world.now_ns + prng_below(&r->faults, 2 * r->swarm.fault_ns + 20 * ms);
-
-    if (!r->crashed[node] && until > r->paused_until_ns[node]) {
-        r->paused_until_ns[node] = until;
-        trace_event(&r->trace, r->world.now_ns, "pause", node, until, 0);
-    }
-}
-
-static void crash(struct run *r)
-{
-    uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
-
-    if (!r->crashed[node] && r->crashes_n < r->swarm.crashes_max) {
-        r->crashed[node] = true;
-        r->crashes_n++;
-        trace_event(&r->trace, r->world.now_ns, "crash", node, 0, 0);
-        r->ops->crash(r, node);
-    }
-}
-
-static void reset(struct run *r)
-{
-    uint8_t a = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
-    uint8_t b = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
-
-    if (a != b && !r->crashed[a] && !r->crashed[b]) {
-        trace_event(&r->trace, r->world.now_ns, "reset", a, b, 0);
-        r->ops->reset(r, a, b);
-    }
-}
-
-/* The hosts that lie are the first ones: a fixed minority. */
-static void tamper(struct run *r)
-{
-    if (r->swarm.tampered_n != 0) {
-        uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.tampered_n);
-
-        trace_event(&r->trace, r->world.now_ns, "tamper", node, 0, 0);
-        r->ops->tamper(r, node);
-    }
-}
-
-/* The host's clock runs ahead: everything that waits has waited long enough. */
-static void jump(struct run *r)
-{
-    uint8_t node = (uint8_t)prng_below(&r->faults, r->swarm.nodes_n);
-    uint64_t most = prng_chance(&r->faults, 1, 4) ? UINT64_C(3600000) * ms : 2000 * ms;
-
-    r->clock_ns[node] += prng_below(&r->faults, most);
-    trace_event(&r->trace, r->world.now_ns, "jump", node, r->clock_ns[node], 0);
-}
-
-static void fault(struct run *r)
-{
-    const struct swarm *s = &r->swarm;
-    void (*const kinds[])(struct run *) = {partition, pause_node, crash, reset, tamper, jump};
-    const uint32_t weights[] = {s->partition, s->pause, s->crash, s->reset, s->tamper, s->jump};
-    uint64_t sum = 0, at;
-
-    for (size_t i = 0; i < FAULTS_N; i++) {
-        sum += weights[i];
-    }
-    if (r->healed || sum == 0) {
-        return;
-    }
-    at = prng_below(&r->faults, sum);
-    for (size_t i = 0; i < FAULTS_N; i++) {
-        if (at < weights[i]) {
-            kinds[i](r);
-            break;
-        }
-        at -= weights[i];
-    }
-    world_push(&r->world, r->world.now_ns + 1 + prng_below(&r->faults, 2 * s->fault_ns),
-               EVENT_FAULT, 0, 0, NULL);
-}
-
-static void heal(struct run *r)
-{
-    r->healed = true;
-    trace_event(&r->trace, r->world.now_ns, "heal", 0, 0, 0);
-    for (uint8_t i = 0; i < r->swarm.nodes_n; i++) {
-        r->paused_until_ns[i] = 0;
-        for (uint8_t j = 0; j < r->swarm.nodes_n; j++) {
-            set_blocked(r, i, j, false);
-        }
-    }
-    r->ops->heal(r);
-}
-
 /* ---- clients ---- */
 
-static void start(struct run *r, const struct history_op *template, uint32_t timeout_ms)
+/* One operation, or a batch of them: the first is the head. */
+static void start(struct run *r, const struct history_op *ops, uint32_t n, uint32_t timeout_ms)
 {
-    struct history_op op = *template;
-    size_t number;
+    size_t head = r->history.n;
 
-    op.call_at_ns = r->world.now_ns;
-    number = history_call(&r->history, &op);
-    r->history.ops[number].timeout_ms = timeout_ms;
+    for (uint32_t i = 0; i < n; i++) {
+        struct history_op op = ops[i];
+
+        op.call_at_ns = r->world.now_ns;
+        op.timeout_ms = timeout_ms;
+        (void)history_call(&r->history, &op);
+        trace_event(&r->trace, r->world.now_ns, "call", head + i + 1, op.op, op.key);
+    }
     r->pending_n++;
-    trace_event(&r->trace, r->world.now_ns, "call", number + 1, op.op, op.key);
-    r->ops->submit(r, number);
+    r->ops->submit(r, head);
     /* The answer that the deadline forces has to travel, too. */
     world_push(&r->world,
                r->world.now_ns + (timeout_ms + CLIENT_GRACE_MS) * ms + 2 * r->swarm.delay_max_ns,
-               EVENT_GIVE_UP, (uint32_t)number, 0, NULL);
+               EVENT_GIVE_UP, (uint32_t)head, 0, NULL);
+}
+
+void run_request(const struct run *r, size_t op, struct sim_key *ret_key,
+                 struct client_request *ret, uint8_t **ret_block)
+{
+    const struct history_op *o = &r->history.ops[op];
+
+    *ret_key = sim_key(o->key);
+    if (o->batch != 0) {
+        batches_request(&r->history, op, ret, ret_block);
+    } else {
+        history_request(&r->history, op, ret, ret_block);
+        ret->key = (struct bytes){.p = ret_key->b, .n = SIM_KEY_LEN};
+    }
 }
 
 static uint32_t value_len(struct run *r)
@@ -278,10 +106,41 @@ static void draw_rmw(struct run *r, struct history_op *op)
     }
 }
 
+/* Several keys at once: ascending for a scan, which means all from the first to the last. */
+static uint32_t draw_batch(struct run *r, const struct history_op *like,
+                           struct history_op ops[KEYS_MAX])
+{
+    static const enum client_op kinds[] = {CLIENT_SCAN, CLIENT_SCAN, CLIENT_MGET, CLIENT_MPUT};
+    enum client_op kind = kinds[prng_below(&r->work, 4)];
+    uint32_t first = (uint32_t)prng_below(&r->work, r->swarm.keys_n);
+    uint32_t n = 1 + (uint32_t)prng_below(&r->work, r->swarm.keys_n - first);
+
+    for (uint32_t i = 0; i < n; i++) {
+        ops[i] = *like;
+        ops[i].in_batch = true;
+        ops[i].key = first + i;
+        ops[i].flavour = r->swarm.flavours[first + i];
+        ops[i].op = CLIENT_GET;
+        if (kind == CLIENT_MPUT) {
+            bool deletes = prng_chance(&r->work, r->swarm.delete_chance, 1000);
+
+            ops[i].op = deletes ? CLIENT_DELETE : CLIENT_PUT;
+            ops[i].value_len = deletes ? 0 : value_len(r);
+        }
+    }
+    ops[0].batch = kind;
+    ops[0].batch_n = n;
+    ops[0].scan_keys_max = (uint16_t)(1 + prng_below(&r->work, 3));
+    ops[0].scan_down = prng_chance(&r->work, 1, 2);
+    return n;
+}
+
 static void client_next(struct run *r, uint32_t client)
 {
     const struct swarm *s = &r->swarm;
     struct history_op op = {.client = client, .key = (uint32_t)prng_below(&r->work, s->keys_n)};
+    struct history_op ops[KEYS_MAX];
+    uint32_t n = 0;
     uint32_t timeout_ms = s->timeout_ms_min +
                           (uint32_t)prng_below(&r->work, s->timeout_ms_max - s->timeout_ms_min + 1);
 
@@ -293,7 +152,9 @@ static void client_next(struct run *r, uint32_t client)
     op.node = (uint32_t)(prng_chance(&r->work, s->sticky_chance, 1000)
                              ? client % s->nodes_n
                              : prng_below(&r->work, s->nodes_n));
-    if (prng_chance(&r->work, s->get_chance, 1000)) {
+    if (prng_chance(&r->work, s->batch_chance, 1000)) {
+        n = draw_batch(r, &op, ops);
+    } else if (prng_chance(&r->work, s->get_chance, 1000)) {
         op.op = CLIENT_GET;
     } else if (prng_chance(&r->work, s->rmw_chance, 1000) ||
                (op.flavour == HISTORY_COUNTER && prng_chance(&r->work, 7, 8))) {
@@ -304,7 +165,7 @@ static void client_next(struct run *r, uint32_t client)
         op.op = CLIENT_PUT;
         op.value_len = value_len(r);
     }
-    start(r, &op, timeout_ms);
+    start(r, n != 0 ? ops : &op, n != 0 ? n : 1, timeout_ms);
     if (r->started_n == s->ops_n) {
         world_push(&r->world, r->world.now_ns + prng_below(&r->faults, 100 * ms), EVENT_HEAL, 0, 0,
                    NULL);
@@ -317,6 +178,15 @@ static void final_rmw(struct history_op *op)
     op->op = CLIENT_RMW;
     op->rmw = op->flavour == HISTORY_COUNTER ? CLIENT_RMW_INCR : CLIENT_RMW_GET_SET;
     op->delta = op->flavour == HISTORY_COUNTER ? 1 : 0;
+}
+
+/* A page of one key, or one key of several. */
+static void final_batch(struct history_op *op, uint32_t step)
+{
+    op->in_batch = true;
+    op->batch = step == 2 ? CLIENT_MGET : CLIENT_SCAN;
+    op->batch_n = op->scan_keys_max = 1;
+    op->scan_down = step == 4;
 }
 
 /* Three rounds of a read-modify-write over the slowest links there can be, and the client's own. */
@@ -339,16 +209,19 @@ static void final_next(struct run *r)
                                 .op = step == 1 ? CLIENT_PUT : CLIENT_GET,
                                 .after_heal = true};
 
-        if (node >= r->swarm.nodes_n) {
+        if (node >= r->swarm.hosts_n) {
             return;
         }
         r->final_step++;
-        if (!r->crashed[node]) {
+        if (r->ops->serves(r, (uint8_t)node)) {
             op.value_len = step % 2 == 1 ? value_len(r) : 0;
             if (step == 3) {
                 final_rmw(&op);
             }
-            start(r, &op, final_timeout_ms(r));
+            if (r->swarm.batch_chance != 0 && step % 2 == 0) {
+                final_batch(&op, step);
+            }
+            start(r, &op, 1, final_timeout_ms(r));
             return;
         }
     }
@@ -357,8 +230,9 @@ static void final_next(struct run *r)
 /* When the living hold the same, or too late. */
 static void final_begin(struct run *r)
 {
-    const char *wanting = entropy_wants(r);
+    const char *wanting = r->ops->wants != NULL ? r->ops->wants(r) : NULL;
 
+    wanting = wanting != NULL ? wanting : entropy_wants(r);
     if (wanting == NULL) {
         final_next(r);
     } else if (r->world.now_ns > r->settle_by_ns) {
@@ -395,6 +269,23 @@ static bool is_fine(const struct run *r, const struct history_op *o)
            (r->swarm.tampered_n != 0 && o->client == FINAL_CLIENT && o->status == ERR_INTEGRITY);
 }
 
+static uint32_t ops_of(const struct history_op *o)
+{
+    return o->batch != 0 ? o->batch_n : 1;
+}
+
+static void take_answer(struct run *r, size_t op, enum err status, struct bytes value)
+{
+    char why[BATCH_WHY_MAX] = "it answered bytes that nobody wrote";
+    bool good = r->history.ops[op].batch != 0
+                    ? batches_return(&r->history, op, status, value, r->world.now_ns, why)
+                    : history_return(&r->history, op, status, value, r->world.now_ns);
+
+    if (!good) {
+        run_fault(r, VERDICT_WRONG, "#%zu: %s", op + 1, why);
+    }
+}
+
 void run_answer(struct run *r, size_t op, enum err status, struct bytes value)
 {
     struct history_op *o = &r->history.ops[op];
@@ -405,12 +296,10 @@ void run_answer(struct run *r, size_t op, enum err status, struct bytes value)
     r->pending_n--;
     trace_event(&r->trace, r->world.now_ns, "return", op + 1, status, value.n);
     trace_bytes(&r->trace, value);
-    if (!history_return(&r->history, op, status, value, r->world.now_ns)) {
-        run_fault(r, VERDICT_WRONG, "#%zu answered bytes that nobody wrote", op + 1);
-    }
+    take_answer(r, op, status, value);
     if (o->after_heal && !is_fine(r, o)) {
         run_fault(r, VERDICT_NOT_LIVE, "operation #%zu ended %s after the network healed", op + 1,
-                  err_name(status));
+                  err_name(o->status));
     }
     next(r, o);
 }
@@ -424,7 +313,9 @@ static void give_up(struct run *r, size_t op)
     }
     r->pending_n--;
     trace_event(&r->trace, r->world.now_ns, "give up", op + 1, 0, 0);
-    history_give_up(&r->history, op);
+    for (uint32_t i = 0; i < ops_of(o); i++) {
+        history_give_up(&r->history, op + i);
+    }
     r->ops->give_up(r, op);
     if (o->after_heal) {
         run_fault(r, VERDICT_NOT_LIVE, "operation #%zu had no answer after the network healed",
@@ -445,13 +336,16 @@ static void handle(struct run *r, struct event *e)
         give_up(r, e->a);
         break;
     case EVENT_FAULT:
-        fault(r);
+        faults_next(r);
         break;
     case EVENT_LINK:
-        set_blocked(r, (uint8_t)e->a, (uint8_t)e->b, false);
+        faults_set_blocked(r, (uint8_t)e->a, (uint8_t)e->b, false);
+        break;
+    case EVENT_CLOCK:
+        faults_clock_goes_on(r, (uint8_t)e->a);
         break;
     case EVENT_HEAL:
-        heal(r);
+        faults_heal(r);
         r->settle_by_ns = r->world.now_ns + AGREE_NS;
         /* sessions come back first; what was called before has its own time */
         world_push(&r->world, r->world.now_ns + 5000 * ms, EVENT_FINAL, 0, 0, NULL);
@@ -468,7 +362,7 @@ static void handle(struct run *r, struct event *e)
 static bool is_over(const struct run *r)
 {
     return r->verdict != VERDICT_HELD ||
-           (r->final_step >= FINAL_STEPS * r->swarm.keys_n * r->swarm.nodes_n && r->pending_n == 0);
+           (r->final_step >= FINAL_STEPS * r->swarm.keys_n * r->swarm.hosts_n && r->pending_n == 0);
 }
 
 static void loop(struct run *r)
@@ -531,8 +425,9 @@ static void summarize(const struct run *r, struct run_result *ret)
         const struct history_op *o = &r->history.ops[i];
 
         ret->unknown_n += !o->returned || o->status == ERR_INDETERMINATE;
-        ret->failed_n += o->returned && o->status != OK && o->status != ERR_NOT_FOUND &&
-                         o->status != ERR_MISMATCH && o->status != ERR_INDETERMINATE;
+        ret->failed_n += !o->in_batch && o->returned && o->status != OK &&
+                         o->status != ERR_NOT_FOUND && o->status != ERR_MISMATCH &&
+                         o->status != ERR_INDETERMINATE;
     }
     memcpy(ret->why, r->why, sizeof(ret->why));
 }
@@ -550,7 +445,7 @@ void run_once(const struct run_spec *spec, struct run_result *ret)
     r->net.state = spec->seed ^ 0x6e6574;
     r->work.state = spec->seed ^ 0x776f726b;
     r->faults.state = spec->seed ^ 0x6661756c74;
-    draw_lags(r);
+    faults_draw_lags(r);
     world_init(&r->world);
     trace_init(&r->trace, spec->verbose);
     history_init(&r->history);

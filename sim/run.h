@@ -20,7 +20,7 @@
 #include "sim/trace.h"
 #include "sim/world.h"
 
-enum { KEYS_MAX = 4 };
+enum { KEYS_MAX = 8 };
 
 enum level {
     LEVEL_PROTOCOL, /* abd and store; the transport is simulated */
@@ -45,21 +45,24 @@ struct swarm {
     uint64_t key_packets;                /* level replica */
     size_t heap_bytes, arena_bytes;
     uint32_t clients_n, keys_n, ops_n;
-    uint32_t get_chance, delete_chance, sticky_chance, rmw_chance;
+    uint32_t get_chance, delete_chance, sticky_chance, rmw_chance, batch_chance;
     enum history_flavour flavours[KEYS_MAX];
     uint32_t timeout_ms_min, timeout_ms_max;
     uint32_t value_max, ops_max;
-    uint32_t loss, duplicate, slow;                        /* slow: ten times the delay and more */
-    uint32_t partition, pause, crash, reset, tamper, jump; /* weights of the faults */
+    uint32_t loss, duplicate, slow; /* slow: ten times the delay and more */
+    /* weights of the faults */
+    uint32_t partition, pause, crash, reset, tamper, jump, stop;
+    uint32_t restart, sleep, clone, change, keeper; /* level replica */
     uint32_t crashes_max, tampered_n;
     uint32_t old_keys_n; /* that no client touches, in different versions from the start */
     uint32_t skew;       /* chance of a link, one way, to be slower than others for the whole run */
     /* level replica */
     uint32_t datagram_bytes;
     uint32_t flip, truncate, replay, inject, misdirect, spoof;
-    uint8_t nodes_n;
-    bool tight;   /* memory may run out */
-    bool diverge; /* a key has different values under one tag from the start */
+    uint8_t nodes_n, hosts_n; /* the first members; where members can be */
+    bool dynamic;             /* the keeper starts lost members again */
+    bool tight;               /* memory may run out */
+    bool diverge;             /* a key has different values under one tag from the start */
     /* level protocol: a repeated question is executed again, not answered from memory */
     bool execute_again;
     bool late_answers; /* level protocol: answers to calls that have ended are delivered */
@@ -96,19 +99,30 @@ struct level_ops {
     void (*give_up)(struct run *r, size_t op);
     void (*event)(struct run *r, struct event *e);         /* kinds from EVENT_LEVEL on */
     void (*link)(struct run *r, uint8_t from, uint8_t to); /* blocked[from][to] has changed */
-    void (*crash)(struct run *r, uint8_t node);
+    void (*crash)(struct run *r, uint8_t node);            /* for good */
     void (*reset)(struct run *r, uint8_t a, uint8_t b);
     void (*tamper)(struct run *r, uint8_t node);
     void (*heal)(struct run *r);
+    /* NULL: no member runs there. */
     struct store *(*store)(struct run *r, uint8_t node);
     uint64_t (*divergences)(struct run *r, uint8_t node); /* that the node has noticed */
+    /* Where members come and go; else NULL. */
+    void (*restart)(struct run *r, uint8_t node);
+    void (*sleep)(struct run *r, uint8_t node);
+    void (*clone)(struct run *r, uint8_t node);
+    void (*change)(struct run *r);
+    void (*keeper_away)(struct run *r);
+    /* What keeps the members from being those that are wished; NULL: nothing. */
+    const char *(*wants)(struct run *r);
+    bool (*serves)(struct run *r, uint8_t node); /* a voter is there */
 };
 
 enum {
     EVENT_CLIENT = 1, /* a: client; its next operation */
     EVENT_GIVE_UP,    /* a: operation; the client has waited long enough */
     EVENT_FAULT,
-    EVENT_LINK, /* a: from, b: to; the partition ends */
+    EVENT_LINK,  /* a: from, b: to; the partition ends */
+    EVENT_CLOCK, /* a: node; its clock goes on */
     EVENT_HEAL,
     EVENT_FINAL, /* the liveness phase begins */
     EVENT_LEVEL, /* and above: of the cluster */
@@ -132,7 +146,8 @@ struct run {
     uint32_t lag[NODES_MAX][NODES_MAX]; /* factor on the delay of a link */
     bool crashed[NODES_MAX];
     uint64_t paused_until_ns[NODES_MAX];
-    uint64_t clock_ns[NODES_MAX]; /* how far the clock of a node is ahead */
+    int64_t clock_ns[NODES_MAX]; /* how far the clock of a node is ahead */
+    uint64_t stopped_at_ns[NODES_MAX], stopped_until_ns[NODES_MAX]; /* it stands */
     uint32_t crashes_n;
 
     /* clients */
@@ -154,6 +169,12 @@ struct run_result {
 };
 
 void swarm_draw(struct swarm *s, const struct run_spec *spec);
+
+/* What an operation asks, of one key or several; *ret_block (free it) holds the value, *ret_key the
+ * key. */
+struct sim_key;
+void run_request(const struct run *r, size_t op, struct sim_key *ret_key,
+                 struct client_request *ret, uint8_t **ret_block);
 
 void run_once(const struct run_spec *spec, struct run_result *ret);
 /* A run that does not repeat itself proves nothing: VERDICT_UNEQUAL if the transcripts differ. */

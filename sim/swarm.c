@@ -96,6 +96,34 @@ static void draw_replica(struct swarm *s, struct prng *p)
     s->timeout_ms_max = s->timeout_ms_min * (uint32_t)PICK(p, 1, 4);
 }
 
+static void draw_batches(struct swarm *s, struct prng *p)
+{
+    s->batch_chance = (uint32_t)PICK(p, 0, 0, 0, 0, 100, 400, 800);
+    if (s->batch_chance != 0) {
+        s->keys_n = (uint32_t)PICK(p, 2, 4, KEYS_MAX);
+    }
+}
+
+/* Members that come and go. Whoever crashes comes back then, as a new member; a host that destroys
+ * what its replica holds would be one loss too many beside that. */
+static void draw_members(struct swarm *s, struct prng *p)
+{
+    s->restart = (uint32_t)PICK(p, 0, 1, 2, 4);
+    s->change = (uint32_t)PICK(p, 0, 0, 1, 2);
+    s->sleep = (uint32_t)PICK(p, 0, 0, 1);
+    s->keeper = (uint32_t)PICK(p, 0, 0, 1);
+    s->clone = (uint32_t)PICK(p, 0, 0, 1);
+    s->dynamic = s->restart + s->change + s->sleep != 0 && prng_chance(p, 3, 4);
+    if (!s->dynamic) {
+        s->restart = s->change = s->sleep = s->keeper = 0;
+        return;
+    }
+    s->crash = s->crashes_max = s->tamper = s->tampered_n = 0;
+    s->nodes_n |= 1; /* a replication factor is odd */
+    s->hosts_n = (uint8_t)(s->nodes_n + (s->change != 0 ? PICK(p, 0, 1, 2, 3) : 0));
+    s->hosts_n = s->hosts_n > NODES_MAX ? NODES_MAX : s->hosts_n;
+}
+
 #define TRAIT(name, field)                                                                         \
     {                                                                                              \
         name, offsetof(struct swarm, field), sizeof(((struct swarm *)0)->field)                    \
@@ -112,6 +140,12 @@ const struct trait traits[] = {
     TRAIT("reset", reset),
     TRAIT("tamper", tamper),
     TRAIT("jump", jump),
+    TRAIT("stop", stop),
+    TRAIT("restart", restart),
+    TRAIT("sleep", sleep),
+    TRAIT("clone", clone),
+    TRAIT("change", change),
+    TRAIT("keeper", keeper),
     TRAIT("tight", tight),
     TRAIT("execute-again", execute_again),
     TRAIT("late-answers", late_answers),
@@ -124,6 +158,7 @@ const struct trait traits[] = {
     TRAIT("spoof", spoof),
     TRAIT("delete", delete_chance),
     TRAIT("rmw", rmw_chance),
+    TRAIT("batch", batch_chance),
     TRAIT("sync", sync_ns),
     TRAIT("old-keys", old_keys_n),
     TRAIT("diverge", diverge),
@@ -167,6 +202,12 @@ void swarm_draw(struct swarm *s, const struct run_spec *spec)
     }
     draw_rmw(s, p);
     draw_entropy(s, p);
+    s->hosts_n = s->nodes_n;
+    s->stop = (uint32_t)PICK(p, 0, 0, 1);
+    draw_batches(s, p);
+    if (spec->level == LEVEL_REPLICA) {
+        draw_members(s, p);
+    }
     restrict_to(s, spec);
     if (spec->level == LEVEL_PROTOCOL) {
         s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;

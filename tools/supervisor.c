@@ -3,6 +3,7 @@
 
 #include "daemons/log.h"
 #include "tools/cli.h"
+#include "trusted/register/keeping.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -30,14 +31,18 @@ enum {
 
 int supervisor_place(const struct supervisor *s, const struct supervised *m)
 {
-    const struct cluster *c = register_latest(&s->keeper.reg);
+    return keeping_place(&s->keeper.reg, m->incarnation);
+}
 
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        if (c->members[i].incarnation == m->incarnation) {
-            return (int)i;
-        }
+/* Returns how many. */
+static uint32_t processes(const struct supervisor *s, struct keeping_process ret[SUPERVISED_MAX])
+{
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct supervised *m = &s->members[i];
+
+        ret[i] = (struct keeping_process){m->node, m->incarnation, m->process.state == NODE_ALIVE};
     }
-    return -1;
+    return s->n;
 }
 
 static struct supervised *find(struct supervisor *s, uint32_t incarnation)
@@ -101,41 +106,29 @@ static enum err start(struct supervisor *s, const struct cluster_member *c, uint
     return err;
 }
 
-/* Another member of this node may still be on its way out and keep the ports. */
-static bool node_is_taken(const struct supervisor *s, uint32_t node)
-{
-    for (uint32_t i = 0; i < s->n; i++) {
-        if (s->members[i].node == node && s->members[i].process.state == NODE_ALIVE) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Members of the configuration that is handed out and have no process: they begin now. Each
- * incarnation is started once, by whoever proposed it; see adopt. */
+/* Members of the configuration that is handed out and have no process: they begin now. */
 static void start_new(struct supervisor *s)
 {
-    const struct cluster *c = register_latest(&s->keeper.reg);
+    struct keeping_process known[SUPERVISED_MAX];
+    const struct cluster_member *m;
     struct explain why = {{0}};
 
-    for (uint32_t i = 0; i < c->members_n && s->n < SUPERVISED_MAX; i++) {
-        const struct cluster_member *m = &c->members[i];
+    while (s->n < SUPERVISED_MAX &&
+           (m = keeping_to_start(&s->keeper.reg, known, processes(s, known))) != NULL) {
         struct supervised new = {.node = m->node,
                                  .incarnation = m->incarnation,
+                                 .process = {.state = NODE_DEAD, .pidfd = -1},
                                  .started_at_ms = s->now_ms,
                                  .link = {.fd = -1}};
+        bool is_learner = m->is_learner;
 
-        if (find(s, m->incarnation) != NULL || node_is_taken(s, m->node)) {
-            continue;
+        if (start(s, m, register_latest(&s->keeper.reg)->epoch, &new.process, &why) != OK) {
+            node_log("error", "node %u cannot be started: %s", new.node, why.text);
+            register_on_lost(&s->keeper.reg, new.incarnation);
+        } else {
+            node_log("info", "node %u started under incarnation %u as %s", new.node,
+                     new.incarnation, is_learner ? "a learner" : "a voter");
         }
-        if (start(s, m, c->epoch, &new.process, &why) != OK) {
-            node_log("error", "node %u cannot be started: %s", m->node, why.text);
-            register_on_lost(&s->keeper.reg, m->incarnation);
-            continue;
-        }
-        node_log("info", "node %u started under incarnation %u as %s", m->node, m->incarnation,
-                 m->is_learner ? "a learner" : "a voter");
         s->members[s->n++] = new;
     }
 }
@@ -165,6 +158,7 @@ static void reap(struct supervisor *s)
         }
         node_process_reaped(&m->process);
         node_process_last_words(s->folder.fd, m->node, last, sizeof(last));
+        register_on_lost(&s->keeper.reg, m->incarnation); /* MEM-4, of one that has left too */
         if (supervisor_place(s, m) < 0) {
             node_log("info", "node %u (incarnation %u) has left", m->node, m->incarnation);
             forget(s, m);
@@ -173,7 +167,6 @@ static void reap(struct supervisor *s)
         }
         node_log("warning", "node %u (incarnation %u) ended, its memory is lost: %s", m->node,
                  m->incarnation, last);
-        register_on_lost(&s->keeper.reg, m->incarnation);
         supervisor_link_close(m);
         pause_restarts(s, m);
     }
@@ -220,17 +213,12 @@ static void hear(struct supervisor *s)
         const struct supervised *m = &s->members[i];
 
         if (m->report.is_up && m->report.incarnation == m->incarnation) {
-            register_on_installed(&s->keeper.reg, m->incarnation, m->report.installed);
-            if (m->report.copied && m->report.installed == m->report.epoch) {
-                register_on_copied(&s->keeper.reg, m->incarnation, m->report.epoch);
-            }
+            keeping_hear(&s->keeper.reg, &(struct keeping_report){.incarnation = m->incarnation,
+                                                                  .epoch = m->report.epoch,
+                                                                  .installed = m->report.installed,
+                                                                  .copied = m->report.copied});
         }
     }
-}
-
-static bool waits_for_a_person(const struct supervisor *s)
-{
-    return !s->restarts && (s->keeper.reg.lost | s->keeper.reg.lost_next) != 0;
 }
 
 void supervisor_progress(struct supervisor *s)
@@ -239,8 +227,7 @@ void supervisor_progress(struct supervisor *s)
     uint64_t before = s->keeper.epoch;
 
     for (int i = 0; i < STEPS_MAX && !s->failed; i++) {
-        bool moved = !waits_for_a_person(s) && s->now_ms >= s->pause_until_ms &&
-                     register_advance(&s->keeper.reg);
+        bool moved = s->now_ms >= s->pause_until_ms && keeping_advance(&s->keeper.reg, s->restarts);
 
         if (keeper_publish(&s->keeper, &s->ca, NULL, &why) != OK) {
             node_log("error", "%s; nothing changes from here on", why.text);
@@ -265,7 +252,7 @@ static bool is_quiet(const struct supervisor *s)
 {
     enum register_health h = register_health(&s->keeper.reg);
 
-    return h != REGISTER_HEALTH_CHANGING || waits_for_a_person(s);
+    return h != REGISTER_HEALTH_CHANGING || keeping_waits_for_a_person(&s->keeper.reg, s->restarts);
 }
 
 /* Waits for something to happen. False: we are to end. */
@@ -319,12 +306,12 @@ static void run(struct supervisor *s)
 
 /* ---- life ---- */
 
-/* Takes over the members that run. Of an incarnation without a process it cannot be known whether
- * it was ever started: its memory counts as lost. Only the very first supervisor of an epoch that
- * was founded as a whole starts what it finds. */
+/* Takes over the members that run. Only the very first supervisor of an epoch that was founded as a
+ * whole starts what it finds without a process. */
 static void adopt(struct supervisor *s, bool founds)
 {
     const struct cluster *c = register_latest(&s->keeper.reg);
+    struct keeping_process known[SUPERVISED_MAX];
 
     for (uint32_t i = 0; i < c->members_n; i++) {
         struct supervised m = {.node = c->members[i].node,
@@ -332,13 +319,15 @@ static void adopt(struct supervisor *s, bool founds)
                                .process = node_process_find(s->folder.fd, c->members[i].node),
                                .link = {.fd = -1}};
 
-        if (m.process.state == NODE_ALIVE) {
-            s->members[s->n++] = m;
-        } else if (!founds) {
-            register_on_lost(&s->keeper.reg, m.incarnation);
+        if (m.process.state != NODE_ALIVE) {
             m.process.state = NODE_DEAD;
+        }
+        if (m.process.state == NODE_ALIVE || !founds) {
             s->members[s->n++] = m;
         }
+    }
+    if (!founds) {
+        keeping_adopt(&s->keeper.reg, known, processes(s, known));
     }
 }
 

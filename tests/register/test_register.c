@@ -195,6 +195,25 @@ static void test_loss_during_a_join(void **state)
     assert_false(register_advance(&r));
 }
 
+/* Seven voters wanted, one lost, its successor still copying; then five are enough. Six voters that
+ * may neither give a vote nor take one have to copy themselves. */
+static void test_factor_falls_during_a_join(void **state)
+{
+    struct config_register r = founded(7);
+    struct explain why = {0};
+
+    (void)state;
+    register_on_lost(&r, 7);
+    assert_true(register_advance(&r));
+    install(&r);
+    assert_int_equal(voters_n(&r), 6);
+    assert_false(r.settled || r.current.settle);
+    assert_int_equal(register_wish_factor(&r, 5, &why), OK);
+    settle_down(&r);
+    assert_int_equal(register_health(&r), REGISTER_HEALTH_WHOLE);
+    assert_int_equal(voters_n(&r), 5);
+}
+
 static void test_all_lost(void **state)
 {
     struct config_register r = founded(3);
@@ -476,11 +495,17 @@ static void test_round_trip(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_founds_once),   cmocka_unit_test(test_restart_is_a_new_member),
-        cmocka_unit_test(test_majority_lost), cmocka_unit_test(test_loss_during_a_join),
-        cmocka_unit_test(test_all_lost),      cmocka_unit_test(test_learner_dies),
-        cmocka_unit_test(test_two_of_five),   cmocka_unit_test(test_three_five_three),
-        cmocka_unit_test(test_replace),       cmocka_unit_test(test_nothing_acknowledged_is_lost),
+        cmocka_unit_test(test_founds_once),
+        cmocka_unit_test(test_restart_is_a_new_member),
+        cmocka_unit_test(test_majority_lost),
+        cmocka_unit_test(test_loss_during_a_join),
+        cmocka_unit_test(test_factor_falls_during_a_join),
+        cmocka_unit_test(test_all_lost),
+        cmocka_unit_test(test_learner_dies),
+        cmocka_unit_test(test_two_of_five),
+        cmocka_unit_test(test_three_five_three),
+        cmocka_unit_test(test_replace),
+        cmocka_unit_test(test_nothing_acknowledged_is_lost),
         cmocka_unit_test(test_round_trip),
     };
 

@@ -424,6 +424,18 @@ static bool advance_leavers(struct config_register *r)
     return false;
 }
 
+/* From an even configuration that is not settled no vote may be taken, and once fewer voters are
+ * wanted none may be given: the voters must copy, and are told so by a configuration (MEM-5). */
+static bool advance_settle(struct config_register *r)
+{
+    if (r->settled || r->current.settle ||
+        count(cluster_voters(&r->current)) < r->replication_factor) {
+        return false;
+    }
+    begin(r);
+    return true;
+}
+
 bool register_advance(struct config_register *r)
 {
     uint32_t voters;
@@ -431,7 +443,8 @@ bool register_advance(struct config_register *r)
     if (r->phase != REGISTER_ACTIVE || majority_lost(r)) {
         return false;
     }
-    if (!advance_lost(r) && !advance_votes(r) && !advance_new(r) && !advance_leavers(r)) {
+    if (!advance_lost(r) && !advance_votes(r) && !advance_new(r) && !advance_leavers(r) &&
+        !advance_settle(r)) {
         return false;
     }
     voters = count(cluster_voters(&r->next));

@@ -174,6 +174,12 @@ static void refuse_client(struct replica *r, struct rpc_request request, enum er
     respond(r, request, &no);
 }
 
+static bool holds_back(const struct replica *r)
+{
+    return (r->plants & REPLICA_PLANT_SYNC_THEN_VOTE) != 0 && replica_votes(r) &&
+           !copy_is_complete(&r->copy);
+}
+
 static void on_client_request(struct replica *r, const struct rpc_event *e)
 {
     struct client_request m;
@@ -182,7 +188,7 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
 
     if (err != OK) {
         refuse_client(r, e->request, err);
-    } else if (!replica_votes(r)) { /* MEM-9 */
+    } else if (!replica_votes(r) || holds_back(r)) { /* MEM-9 */
         const struct client_response joining = {.status = ERR_BUSY};
 
         r->requests_joining++;
@@ -210,6 +216,10 @@ static void on_member_request(struct replica *r, const struct rpc_event *e)
     }
     if (peer_ask_is_copy(m.kind)) {
         replica_on_copy(r, in.peer, &m, e->request);
+        return;
+    }
+    if (holds_back(r)) {
+        replica_answer(r, e->request, &(struct peer_answer){.kind = PEER_REFUSED, .err = ERR_BUSY});
         return;
     }
     replica_step(r, &in, &e->request);
@@ -445,6 +455,10 @@ void replica_report(const struct replica *r, struct replica_report *ret)
 
 void replica_plant(struct replica *r, unsigned plants)
 {
+    r->plants = plants;
+    if (plants != 0 && r->copy.active) {
+        replica_copy_begin(r);
+    }
     abd_plant(r->abd, plants & 0xffff);
     rpc_plant(r->rpc, (plants & REPLICA_PLANT_REPLAY_OFF) != 0 ? RPC_PLANT_REPLAY_OFF : 0);
     store_plant(r->store, (plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
@@ -525,7 +539,7 @@ RESULT replica_init(const struct replica_config *c, struct replica **ret)
         return err;
     }
     if (c->copies) {
-        copy_begin(&r->copy, r->store, r->abd, r->voters, r->self);
+        replica_copy_begin(r);
     }
     *ret = r;
     return OK;

@@ -81,6 +81,9 @@ void replica_fini(struct replica *r);
 enum replica_plant {
     REPLICA_PLANT_REPLAY_OFF = 1 << 16,     /* RPC_PLANT_REPLAY_OFF */
     REPLICA_PLANT_STORE_TRUSTING = 1 << 17, /* STORE_PLANT_TRUSTING */
+    REPLICA_PLANT_COPY_FROM_ONE = 1 << 22,  /* one voter's stream completes a copy */
+    /* a voter that copies refuses everything until it has; it does not count itself */
+    REPLICA_PLANT_SYNC_THEN_VOTE = 1 << 23,
 };
 void replica_plant(struct replica *r, unsigned plants);
 /* For its host memory: store_trim, store_may_grow. In the simulator also to look into, and to put

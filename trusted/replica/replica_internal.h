@@ -46,6 +46,7 @@ struct replica {
     struct copy copy;
     struct replica_call copy_calls[NODES_MAX];
     uint64_t copy_serial;
+    unsigned plants;    /* enum replica_plant; 0 in production */
     struct abd_out out; /* of the step under way; here because it is large for a stack */
 };
 
@@ -70,6 +71,8 @@ void replica_on_copy(struct replica *r, uint8_t member, const struct peer_ask *a
 /* Our question for a page has ended: an answer, or NULL. */
 void replica_on_page(struct replica *r, uint8_t member, uint64_t cookie,
                      const struct peer_answer *m);
+/* From the beginning, from a majority of the voters there are now. */
+void replica_copy_begin(struct replica *r);
 /* Asks for the pages that can be asked for now. */
 void replica_copy_on(struct replica *r);
 

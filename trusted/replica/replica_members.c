@@ -20,8 +20,8 @@ static bool same_voters(const struct replica *r, const struct replica_members *m
            common == (uint32_t)__builtin_popcount(m->voters);
 }
 
-/* Copying goes on where it was if it may; places may have moved. */
-static void carry_copy(struct replica *r, const struct replica_members *m)
+/* Copying goes on where it was if it may; places may have moved. *ret_anew: it may not. */
+static void carry_copy(struct replica *r, const struct replica_members *m, bool *ret_anew)
 {
     struct copy *c = &r->copy;
 
@@ -30,7 +30,7 @@ static void carry_copy(struct replica *r, const struct replica_members *m)
         return;
     }
     if (!c->active || !same_voters(r, m)) {
-        copy_begin(c, r->store, r->abd, m->voters, m->self);
+        *ret_anew = true;
         return;
     }
     for (unsigned i = 0; i < NODES_MAX; i++) {
@@ -54,6 +54,7 @@ void replica_reconfigure(struct replica *r, uint64_t now_ns, const struct replic
 {
     const struct abd_members members = {m->self, m->members_n, m->voters, m->epoch};
     struct abd_in in = {.kind = ABD_IN_RECONFIGURE, .members = &members};
+    bool anew = false;
 
     CHECK(m->members_n >= 1 && m->members_n <= NODES_MAX && m->self < m->members_n);
     if (m->epoch <= r->epoch) {
@@ -64,13 +65,16 @@ void replica_reconfigure(struct replica *r, uint64_t now_ns, const struct replic
             replica_session_close(r, now_ns, r->member_session[i]);
         }
     }
-    carry_copy(r, m);
+    carry_copy(r, m, &anew);
     r->epoch = m->epoch;
     r->self = m->self;
     r->members_n = m->members_n;
     r->voters = m->voters;
     memcpy(r->incarnation, m->incarnations, sizeof(r->incarnation));
     memset(r->copy_calls, 0, sizeof(r->copy_calls));
+    if (anew) {
+        replica_copy_begin(r);
+    }
     replica_step(r, &in, NULL);
 }
 
@@ -107,6 +111,17 @@ void replica_on_copy(struct replica *r, uint8_t member, const struct peer_ask *a
 }
 
 /* ---- the member that copies ---- */
+
+void replica_copy_begin(struct replica *r)
+{
+    uint8_t own = (uint8_t)(1U << r->self);
+    bool counts = (r->plants & REPLICA_PLANT_SYNC_THEN_VOTE) == 0;
+
+    copy_begin(&r->copy, r->store, r->abd, counts ? r->voters : r->voters & (uint8_t)~own, r->self);
+    if ((r->plants & REPLICA_PLANT_COPY_FROM_ONE) != 0 && r->copy.need > 1) {
+        r->copy.need = 1;
+    }
+}
 
 void replica_copy_on(struct replica *r)
 {
