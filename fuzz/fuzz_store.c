@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Operations drawn from the input, compared with a sorted array, over an arena that the input also
- * overwrites. Whatever the host does: metadata is right, or LOST for good when its page of the
- * index was in host memory, and a value is right or INTEGRITY. */
+ * overwrites, in a heap that others fill up and a host that takes memory back. Whatever the host
+ * does: metadata is right, or LOST for good when its page of the index was in host memory, and a
+ * value is right or INTEGRITY. */
 #include "common/check.h"
 #include "common/codec.h"
 #include "common/limits.h"
 #include "trusted/store/store.h"
 
-#include <stddef.h>
 #include <stdlib.h>
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum {
     HEAP_BYTES = 1 << 20,
-    ARENA_BYTES = 256 << 10, /* small: it fills up */
+    ARENA_BYTES = 2 << 20, /* small: it fills up */
     ENTRIES_MAX = 512,
     FUZZ_VALUE_MAX = 40000, /* several chunks */
     LEAVES = 32 << 10,      /* bytes of the index that stay inside, when pages are put out */
+    FILLERS = 8,
+    FILLER_STEP = 3000,
 };
 
 struct entry {
@@ -33,7 +35,9 @@ struct entry {
 static struct entry entries[ENTRIES_MAX];
 static uint32_t order[ENTRIES_MAX]; /* entries by key */
 static uint32_t entries_n;
-static bool attacked; /* before that nothing may be lost */
+static bool attacked;          /* before that nothing may be lost */
+static void *fillers[FILLERS]; /* other users of the heap */
+static size_t filler_bytes[FILLERS];
 static uint8_t value[FUZZ_VALUE_MAX];
 static uint8_t got[FUZZ_VALUE_MAX];
 static _Alignas(64) uint8_t region[HEAP_BYTES];
@@ -117,7 +121,7 @@ static void check_unchanged(const struct store_stats *a, const struct store_stat
     CHECK(a->value_bytes == b->value_bytes && a->damaged == b->damaged);
     if (a->page_ins == b->page_ins && a->page_outs == b->page_outs &&
         a->pages_cold == b->pages_cold) {
-        CHECK(memcmp(a, b, offsetof(struct store_stats, page_reads)) == 0);
+        CHECK(a->arena_used == b->arena_used && a->index_bytes == b->index_bytes);
     }
 }
 
@@ -127,7 +131,8 @@ static void do_apply(struct store *s, struct reader *r, struct bytes key)
     struct tag tag = {.ts = get_u8(r), .writer = get_u8(r)};
     uint8_t fill = get_u8(r);
     bool tombstone = fill % 8 == 7;
-    uint32_t len = tombstone ? 0 : get_u16(r) % FUZZ_VALUE_MAX;
+    uint32_t raw = get_u16(r);
+    uint32_t len = tombstone ? 0 : raw >= 0xf000 ? raw % 8 : raw % FUZZ_VALUE_MAX;
     struct store_stats before;
     struct store_stats after;
     bool applied = false;
@@ -253,6 +258,32 @@ static void do_attack(struct reader *r)
     }
 }
 
+/* Whoever else uses the heap: takes or gives back, so that it ends anywhere. */
+static void do_fill(struct heap *heap, struct reader *r)
+{
+    unsigned i = get_u8(r) % FILLERS;
+
+    heap_free(heap, fillers[i], filler_bytes[i]);
+    filler_bytes[i] = (size_t)get_u8(r) * FILLER_STEP;
+    fillers[i] = filler_bytes[i] == 0 ? NULL : heap_alloc(heap, filler_bytes[i]);
+    if (fillers[i] == NULL) {
+        filler_bytes[i] = 0;
+    }
+}
+
+/* The host takes back what is offered to it, or has nothing more to give. STORE-24. */
+static void do_trim(struct store *s, struct reader *r)
+{
+    uint64_t off;
+    uint64_t len;
+
+    store_may_grow(s, get_u8(r) % 2 == 0);
+    while (store_trim(s, &off, &len)) {
+        CHECK(len > 0 && off <= ARENA_BYTES && len <= ARENA_BYTES - off);
+        memset(arena + off, 0xdd, len);
+    }
+}
+
 /* All keys in order, up to one that is lost. */
 static void do_next(struct store *s)
 {
@@ -298,6 +329,51 @@ static void do_scan(struct store *s)
     }
 }
 
+static void do_all(struct store *s, struct heap *heap, struct reader *r)
+{
+    while (r->rest.n > 0 && !r->failed) {
+        uint8_t key[KEY_MAX];
+        uint8_t op = get_u8(r);
+        struct bytes k = {key, 0};
+
+        if (op >= 208 && op < 224) {
+            if (op % 2 == 0) {
+                do_fill(heap, r);
+            } else {
+                do_trim(s, r);
+            }
+            continue;
+        }
+        if (op % 8 < 6 || op >= 224) {
+            k = draw_key(r, key);
+        }
+        if (op >= 224) {
+            do_remove(s, r, k);
+            continue;
+        }
+        switch (op % 8) {
+        case 0:
+        case 1:
+        case 2:
+            do_apply(s, r, k);
+            break;
+        case 3:
+        case 4:
+            do_read(s, k);
+            break;
+        case 5:
+            do_repair(s, k);
+            break;
+        case 6:
+            do_attack(r);
+            break;
+        default:
+            do_scan(s);
+            break;
+        }
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct aead *aead;
@@ -323,42 +399,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         store_fini(s);
         CHECK(store_init(&c, &s) == OK);
     }
-    while (r.rest.n > 0 && !r.failed) {
-        uint8_t key[KEY_MAX];
-        uint8_t op = get_u8(&r);
-        struct bytes k = {key, 0};
-
-        if (op % 8 < 6 || op >= 224) {
-            k = draw_key(&r, key);
-        }
-        if (op >= 224) {
-            do_remove(s, &r, k);
-            continue;
-        }
-        switch (op % 8) {
-        case 0:
-        case 1:
-        case 2:
-            do_apply(s, &r, k);
-            break;
-        case 3:
-        case 4:
-            do_read(s, k);
-            break;
-        case 5:
-            do_repair(s, k);
-            break;
-        case 6:
-            do_attack(&r);
-            break;
-        default:
-            do_scan(s);
-            break;
-        }
-    }
+    do_all(s, c.heap, &r);
     do_scan(s);
     for (uint32_t i = 0; i < entries_n; i++) {
         do_read(s, key_of(&entries[i]));
+    }
+    for (unsigned i = 0; i < FILLERS; i++) {
+        heap_free(c.heap, fillers[i], filler_bytes[i]);
+        fillers[i] = NULL;
+        filler_bytes[i] = 0;
     }
     store_fini(s);
     CHECK(heap_used(c.heap) == used);
