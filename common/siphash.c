@@ -41,28 +41,57 @@ static inline void absorb(struct state *s, uint64_t word)
     s->a ^= word;
 }
 
-uint64_t siphash(const uint8_t key[static SIPHASH_KEY_LEN], struct bytes b)
+static inline struct state begin(const uint8_t key[static SIPHASH_KEY_LEN])
 {
     uint64_t k0 = load(key), k1 = load(key + 8);
-    struct state s = {
+
+    return (struct state){
         .a = k0 ^ UINT64_C(0x736f6d6570736575),
         .b = k1 ^ UINT64_C(0x646f72616e646f6d),
         .c = k0 ^ UINT64_C(0x6c7967656e657261),
         .d = k1 ^ UINT64_C(0x7465646279746573),
     };
+}
+
+static inline void absorb_all(struct state *s, struct bytes b)
+{
     uint64_t last = (uint64_t)b.n << 56;
     size_t whole = b.n & ~(size_t)7;
 
     for (size_t i = 0; i < whole; i += 8) {
-        absorb(&s, load(b.p + i));
+        absorb(s, load(b.p + i));
     }
     for (size_t i = whole; i < b.n; i++) {
         last |= (uint64_t)b.p[i] << 8 * (i - whole);
     }
-    absorb(&s, last);
-    s.c ^= 0xff;
+    absorb(s, last);
+}
+
+static inline uint64_t squeeze(struct state *s)
+{
     for (int i = 0; i < 4; i++) {
-        round_once(&s);
+        round_once(s);
     }
-    return s.a ^ s.b ^ s.c ^ s.d;
+    return s->a ^ s->b ^ s->c ^ s->d;
+}
+
+uint64_t siphash(const uint8_t key[static SIPHASH_KEY_LEN], struct bytes b)
+{
+    struct state s = begin(key);
+
+    absorb_all(&s, b);
+    s.c ^= 0xff;
+    return squeeze(&s);
+}
+
+void siphash_wide(const uint8_t key[static SIPHASH_KEY_LEN], struct bytes b, uint64_t ret[static 2])
+{
+    struct state s = begin(key);
+
+    s.b ^= 0xee;
+    absorb_all(&s, b);
+    s.c ^= 0xee;
+    ret[0] = squeeze(&s);
+    s.b ^= 0xdd;
+    ret[1] = squeeze(&s);
 }

@@ -11,4 +11,9 @@ enum { SIPHASH_KEY_LEN = 16 };
  * (CRY-10). */
 uint64_t siphash(const uint8_t key[static SIPHASH_KEY_LEN], struct bytes b);
 
+/* SipHash-2-4 with 128 bits of output, for tables that take equal hashes for equal keys: without
+ * the key nobody can look for a collision, and among 2^32 keys there is one with 2^-65. */
+void siphash_wide(const uint8_t key[static SIPHASH_KEY_LEN], struct bytes b,
+                  uint64_t ret[static 2]);
+
 #endif

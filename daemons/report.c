@@ -139,7 +139,8 @@ static json_t *store_json(const struct store_stats *s)
                {"repairs", s->repairs}, {"damaged", s->damaged}, {"pages_cold", s->pages_cold},
                {"pages_lost", s->pages_lost}, {"keys_lost", s->keys_lost},
                {"page_ins", s->page_ins}, {"page_outs", s->page_outs},
-               {"page_reads", s->page_reads});
+               {"page_reads", s->page_reads}, {"cache_hits", s->cache_hits},
+               {"cache_bytes", s->cache_bytes});
     return o;
 }
 

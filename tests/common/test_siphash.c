@@ -43,6 +43,37 @@ static void test_reference_vectors(void **state)
     }
 }
 
+/* Of the same key and texts, by OpenSSL's SIPHASH with a size of 16; the first is in the reference
+ * implementation's list, too. */
+static void test_wide(void **state)
+{
+    static const struct {
+        size_t n;
+        uint64_t want[2];
+    } wide[] = {
+        {0, {0xe6a825ba047f81a3, 0x930255c71472f66d}},
+        {1, {0x44af996bd8c187da, 0x45fc229b11597634}},
+        {7, {0x53c1dbd8beebf1a1, 0x3982f01fa64ab8c0}},
+        {8, {0x61f55862baa9623b, 0xb49714f364e2830f}},
+        {15, {0x11a8b03399e99354, 0xd9c3cf970fec087e}},
+        {16, {0xbb54b067caa4e26e, 0x77052385bf1533fd}},
+        {33, {0x321cf0467107c677, 0xcfffa94e5f9db6b6}},
+        {63, {0x4a83502f77d15051, 0x7cbd3f979a063e50}},
+    };
+    uint8_t text[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(text); i++) {
+        text[i] = (uint8_t)i;
+    }
+    for (size_t i = 0; i < sizeof(wide) / sizeof(wide[0]); i++) {
+        uint64_t got[2];
+
+        siphash_wide(text, (struct bytes){text, wide[i].n}, got);
+        assert_true(got[0] == wide[i].want[0] && got[1] == wide[i].want[1]);
+    }
+}
+
 static void test_key_and_alignment(void **state)
 {
     uint8_t key[SIPHASH_KEY_LEN] = {0}, text[80] = {0};
@@ -70,6 +101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reference_vectors),
+        cmocka_unit_test(test_wide),
         cmocka_unit_test(test_key_and_alignment),
     };
 

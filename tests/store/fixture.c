@@ -5,13 +5,20 @@
 #include "common/limits.h"
 
 #include <stdlib.h>
+#include <sys/mman.h>
 
+/* As the daemons' memory: large regions lie on huge pages where the kernel gives them. */
 static void *zeroed(size_t bytes)
 {
-    size_t rounded = (bytes + 63) & ~(size_t)63;
-    void *p = aligned_alloc(64, rounded);
+    const size_t huge = 2 << 20;
+    size_t align = bytes >= 16 * huge ? huge : 64;
+    size_t rounded = (bytes + align - 1) & ~(align - 1);
+    void *p = aligned_alloc(align, rounded);
 
     CHECK(p != NULL);
+    if (align == huge && getenv("AVOCADO_SMALL_PAGES") == NULL) {
+        (void)madvise(p, rounded, MADV_HUGEPAGE);
+    }
     memset(p, 0, rounded);
     return p;
 }

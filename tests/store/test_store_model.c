@@ -277,6 +277,7 @@ static void run_seed(uint64_t seed, unsigned ops, bool hostile, size_t leaves)
 
         store_stats(r.f.store, &stats);
         assert_true(stats.page_ins > 1000 && stats.page_outs > 1000 && stats.page_reads > 1000);
+        assert_true(stats.cache_hits > 300);
     }
     model_fini(&r.m);
     assert_true(fixture_close(&r.f));

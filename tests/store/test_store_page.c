@@ -137,7 +137,8 @@ static void pages_that_the_host_touched_are_lost_and_never_wrong(void **state)
         lost = count_lost(&f, 2);
         assert_true(lost > KEYS / 2 && lost < KEYS);
         assert_true(stats_of(&f).pages_lost > 0);
-        assert_int_equal(stats_of(&f).keys_lost, lost);
+        /* Some keys of lost pages are still known: their records are inside. */
+        assert_true(stats_of(&f).keys_lost >= lost);
 
         /* Whatever the host puts back later: unknown stays unknown, and writes are refused. */
         memcpy(f.arena, good, ARENA);
@@ -261,11 +262,15 @@ static void reading_seals_nothing(void **state)
 {
     struct fixture f;
     struct store_stats before, after;
+    unsigned passes = 0;
 
     (void)state;
     open_full(&f, 3);
-    assert_int_equal(count_lost(&f, 1), 0);
-    assert_int_equal(count_lost(&f, 1), 0); /* now every page was out once */
+    do { /* until every page was out once */
+        before = stats_of(&f);
+        assert_int_equal(count_lost(&f, 1), 0);
+        assert_true(passes++ < 20);
+    } while (stats_of(&f).page_outs != before.page_outs);
     before = stats_of(&f);
     assert_int_equal(count_lost(&f, 1), 0);
     after = stats_of(&f);

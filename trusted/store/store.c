@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 #include "common/limits.h"
+#include "trusted/crypto/kdf.h"
 #include "trusted/store/store_arena.h"
 #include "trusted/store/store_index.h"
 #include "trusted/store/store_seal.h"
@@ -67,6 +68,7 @@ static struct store *open(struct heap *heap, struct store_core *core)
 
 RESULT store_init(const struct store_config *c, struct store **ret)
 {
+    SECRET_LOCAL cache_key;
     struct store_core *core = heap_zalloc(c->heap, sizeof(*core));
     struct store *s = core == NULL ? NULL : open(c->heap, core);
 
@@ -77,7 +79,9 @@ RESULT store_init(const struct store_config *c, struct store **ret)
     if (store_arena_init(&core->arena, c->heap, c->arena, c->arena_bytes) != OK) {
         goto no_arena;
     }
-    if (store_index_init(&core->index, c->heap, &core->arena, &core->sealer, reserve_of(c)) != OK) {
+    kdf_secret(&c->master, "avocado store cache key", &cache_key);
+    if (store_index_init(&core->index, c->heap, &core->arena, &core->sealer, reserve_of(c),
+                         cache_key.b) != OK) {
         goto no_index;
     }
     store_seal_init(&core->sealer, c->aead, c->shard, &c->master);
@@ -164,67 +168,77 @@ static RESULT missing(const struct store *s)
 
 RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret)
 {
-    const uint8_t *payload = store_index_find(s->index, in_index(s, key));
+    struct store_record r;
 
-    if (payload == NULL) {
+    if (!store_index_find(s->index, in_index(s, key), &r)) {
         return missing(s);
     }
-    struct store_record r = store_record_load(payload);
-
     *ret = entry_of(&r);
     return OK;
 }
 
 /* STORE-10: what failed once stays refused, whatever the host puts there later. */
-static RESULT refuse(struct store *s, uint8_t *payload, struct store_record *r,
-                     struct store_entry *ret)
+static void mark_damaged(struct store *s, struct bytes key, uint8_t *payload,
+                         const struct store_record *r)
 {
-    if ((r->value & STORE_DAMAGED) == 0) {
-        r->value |= STORE_DAMAGED;
-        store_index_save(s->index, payload, r);
-        s->damaged++;
-        s->integrity_failures++;
-    }
-    ret->damaged = true;
-    return ERR_INTEGRITY;
+    struct store_record damaged = *r;
+
+    damaged.value |= STORE_DAMAGED;
+    store_index_save(s->index, in_index(s, key), payload, &damaged);
+    s->damaged++;
+    s->integrity_failures++;
 }
 
-static RESULT read_at(struct store *s, uint8_t *payload, struct bytes key, struct mbytes to,
-                      struct store_entry *ret)
+/* INTEGRITY when what the host holds does not open, or did not once. */
+static RESULT read_value(struct store *s, const struct store_record *r, struct bytes key,
+                         struct mbytes to, struct store_entry *ret)
 {
-    struct store_record r = store_record_load(payload);
-    uint32_t len = value_len(&r);
+    uint32_t len = value_len(r);
 
-    *ret = entry_of(&r);
+    *ret = entry_of(r);
     if (len > to.n) {
         return ERR_TOO_BIG;
     }
     if (len == 0) {
         return OK;
     }
-    if (!is_outside(&r)) {
-        memcpy(to.p, &r.place, len);
+    if (!is_outside(r)) {
+        memcpy(to.p, &r->place, len);
         return OK;
     }
-    if ((r.value & STORE_DAMAGED) != 0) {
+    if ((r->value & STORE_DAMAGED) != 0) {
         memset(to.p, 0, len);
-        return refuse(s, payload, &r, ret);
+        return ERR_INTEGRITY;
     }
-    struct store_binding binding = binding_of(&r, key);
+    struct store_binding binding = binding_of(r, key);
 
-    if (store_seal_get(s->sealer, &binding, store_padded(len), store_arena_at(s->arena, r.place),
+    if (store_seal_get(s->sealer, &binding, store_padded(len), store_arena_at(s->arena, r->place),
                        to) != OK &&
         (s->plants & STORE_PLANT_TRUSTING) == 0) {
-        return refuse(s, payload, &r, ret);
+        ret->damaged = true;
+        return ERR_INTEGRITY;
     }
     return OK;
 }
 
 RESULT store_read(struct store *s, struct bytes key, struct mbytes to, struct store_entry *ret)
 {
-    uint8_t *payload = store_index_find(s->index, in_index(s, key));
+    struct store_record r;
+    enum err err;
 
-    return payload == NULL ? missing(s) : read_at(s, payload, key, to, ret);
+    if (!store_index_find(s->index, in_index(s, key), &r)) {
+        return missing(s);
+    }
+    err = read_value(s, &r, key, to, ret);
+    if (err == ERR_INTEGRITY && (r.value & STORE_DAMAGED) == 0) {
+        uint8_t *payload = store_index_seek(s->index, in_index(s, key), STORE_USE);
+
+        if (payload == NULL) { /* the record was remembered, and its page is lost */
+            return missing(s);
+        }
+        mark_damaged(s, key, payload, &r);
+    }
+    return err;
 }
 
 /* Finds room for the new value, a long one, before anything changes (STORE-11). `was` is what the
@@ -295,7 +309,7 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
             return err;
         }
     } else {
-        store_index_save(s->index, payload, r);
+        store_index_save(s->index, in_index(s, key), payload, r);
         if (!kept && is_outside(&was)) {
             store_arena_give(s->arena, was.place, block_of(&was));
         }
@@ -320,7 +334,7 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
     CHECK(key.n >= 1 && key.n <= KEY_MAX && value.n <= VALUE_MAX);
     CHECK(!tombstone || value.n == 0);
     store_index_balance(s->index);
-    payload = store_index_seek(s->index, in_index(s, key));
+    payload = store_index_seek(s->index, in_index(s, key), STORE_USE);
     if (s->index->lost) {
         return ERR_LOST;
     }
@@ -340,7 +354,7 @@ RESULT store_apply(struct store *s, struct bytes key, struct tag tag, bool tombs
 
 RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct bytes value)
 {
-    uint8_t *payload = store_index_find(s->index, in_index(s, key));
+    uint8_t *payload = store_index_seek(s->index, in_index(s, key), STORE_USE);
 
     if (payload == NULL) {
         return s->index->lost ? ERR_LOST : ERR_MISMATCH;
@@ -356,7 +370,7 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
         store_seal_put(s->sealer, &binding, value, store_padded(value_len(&r)),
                        store_arena_at(s->arena, r.place));
         r.value &= ~(uint32_t)STORE_DAMAGED;
-        store_index_save(s->index, payload, &r);
+        store_index_save(s->index, in_index(s, key), payload, &r);
         s->damaged--;
         s->repairs++;
     }
@@ -365,7 +379,7 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
 
 RESULT store_remove(struct store *s, struct bytes key, struct tag tag, bool *ret_removed)
 {
-    const uint8_t *payload = store_index_seek(s->index, in_index(s, key));
+    const uint8_t *payload = store_index_seek(s->index, in_index(s, key), STORE_KEEP);
 
     *ret_removed = false;
     if (payload == NULL) {
@@ -374,7 +388,7 @@ RESULT store_remove(struct store *s, struct bytes key, struct tag tag, bool *ret
     struct store_record r = store_record_load(payload);
 
     if ((r.value & STORE_TOMBSTONE) != 0 && tag_compare(tag_of(&r), tag) == 0) {
-        store_index_remove(s->index);
+        store_index_remove(s->index, in_index(s, key));
         count(s, &r, false);
         *ret_removed = true;
     }
@@ -396,12 +410,12 @@ bool store_shed(struct store *s, uint32_t most)
         if (s->is_part && s->key[0] != s->part) {
             return true;
         }
-        payload = store_index_seek(s->index, key);
+        payload = store_index_seek(s->index, key, STORE_KEEP);
         if (payload == NULL) {
             return true;
         }
         r = store_record_load(payload);
-        store_index_remove(s->index);
+        store_index_remove(s->index, key);
         if (is_outside(&r)) {
             store_arena_give(s->arena, r.place, block_of(&r));
         }
@@ -462,7 +476,14 @@ RESULT store_walk_next(struct store *s, struct store_walk *w)
 
 RESULT store_walk_read(struct store *s, struct store_walk *w, struct mbytes to)
 {
-    return read_at(s, store_index_here(s->index), w->key, to, &w->entry);
+    uint8_t *payload = store_index_here(s->index);
+    struct store_record r = store_record_load(payload);
+    enum err err = read_value(s, &r, w->key, to, &w->entry);
+
+    if (err == ERR_INTEGRITY && (r.value & STORE_DAMAGED) == 0) {
+        mark_damaged(s, w->key, payload, &r);
+    }
+    return err;
 }
 
 RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes key_to,
@@ -519,6 +540,8 @@ void store_stats(const struct store *s, struct store_stats *ret)
         .page_ins = s->index->pager.ins,
         .page_outs = s->index->pager.outs,
         .page_reads = s->index->pager.reads,
+        .cache_hits = s->index->cache.hits,
+        .cache_bytes = store_cache_bytes(&s->index->cache),
         .damaged = s->damaged,
         .integrity_failures = s->integrity_failures,
         .repairs = s->repairs,

@@ -59,12 +59,14 @@ struct store_stats {
     uint64_t damaged;        /* entries whose value waits for repair */
     uint64_t integrity_failures;
     uint64_t repairs;
-    uint64_t pages_cold; /* leaves of the index that lie sealed in host memory now */
-    uint64_t pages_lost; /* leaves that did not open, */
-    uint64_t keys_lost;  /* and the keys in them: for good */
-    uint64_t page_ins;   /* cold leaves loaded, */
-    uint64_t page_outs;  /* sealed, */
-    uint64_t page_reads; /* and looked at by walks without loading them */
+    uint64_t pages_cold;  /* leaves of the index that lie sealed in host memory now */
+    uint64_t pages_lost;  /* leaves that did not open, */
+    uint64_t keys_lost;   /* and the keys in them: for good */
+    uint64_t page_ins;    /* cold leaves loaded, */
+    uint64_t page_outs;   /* sealed, */
+    uint64_t page_reads;  /* and looked at without loading them */
+    uint64_t cache_hits;  /* records of cold leaves that were found inside */
+    uint64_t cache_bytes; /* enclave bytes of these */
 };
 
 /* ENCLAVE_MEMORY when the heap cannot hold an empty store. *ret lives in the heap. */

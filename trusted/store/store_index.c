@@ -10,26 +10,38 @@ static inline void use(struct store_index *x, struct store_node *leaf)
     x->pager.pinned[0] = leaf;
 }
 
-uint8_t *store_index_find(struct store_index *x, struct bytes key)
+bool store_index_find(struct store_index *x, struct bytes key, struct store_record *ret)
 {
-    struct store_node *node = enter(x, x->root);
+    const struct store_record *known = store_cache_get(&x->cache, key);
+    struct store_node *node;
     bool found;
     unsigned at;
 
     x->lost = false;
+    if (known != NULL) {
+        *ret = *known;
+        return true;
+    }
+    node = enter(x, x->root);
     for (uint32_t level = 0; level < x->depth; level++) {
-        node = go_down(x, node, route(node, key), true);
+        node = go_down(x, node, route(node, key), STORE_USE);
         if (node == NULL) {
-            return NULL;
+            return false;
         }
     }
     at = store_node_search(node, STORE_RECORD_LEN, store_node_suffix(node, key), &found);
     use(x, node);
-    return found ? store_node_payload(node, at) : NULL;
+    if (found) {
+        *ret = store_record_load(store_node_payload(node, at));
+        if (!store_leaf_stays(x, node)) {
+            store_leaf_remember(x, key, ret);
+        }
+    }
+    return found;
 }
 
 /* Goes to where the key is or belongs. False: that is lost. */
-static bool seek(struct store_index *x, struct bytes key, bool keep, bool *ret_found)
+static bool seek(struct store_index *x, struct bytes key, enum store_want want, bool *ret_found)
 {
     struct store_node *node = enter(x, x->root);
     unsigned at;
@@ -39,7 +51,7 @@ static bool seek(struct store_index *x, struct bytes key, bool keep, bool *ret_f
         at = route(node, key);
         x->path.level[level].node = node;
         x->path.level[level].at = at;
-        node = go_down(x, node, at, keep);
+        node = go_down(x, node, at, want);
         if (node == NULL) {
             return false;
         }
@@ -51,12 +63,13 @@ static bool seek(struct store_index *x, struct bytes key, bool keep, bool *ret_f
     return true;
 }
 
-uint8_t *store_index_seek(struct store_index *x, struct bytes key)
+uint8_t *store_index_seek(struct store_index *x, struct bytes key, enum store_want want)
 {
     struct store_node *leaf;
     bool found;
 
-    if (!seek(x, key, true, &found)) {
+    if (!seek(x, key, want, &found)) {
+        store_cache_changed(&x->cache, key, NULL); /* what was called lost once stays lost */
         return NULL;
     }
     leaf = x->path.level[x->depth].node;
@@ -65,7 +78,8 @@ uint8_t *store_index_seek(struct store_index *x, struct bytes key)
 }
 
 RESULT store_index_init(struct store_index *x, struct heap *heap, struct store_arena *arena,
-                        struct store_sealer *sealer, size_t reserve)
+                        struct store_sealer *sealer, size_t reserve,
+                        const uint8_t key[static SIPHASH_KEY_LEN])
 {
     struct store_node *root;
     struct store_change c = {.index = x};
@@ -73,7 +87,9 @@ RESULT store_index_init(struct store_index *x, struct heap *heap, struct store_a
     x->heap = heap;
     x->root = x->depth = 0;
     x->bytes = 0;
-    x->pager = (struct store_pager){.arena = arena, .sealer = sealer, .reserve = reserve};
+    x->pager =
+        (struct store_pager){.arena = arena, .sealer = sealer, .reserve = reserve, .period = 1};
+    store_cache_init(&x->cache, heap, key);
     root = store_change_build(&c, true, sizeof(struct store_node), (struct bytes){0});
     if (root == NULL) {
         return ERR_ENCLAVE_MEMORY;
@@ -105,7 +121,9 @@ void store_index_fini(struct store_index *x)
     if (x->root != 0) {
         discard_below(x, x->root, x->depth);
     }
+    store_cache_fini(&x->cache);
     wipe(x->pager.scratch, sizeof(x->pager.scratch));
+    wipe(x->cache.key, sizeof(x->cache.key));
     x->root = 0;
 }
 
@@ -117,7 +135,7 @@ static bool descend(struct store_index *x, struct store_node *node, uint32_t lev
     for (; level < x->depth; level++) {
         x->path.level[level].node = node;
         x->path.level[level].at = last ? node->n : 0;
-        node = go_down(x, node, x->path.level[level].at, false);
+        node = go_down(x, node, x->path.level[level].at, STORE_LOOK);
         if (node == NULL) {
             return false;
         }
@@ -142,7 +160,7 @@ static bool cross_once(struct store_index *x, bool backwards)
         level--;
     } while (path->level[level].at == (backwards ? 0U : path->level[level].node->n));
     path->level[level].at += backwards ? UINT32_MAX : 1U;
-    node = go_down(x, path->level[level].node, path->level[level].at, false);
+    node = go_down(x, path->level[level].node, path->level[level].at, STORE_LOOK);
     return node != NULL && descend(x, node, level + 1, backwards);
 }
 
@@ -175,7 +193,7 @@ uint8_t *store_index_walk(struct store_index *x, struct bytes from, bool backwar
         }
         return x->path.level[x->depth].node->n > 0 || cross(x, true) ? store_index_here(x) : NULL;
     }
-    if (!seek(x, from, false, &found)) {
+    if (!seek(x, from, STORE_LOOK, &found)) {
         return NULL;
     }
     leaf = x->path.level[x->depth].node;

@@ -14,8 +14,10 @@
 
 #include "common/result.h"
 #include "trusted/mem/heap.h"
+#include "trusted/store/store_cache.h"
 #include "trusted/store/store_node.h"
 #include "trusted/store/store_pager.h"
+#include "trusted/store/store_record.h"
 #include "trusted/wire/tag.h"
 
 enum {
@@ -25,22 +27,6 @@ enum {
     STORE_NODE_ENTRIES = 16, /* what "few" is */
     STORE_DEPTH_MAX = 32,
     STORE_LEAF_MIN = HEAP_MOVABLE_MIN,
-};
-
-/* What is known of a key. Kept unaligned in a leaf's cell: loaded and stored as a whole. */
-struct store_record {
-    uint64_t ts;
-    uint32_t writer;
-    uint32_t rmwc;
-    uint32_t place; /* of the sealed value; up to STORE_SMALL_MAX bytes, the value itself */
-    uint32_t value; /* length in the low 25 bits, then flags */
-};
-
-enum {
-    STORE_VALUE_LEN_MASK = (1 << 25) - 1,
-    STORE_TOMBSTONE = 1 << 25,
-    STORE_DAMAGED = 1 << 26,
-    STORE_SMALL_MAX = 4, /* bytes of a value that has its own place in the record */
 };
 
 /* From the root ([0]) to a leaf ([depth]): the node, and the entry before which the key belongs
@@ -60,36 +46,42 @@ struct store_index {
     struct store_path path; /* of the last seek; here, for on the stack it would be cleared first */
     bool lost;              /* the last call met a leaf that the host destroyed: see below */
     struct store_pager pager;
+    struct store_cache cache; /* records in cold leaves */
 };
 
 /*
  * A leaf that was paged out and does not open any more is lost, for good: what stood there is
- * unknown, which is not the same as absent. Every function below that returns NULL may have done so
- * because of that, and has set `lost` then. Seek and find load a cold leaf; walks look at a copy of
- * it and disturb nothing. A payload is good until the next call.
+ * unknown, which is not the same as absent. Every function below that finds nothing may have done
+ * so because of that, and has set `lost` then. Seek and find load a cold leaf that is used again;
+ * walks look at a copy of it and disturb nothing. A payload is good until the next call.
  */
 
 /* ENCLAVE_MEMORY when the heap cannot hold one node. `arena` and `sealer` are borrowed, for cold
- * leaves; `reserve` bytes of the heap are not used for leaves. */
+ * leaves; `reserve` bytes of the heap are not used for leaves. `key` is secret and random: for the
+ * table of cached records. */
 RESULT store_index_init(struct store_index *x, struct heap *heap, struct store_arena *arena,
-                        struct store_sealer *sealer, size_t reserve);
+                        struct store_sealer *sealer, size_t reserve,
+                        const uint8_t key[static SIPHASH_KEY_LEN]);
 void store_index_fini(struct store_index *x);
 
-/* The payload of the key's entry; NULL if there is none. */
-uint8_t *store_index_find(struct store_index *x, struct bytes key);
-/* The same, and remembers the way there. */
-uint8_t *store_index_seek(struct store_index *x, struct bytes key);
-/* Changes the record at the payload that the last call found. Needs no memory. */
-void store_index_save(struct store_index *x, uint8_t *payload, const struct store_record *r);
+/* What the key is held with; false if there is nothing. */
+bool store_index_find(struct store_index *x, struct bytes key, struct store_record *ret);
+/* The payload of the key's entry, to change it, and remembers the way there; NULL if there is none.
+ * `want`: STORE_USE, or STORE_KEEP for what changes the leaf's shape. */
+uint8_t *store_index_seek(struct store_index *x, struct bytes key, enum store_want want);
+/* Changes the record of `key` at the payload that the last call, a seek or a step of a walk, found.
+ * Needs no memory. */
+void store_index_save(struct store_index *x, struct bytes key, uint8_t *payload,
+                      const struct store_record *r);
 /* Pages leaves out until the heap's reserve is whole again, a bounded number of them. */
 void store_index_balance(struct store_index *x);
 /* Adds the key that the last call, a store_index_seek, did not find. ENCLAVE_MEMORY: nothing
- * changed. */
+ * changed. LOST: likewise, its leaf was needed inside and did not open. */
 RESULT store_index_insert(struct store_index *x, struct bytes key,
                           const struct store_record *record);
-/* Removes the entry that the last call, a store_index_seek, found. Needs no memory, but may leave
- * more nodes than necessary without. */
-void store_index_remove(struct store_index *x);
+/* Removes the entry of `key` that the last call, a store_index_seek, found. Needs no memory, but
+ * may leave more nodes than necessary without. */
+void store_index_remove(struct store_index *x, struct bytes key);
 /* A walk in order over the entries, by the path of the last seek: any seek or change ends it. */
 
 /* The payload of the first entry >= from, or, backwards, of the last one < from (an empty `from` is
@@ -101,16 +93,5 @@ uint8_t *store_index_step(struct store_index *x, bool backwards);
 uint8_t *store_index_here(const struct store_index *x);
 /* Writes the key that the walk stands at to `to`, which has STORE_KEY_MAX bytes of room. */
 size_t store_index_key(struct store_index *x, uint8_t *to);
-
-static inline struct store_record store_record_load(const uint8_t *payload)
-{
-    struct store_record r;
-
-    memcpy(&r, payload, sizeof(r));
-    return r;
-}
-
-_Static_assert(sizeof(struct store_record) == STORE_RECORD_LEN, "no padding");
-_Static_assert(sizeof(((struct store_record *)0)->place) == STORE_SMALL_MAX, "it fits");
 
 #endif

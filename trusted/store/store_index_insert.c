@@ -274,13 +274,20 @@ RESULT store_index_insert(struct store_index *x, struct bytes key,
         .payload = {(const uint8_t *)record, sizeof(*record)},
     };
 
-    if (!store_leaf_stays(x, leaf)) {
-        return ERR_ENCLAVE_MEMORY; /* there was no room to load it */
-    }
-    if (store_node_used(leaf) + store_node_cost(add.payload.n, key.n - leaf->prefix_len) >
+    if (store_node_used(leaf) + store_node_cost(add.payload.n, key.n - leaf->prefix_len) <=
         leaf->block) {
-        return make_room(x, &add);
+        insert_into(leaf, true, &add);
+        (void)store_leaf_changed(x, leaf);
+        return OK;
     }
-    insert_into(leaf, true, &add);
-    return OK;
+    if (!store_leaf_stays(x, leaf)) { /* a longer one moves, and that is done inside */
+        (void)store_index_seek(x, key, STORE_KEEP);
+        if (x->lost) {
+            return ERR_LOST;
+        }
+        if (!store_leaf_stays(x, x->path.level[x->depth].node)) {
+            return ERR_ENCLAVE_MEMORY;
+        }
+    }
+    return make_room(x, &add);
 }

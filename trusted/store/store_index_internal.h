@@ -84,10 +84,12 @@ static inline size_t store_index_soft(const struct store_index *x, bool leaf)
 void *store_leaf_alloc(struct store_index *x, size_t n);
 /* The same from the heap's reserve, and nothing makes way. */
 void *store_leaf_alloc_briefly(struct store_index *x, size_t n);
-/* The cold leaf below place `at` of its parent. `keep`: it becomes resident, if there is room for
- * it; else it is a copy that is good until the next such call. NULL: it is lost. */
+/* The cold leaf below place `at` of its parent, resident from now on, or a copy that is good until
+ * the next such call. NULL: it is lost. */
 struct store_node *store_leaf_load(struct store_index *x, struct store_node *parent, unsigned at,
-                                   bool keep);
+                                   enum store_want want);
+/* A record of a cold leaf was used: remembers it, and sees to it that there is room for more. */
+void store_leaf_remember(struct store_index *x, struct bytes key, const struct store_record *r);
 /* Memory is so full of what cannot be paged out that there must not be more of it. */
 bool store_leaf_cramped(const struct store_index *x);
 /* What the leaf holds has changed. False: it is a copy; the cold leaf has changed with it. */
@@ -99,14 +101,14 @@ void store_pager_release(struct store_index *x, struct store_cold *cold);
 /* Gives the place and the descriptor back; 0 is allowed. */
 void store_pager_forget(struct store_index *x, uint32_t ref);
 
-/* One step down. `keep` as above. NULL: lost. */
+/* One step down. NULL: lost. */
 static inline struct store_node *go_down(struct store_index *x, struct store_node *node,
-                                         unsigned at, bool keep)
+                                         unsigned at, enum store_want want)
 {
     uint32_t ref = child(node, at);
 
     if (__builtin_expect(store_is_cold(ref), 0)) {
-        return store_leaf_load(x, node, at, keep);
+        return store_leaf_load(x, node, at, want);
     }
     return enter(x, ref);
 }

@@ -17,6 +17,14 @@ enum {
     /* Of the heap beside the reserve: when the rest is full of what cannot be paged out, there must
      * not be more of it. */
     RESIDENT_MIN_SHARE = 8,
+    /* Of what leaves and cached records have together, a quarter is for leaves. */
+    CACHE_SHARE_NUM = 3,
+    CACHE_SHARE_DEN = 4,
+    /* Entries that a chunk would have had room for, before there is one more; slabs that are
+     * emptied for it before it is given up for this time. */
+    CACHE_DEMAND = 96,
+    CACHE_EFFORT = 16,
+    PERIOD_MIN = 16,
 };
 
 static struct store_cold *cold_at(const struct store_index *x, uint32_t ref)
@@ -136,7 +144,8 @@ static bool seal(struct store_index *x, struct store_node *leaf)
             return false;
         }
         leaf->dirty = 0;
-        cold->n = leaf->n;
+        CHECK(leaf->n <= UINT8_MAX);
+        cold->n = (uint8_t)leaf->n;
         cold->counter = store_seal_page(x->pager.sealer, leaf, leaf->block,
                                         store_arena_at(x->pager.arena, cold->place));
         x->pager.outs++;
@@ -195,6 +204,12 @@ static enum sweep sweep(struct store_index *x, size_t n, uint32_t *hand, bool al
     return count > 0 ? SWEEP_OK : SWEEP_TURN;
 }
 
+/* What leaves leave to others, and to the chunk that is being made. */
+static size_t reserve_of(const struct store_index *x)
+{
+    return x->pager.reserve + (x->pager.effort > 0 ? STORE_CACHE_CHUNK : 0);
+}
+
 static void *make_frame(struct store_index *x, size_t n)
 {
     struct store_pager *p = &x->pager;
@@ -209,7 +224,7 @@ static void *make_frame(struct store_index *x, size_t n)
             return NULL;
         }
         turns += s == SWEEP_TURN;
-        frame = heap_alloc_movable(x->heap, n, p->reserve);
+        frame = heap_alloc_movable(x->heap, n, reserve_of(x));
     }
     for (unsigned turns = 0; frame == NULL && turns < 2;) {
         s = sweep(x, 0, &p->hand, true);
@@ -217,6 +232,11 @@ static void *make_frame(struct store_index *x, size_t n)
             return NULL;
         }
         turns += s == SWEEP_TURN;
+        frame = heap_alloc_movable(x->heap, n, reserve_of(x));
+    }
+    p->effort = frame != NULL ? p->effort : 0;
+    while (frame == NULL && x->cache.chunks_n > 0) { /* a leaf that is needed comes first */
+        store_cache_shrink(&x->cache);
         frame = heap_alloc_movable(x->heap, n, p->reserve);
     }
     return frame;
@@ -224,7 +244,7 @@ static void *make_frame(struct store_index *x, size_t n)
 
 void *store_leaf_alloc(struct store_index *x, size_t n)
 {
-    void *frame = heap_alloc_movable(x->heap, n, x->pager.reserve);
+    void *frame = heap_alloc_movable(x->heap, n, reserve_of(x));
 
     return frame != NULL ? frame : make_frame(x, n);
 }
@@ -234,17 +254,70 @@ void *store_leaf_alloc_briefly(struct store_index *x, size_t n)
     return heap_alloc_movable(x->heap, n, 0);
 }
 
+/* Bytes of the heap that are neither leaves nor cached records. */
+static size_t others_of(const struct store_index *x)
+{
+    return heap_held(x->heap) - heap_held_movable(x->heap) - store_cache_bytes(&x->cache);
+}
+
 bool store_leaf_cramped(const struct store_index *x)
 {
     size_t room = heap_limit(x->heap) - x->pager.reserve;
-    size_t others = heap_held(x->heap) - heap_held_movable(x->heap);
 
-    return x->pager.cold > 0 && others > room - room / RESIDENT_MIN_SHARE;
+    return x->pager.cold > 0 && others_of(x) > room - room / RESIDENT_MIN_SHARE;
+}
+
+/* ---- cached records ---- */
+
+/* Bytes of chunks that there may be. */
+static size_t cache_max(const struct store_index *x)
+{
+    size_t room = heap_limit(x->heap) - x->pager.reserve;
+    size_t others = others_of(x);
+
+    return others >= room ? 0 : (room - others) / CACHE_SHARE_DEN * CACHE_SHARE_NUM;
+}
+
+static bool cache_is_wanted(const struct store_index *x)
+{
+    return x->cache.turned_away >= CACHE_DEMAND &&
+           store_cache_bytes(&x->cache) + 2 * (size_t)STORE_CACHE_CHUNK <= cache_max(x);
+}
+
+static size_t free_bytes(const struct store_index *x)
+{
+    return heap_limit(x->heap) - heap_held(x->heap);
+}
+
+/* A step towards one chunk more: leaves go, a slab at a time, and their pages are kept for it. */
+static void grow_cache(struct store_index *x)
+{
+    struct store_pager *p = &x->pager;
+
+    if (free_bytes(x) >= p->reserve + STORE_CACHE_CHUNK && store_cache_grow(&x->cache)) {
+        p->effort = 0;
+        return;
+    }
+    p->effort++;
+    if (p->effort > CACHE_EFFORT || sweep(x, 0, &p->hand, true) == SWEEP_FULL) {
+        p->effort = 0;
+        x->cache.turned_away = 0; /* not now */
+    }
+}
+
+void store_leaf_remember(struct store_index *x, struct bytes key, const struct store_record *r)
+{
+    store_cache_put(&x->cache, key, r);
+    if (cache_is_wanted(x)) {
+        grow_cache(x);
+    }
 }
 
 void store_index_balance(struct store_index *x)
 {
-    if (heap_limit(x->heap) - heap_held(x->heap) < x->pager.reserve) {
+    if (x->cache.chunks_n > 0 && store_cache_bytes(&x->cache) > cache_max(x)) {
+        store_cache_shrink(&x->cache);
+    } else if (free_bytes(x) < x->pager.reserve) {
         (void)sweep(x, 0, &x->pager.hand, true);
     }
 }
@@ -288,8 +361,27 @@ static struct store_node *look(struct store_index *x, uint32_t ref)
     return (void *)p->scratch;
 }
 
+/* Whether a cold leaf that is used now was used a short while ago: in this period or the last. A
+ * period is half as many uses of cold leaves as there are resident ones, about. So a leaf that is
+ * used once displaces no other; the record that was asked for is remembered alone. */
+static bool used_again(struct store_index *x, struct store_cold *cold)
+{
+    struct store_pager *p = &x->pager;
+    uint8_t now = (uint8_t)(1 + p->period % UINT8_MAX);
+    uint8_t before = (uint8_t)(1 + (p->period + UINT8_MAX - 1) % UINT8_MAX);
+    bool again = cold->seen == now || cold->seen == before;
+
+    cold->seen = now;
+    p->uses++;
+    if (p->uses > PERIOD_MIN && p->uses > heap_held_movable(x->heap) / STORE_PAGE_SOFT / 2) {
+        p->uses = 0;
+        p->period++;
+    }
+    return again;
+}
+
 struct store_node *store_leaf_load(struct store_index *x, struct store_node *parent, unsigned at,
-                                   bool keep)
+                                   enum store_want want)
 {
     struct store_pager *p = &x->pager;
     uint32_t ref = child(parent, at) & ~STORE_REF_COLD;
@@ -300,7 +392,10 @@ struct store_node *store_leaf_load(struct store_index *x, struct store_node *par
         x->lost = true;
         return NULL;
     }
-    leaf = keep ? store_leaf_alloc(x, cold->block) : NULL;
+    if (want == STORE_USE) {
+        want = used_again(x, cold) ? STORE_KEEP : STORE_LOOK;
+    }
+    leaf = want == STORE_KEEP ? store_leaf_alloc(x, cold->block) : NULL;
     if (leaf == NULL) {
         return look(x, ref);
     }
@@ -335,8 +430,10 @@ bool store_leaf_stays(const struct store_index *x, const struct store_node *leaf
     return !is_scratch(x, leaf);
 }
 
-void store_index_save(struct store_index *x, uint8_t *payload, const struct store_record *r)
+void store_index_save(struct store_index *x, struct bytes key, uint8_t *payload,
+                      const struct store_record *r)
 {
     memcpy(payload, r, sizeof(*r));
+    store_cache_changed(&x->cache, key, r);
     (void)store_leaf_changed(x, x->pager.pinned[0]);
 }

@@ -102,7 +102,7 @@ static struct store_node *neighbour(struct store_index *x, uint32_t level,
                                     struct store_node *parent, unsigned at)
 {
     bool lost = x->lost;
-    struct store_node *node = go_down(x, parent, at, true);
+    struct store_node *node = go_down(x, parent, at, STORE_KEEP);
 
     x->lost = lost; /* of a neighbour: nobody asked for it */
     if (node == NULL || (level == x->depth && !store_leaf_stays(x, node))) {
@@ -179,13 +179,14 @@ static void shorten(struct store_index *x, uint32_t level)
     }
 }
 
-void store_index_remove(struct store_index *x)
+void store_index_remove(struct store_index *x, struct bytes key)
 {
     struct store_path *path = &x->path;
     uint32_t level = x->depth;
     struct store_node *leaf = path->level[level].node;
 
     store_node_remove(leaf, path->level[level].at, STORE_RECORD_LEN);
+    store_cache_changed(&x->cache, key, NULL);
     if (!store_leaf_changed(x, leaf)) {
         return;
     }

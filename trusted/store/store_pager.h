@@ -27,6 +27,13 @@ enum {
     STORE_HANDS = 40, /* size classes of leaves: eight per power of two */
 };
 
+/* What a cold leaf is wanted for. */
+enum store_want {
+    STORE_LOOK, /* a copy will do */
+    STORE_USE,  /* resident if it was used before, a short while ago; else a copy */
+    STORE_KEEP, /* resident, if there is room for it; else a copy */
+};
+
 static const uint32_t STORE_REF_COLD = UINT32_C(1) << 31;
 
 /* Of a leaf that is or was cold. */
@@ -34,7 +41,8 @@ struct store_cold {
     uint64_t counter;
     uint32_t place; /* in the arena */
     uint16_t block; /* bytes of the leaf; 0: nothing is there, and if it is cold, it is lost */
-    uint16_t n;     /* its keys */
+    uint8_t n;      /* its keys */
+    uint8_t seen;   /* the period of its last use while cold; 0: none */
 };
 
 struct store_pager {
@@ -45,6 +53,8 @@ struct store_pager {
     uint32_t scratch_of;            /* the cold leaf that `scratch` is a copy of, or 0 */
     uint32_t hand;                  /* page of the heap where the search over all classes goes on */
     uint32_t hands[STORE_HANDS];    /* the same for one class of leaves */
+    uint32_t period, uses;          /* of cold leaves: see store_leaf_load */
+    uint32_t effort;                /* slabs emptied for the cache's next chunk */
     uint64_t cold, lost;            /* leaves */
     uint64_t lost_keys;             /* in the lost ones */
     uint64_t ins, outs, reads;      /* loads, seals, looks at a cold leaf that stayed cold */
