@@ -58,11 +58,13 @@ void alarms_look(struct alarms *a, const struct node *n)
                      i, faults);
         }
         if (lost != 0) { /* STORE-18 */
-            node_log("error",
-                     "INTEGRITY: shard %u: this host has changed %" PRIu64
-                     " pages of the index; %" PRIu64
-                     " keys are lost here by now; the other members serve them, replace this one",
-                     i, lost, r->store.keys_lost);
+            node_log(
+                "error",
+                "INTEGRITY: shard %u: this host has changed %" PRIu64
+                " pages of the index; %" PRIu64
+                " keys are lost here by now; the other members serve them until this one is made "
+                "anew: by the supervisor of 'avocado up', or 'avocado member replace'",
+                i, lost, r->store.keys_lost);
         }
     }
 }

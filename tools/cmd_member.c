@@ -45,12 +45,16 @@ static void print_table(const json_t *a)
 
         (void)snprintf(address, sizeof(address), "%s:%" PRId64, text(m, "address"),
                        number(m, "port"));
-        (void)printf("%-5" PRId64 " %-12" PRId64 " %-22s %-8s %-7" PRId64 " %10" PRId64 "%s\n",
+        (void)printf("%-5" PRId64 " %-12" PRId64 " %-22s %-8s %-7" PRId64 " %10" PRId64 "%s",
                      number(m, "node"), number(m, "incarnation"), address,
                      lost ? "lost" : text(m, "role"), number(m, "epoch"), number(m, "keys"),
                      lost || strcmp(text(m, "role"), "learner") != 0 ? ""
                      : json_is_true(json_object_get(m, "copied"))    ? "  standing by"
                                                                      : "  copying");
+        if (!lost && number(m, "keys_lost") > 0) {
+            (void)printf("  %" PRId64 " keys lost to its host", number(m, "keys_lost"));
+        }
+        (void)printf("\n");
     }
     (void)printf("epoch %" PRId64 ", %s\n", number(a, "epoch"), text(a, "what"));
 }

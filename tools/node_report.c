@@ -84,6 +84,7 @@ bool node_report_parse(const char *json_text, struct node_report *ret)
     json_array_foreach(json_object_get(o, "shards"), i, shard)
     {
         r.keys += counter(shard, "store", "keys");
+        r.keys_lost += counter(shard, "store", "keys_lost");
         r.value_bytes += counter(shard, "store", "value_bytes");
         r.enclave_used += number(shard, "enclave_used");
         r.enclave_limit += number(shard, "enclave_limit");

@@ -20,6 +20,7 @@ struct node_report {
     bool copied;        /* everything from a majority of that epoch's voters (MEM-7) */
     uint64_t node, incarnation, epoch, members, members_up, uptime_s;
     uint64_t keys, value_bytes, enclave_used, enclave_limit, host_used, host_limit, ops;
+    uint64_t keys_lost;     /* that it held in pages which its host destroyed (STORE-18) */
     uint64_t divergences;   /* keys that were met with other values under equal tags */
     char diverged_from[64]; /* nodes, with commas between */
     json_t *json;           /* the whole report, or NULL */

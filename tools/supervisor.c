@@ -294,6 +294,7 @@ static void run(struct supervisor *s)
         }
         reap(s);
         hear(s);
+        supervisor_renew(s);
         supervisor_progress(s);
         if (ready >> 63 != 0) {
             supervisor_answer(s);

@@ -10,6 +10,7 @@
  *
  *   supervisor.c        the loop: processes, the register, what follows from it
  *   supervisor_link.c   control connections with the members: hand out, ask
+ *   supervisor_renew.c  members that lost keys to their host become new ones
  *   supervisor_ask.c    the owner's questions and orders, through run/supervisor.sock
  */
 
@@ -36,8 +37,11 @@ struct supervised {
     struct node_process process;
     struct supervisor_link link;
     struct node_report report; /* the last; is_up false: none yet */
+    uint64_t heard_at_ms;      /* when it came */
     uint64_t started_at_ms;
-    uint64_t gone_at_ms; /* no member any more: ended by force then */
+    uint64_t renewed_at_ms; /* it was told to end, to be made anew; 0: was not */
+    bool refused;           /* to be made anew, and that was said */
+    uint64_t gone_at_ms;    /* no member any more: ended by force then */
 };
 
 enum { SUPERVISED_MAX = 2 * NODES_MAX };
@@ -56,6 +60,8 @@ struct supervisor {
     uint8_t boot[BOOT_ID_LEN];
     uint64_t pause_until_ms; /* members that end at once are not started again at once */
     uint32_t ended_at_once;  /* in a row */
+    uint64_t renew_after_ms; /* no member is made anew before */
+    uint32_t renewals;       /* in a row */
     uint32_t n;
     struct supervised members[SUPERVISED_MAX];
     uint64_t now_ms;
@@ -74,6 +80,9 @@ void supervisor_answer(struct supervisor *s);
 int supervisor_place(const struct supervisor *s, const struct supervised *m);
 /* Goes on from what the register says now. */
 void supervisor_progress(struct supervisor *s);
+/* MEM-13: at most one member that has lost keys to its host is ended, to come back as a new one
+ * that copies from the others; seldom, and never when the others would not suffice. */
+void supervisor_renew(struct supervisor *s);
 /* Makes sure that no lost voter's process runs (MEM-11). */
 void supervisor_kill_lost(struct supervisor *s);
 

@@ -38,6 +38,8 @@ static json_t *member_json(const struct supervisor *s, uint32_t place)
             (void)json_object_set_new(o, "pid", json_integer(v->process.pid));
             (void)json_object_set_new(o, "epoch", json_integer((json_int_t)v->report.installed));
             (void)json_object_set_new(o, "keys", json_integer((json_int_t)v->report.keys));
+            (void)json_object_set_new(o, "keys_lost",
+                                      json_integer((json_int_t)v->report.keys_lost));
             (void)json_object_set_new(o, "copied", json_boolean(v->report.copied));
         }
     }

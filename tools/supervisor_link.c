@@ -125,7 +125,7 @@ static bool pull(struct supervisor_link *l)
     }
 }
 
-static void take_report(struct supervised *m)
+static void take_report(const struct supervisor *s, struct supervised *m)
 {
     size_t n = 0;
     const char *text = dialer_report(m->link.dialer, &n);
@@ -136,6 +136,7 @@ static void take_report(struct supervised *m)
         if (node_report_parse(text, &r)) {
             node_report_free(&m->report);
             m->report = r;
+            m->heard_at_ms = s->now_ms;
         }
     }
 }
@@ -191,7 +192,7 @@ void supervisor_link_step(struct supervisor *s, struct supervised *m, bool ready
         return;
     }
     if (dialer_ready(l->dialer)) {
-        take_report(m);
+        take_report(s, m);
         speak(s, m, urgent);
     }
     if (!push(l)) {

@@ -3,13 +3,14 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from cluster import BUILD, OK, REFUSED, UNAVAILABLE, USAGE, Case, Cluster, run
+from cluster import BUILD, OK, REFUSED, UNAVAILABLE, USAGE, Case, Cluster, hostile, run
 
 
 class Members(Case):
@@ -91,6 +92,41 @@ class Members(Case):
             os.close(handle)
             self.assertEqual(sorted(self.incarnations(c)), [1, 3, 7])
             self.assertEqual(self.get(c, "k"), "2")
+
+    def node_lost_keys(self, c, node):
+        return next(m.get("keys_lost", 0) for m in c.members()["members"] if m["node"] == node)
+
+    def test_a_host_that_destroys_pages(self):
+        """MEM-13: a replica whose pages the host destroyed says so and is made anew, under load; one
+        at a time, and seldom."""
+        draw = random.Random(3)
+        lines = "".join(f"{draw.getrandbits(640):0160x}\tvalue{i}\n" for i in range(36000)).encode()
+        some = b"".join(lines.splitlines(True)[:8000])  # touches nearly all pages
+        with Cluster("--enclave-memory", "8M", restart=True) as c, tempfile.TemporaryDirectory() as d:
+            self.expect(c.avocado("import", "-", stdin=lines), OK)
+            self.assertGreater(c.shards(2)[0]["store"]["pages_cold"], 100)
+            before = self.incarnations(c)
+            history = Path(d) / "history"
+            bench = subprocess.Popen(
+                [BUILD / "avocado-bench", "--cluster", c.yaml, "--workload", "a", "--records", "500",
+                 "--seconds", "3", "--clients", "1", "--depth", "2", "--history", history],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            hostile("memory", c.pid(2))
+            self.expect(c.avocado("check", "--coordinator", 2, "-", stdin=some), OK)
+            self.eventually("it is a new member", lambda: self.incarnations(c)[2] > before[2])
+            self.eventually("all vote", c.whole)
+            self.assertEqual(self.node_lost_keys(c, 2), 0)
+            self.expect(c.avocado("check", "--coordinator", 2, "-", stdin=lines), OK)
+            _, said = bench.communicate(timeout=60)
+            self.assertEqual(bench.returncode, OK, said.decode(errors="replace"))
+            self.expect(run("avocado-sim", "--check-history", history), OK, "linearizable")
+
+            hostile("memory", c.pid(3))  # the next within seconds: reported, not obeyed
+            self.expect(c.avocado("check", "--coordinator", 3, "-", stdin=some), OK)
+            self.eventually("it is noticed", lambda: self.node_lost_keys(c, 3) > 0)
+            self.expect(c.member("list"), OK, "keys lost to its host")
+            self.expect(c.avocado("check", "--coordinator", 3, "-", stdin=some), OK)
+            self.assertEqual(self.incarnations(c)[3], before[3])
 
     def test_three_five_three(self):
         with Cluster(restart=True) as c, tempfile.TemporaryDirectory() as d:

@@ -462,6 +462,38 @@ static void test_nothing_acknowledged_is_lost(void **state)
     assert_true(epochs > 10000); /* it was about something */
 }
 
+/* MEM-13: who may be given up to be made anew, by the number of voters and what the others hold. */
+static void test_a_voter_is_spared_only_if_the_others_suffice(void **state)
+{
+    (void)state;
+    for (uint32_t n = 1; n <= 5; n += 2) {
+        struct config_register r = founded(n);
+        unsigned rest_majority = (n - 1) / 2 + 1;
+
+        for (uint32_t place = 0; place < n; place++) {
+            for (unsigned sound = 0; sound < 1U << n; sound++) {
+                unsigned others = (unsigned)__builtin_popcount(sound & ~(1U << place));
+
+                assert_int_equal(register_can_spare(&r, place, (uint8_t)sound),
+                                 n > 1 && others >= rest_majority);
+            }
+        }
+        assert_false(register_can_spare(&r, n, 0xff)); /* nobody */
+    }
+    /* One after the other: not while another is lost, joins or copies. */
+    struct config_register r = founded(3);
+
+    register_on_lost(&r, 2);
+    assert_false(register_can_spare(&r, 0, 7));
+    assert_true(register_advance(&r));
+    assert_false(register_can_spare(&r, 0, 7));
+    install(&r);
+    assert_false(register_can_spare(&r, 0, 7));
+    assert_false(register_can_spare(&r, 1, 7)); /* a learner has no vote to give up */
+    settle_down(&r);
+    assert_true(register_can_spare(&r, 0, 7));
+}
+
 static void test_round_trip(void **state)
 {
     uint8_t bytes[REGISTER_BYTES_MAX], again[REGISTER_BYTES_MAX];
@@ -506,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_three_five_three),
         cmocka_unit_test(test_replace),
         cmocka_unit_test(test_nothing_acknowledged_is_lost),
+        cmocka_unit_test(test_a_voter_is_spared_only_if_the_others_suffice),
         cmocka_unit_test(test_round_trip),
     };
 

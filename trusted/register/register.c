@@ -521,6 +521,16 @@ enum register_health register_health(const struct config_register *r)
     return REGISTER_HEALTH_CHANGING;
 }
 
+bool register_can_spare(const struct config_register *r, uint32_t place, uint8_t sound)
+{
+    uint8_t voters = cluster_voters(&r->current);
+    uint8_t rest = voters & (uint8_t) ~(1U << place);
+
+    return register_health(r) == REGISTER_HEALTH_WHOLE && place < r->current.members_n &&
+           rest != voters && count(rest) >= majority(voters) &&
+           count(rest & sound) >= majority(rest);
+}
+
 void register_explain(const struct config_register *r, struct explain *ret)
 {
     uint8_t voters = cluster_voters(&r->current);

@@ -95,6 +95,12 @@ RESULT register_accept_loss(struct config_register *r, struct explain *why);
 RESULT register_found_again(struct config_register *r, const struct cluster *first,
                             struct explain *why);
 
+/* MEM-13: whether the voter at `place` of the current configuration may be ended, though it runs,
+ * to come back as a new member. `sound`: bits of the members that answer and still hold everything
+ * that they acknowledged; that of `place` is not looked at. No when something else is changing,
+ * when what is left would be no majority, or when what is left and sound is none to copy from. */
+bool register_can_spare(const struct config_register *r, uint32_t place, uint8_t sound);
+
 enum register_health register_health(const struct config_register *r);
 /* The configuration to hand out: `next` while PENDING, else `current`. */
 const struct cluster *register_latest(const struct config_register *r);
