@@ -322,13 +322,15 @@ static const char *peer_last_error(void *handle)
     return ((struct peer *)handle)->why;
 }
 
-#define TARGET(NAME)                                                                               \
+/* etcd reads HTTP/1.1 requests one by one. memcached 1.6.18 stops for ever when the rest of a TLS
+ * record is left in OpenSSL's buffer, which more than one request at a time makes happen. */
+#define TARGET(NAME, LOCK_STEP)                                                                    \
     {                                                                                              \
-        .name = NAME, .look = peer_look, .open = peer_open, .submit = peer_submit,                 \
-        .poll = peer_poll, .fd = peer_fd, .next_ms = peer_next_ms, .last_error = peer_last_error,  \
-        .close = peer_close,                                                                       \
+        .name = NAME, .lock_step = LOCK_STEP, .look = peer_look, .open = peer_open,                \
+        .submit = peer_submit, .poll = peer_poll, .fd = peer_fd, .next_ms = peer_next_ms,          \
+        .last_error = peer_last_error, .close = peer_close,                                        \
     }
 
-const struct bench_target bench_redis = TARGET("redis");
-const struct bench_target bench_memcached = TARGET("memcached");
-const struct bench_target bench_etcd = TARGET("etcd");
+const struct bench_target bench_redis = TARGET("redis", false);
+const struct bench_target bench_memcached = TARGET("memcached", true);
+const struct bench_target bench_etcd = TARGET("etcd", true);

@@ -33,7 +33,7 @@ enum {
 struct app {
     struct team *team;
     const char *workload, *json_path, *csv_path, *report_path, *history_path, *coordinator;
-    uint64_t seconds_ms, warmup_ms, key_size, records;
+    uint64_t seconds_ms, warmup_ms, interval_ms, key_size, records;
     double theta, start_at_s; /* seconds since 1970; 0: at once */
     bool uniform, no_load, help, version, quiet, merge;
     bool records_given, value_size_given;
@@ -104,7 +104,10 @@ static bool spend(struct app *a, const char *what, uint64_t ms)
         }
         progress_show(&a->progress, a->team, what,
                       (double)(now_ns - began_ns) / (double)(until_ns - began_ns));
-        pause_ms(until_ns - now_ns < (uint64_t)TICK_MS * 1000000 ? 1 : TICK_MS);
+        pause_ms(until_ns - now_ns < (uint64_t)TICK_MS * 1000000 ||
+                         a->interval_ms < (uint64_t)4 * TICK_MS
+                     ? 1
+                     : TICK_MS);
         now_ns = bench_now_ns();
     }
     return true;
@@ -303,6 +306,7 @@ static int run(struct app *a)
     int code = 0;
 
     a->progress.quiet = a->quiet;
+    a->progress.interval_ns = a->interval_ms * 1000000;
     good = open_all(a) && (a->no_load || load(a));
     if (good && interrupted == 0) {
         good = measure(a);
@@ -380,6 +384,11 @@ static int settle(struct app *a, const struct bench_target *const targets[])
                                                                    : "avocado-data/client.yaml";
     }
     b->target = target_of(b->cluster, targets);
+    if (b->depth > 1 && b->target->lock_step) {
+        return complain(EXIT_USAGE,
+                        "--depth: this target does one operation at a time on a connection; "
+                        "use more clients");
+    }
     if (b->workload.mix->percent[BENCH_SCAN] > 0 && !b->target->has_scans) {
         return complain(EXIT_USAGE, "--workload: this target has no scans");
     }
@@ -403,7 +412,7 @@ static int settle(struct app *a, const struct bench_target *const targets[])
     b->threads = b->threads > b->clients ? b->clients : b->threads;
     a->team->processes = a->team->processes > b->threads ? b->threads : a->team->processes;
     b->load_depth = b->depth > LOAD_DEPTH ? b->depth : LOAD_DEPTH;
-    b->load_depth = b->history != NULL ? b->depth : b->load_depth;
+    b->load_depth = b->history != NULL || b->target->lock_step ? b->depth : b->load_depth;
     b->workload.records = a->records;
     b->workload.uniform = a->uniform;
     b->workload.key_len = (size_t)a->key_size;
@@ -459,7 +468,9 @@ static int parse(struct app *a, int argc, char **argv, int *ret_rest, bool *ret_
          NULL},
         {"json", "FILE", "write the results as JSON; '-' prints only that", OPTION_TEXT,
          &a->json_path, 0, 0, NULL},
-        {"csv", "FILE", "write throughput and latency of every second", OPTION_TEXT, &a->csv_path,
+        {"interval", "TIME", "of --csv and of the plot over time (default 1)", OPTION_MS,
+         &a->interval_ms, 10, 60000, NULL},
+        {"csv", "FILE", "write throughput and latency of every interval", OPTION_TEXT, &a->csv_path,
          0, 0, NULL},
         {"report", "DIR", "write a page with plots, and its figures, into DIR", OPTION_TEXT,
          &a->report_path, 0, 0, NULL},
@@ -507,6 +518,7 @@ int bench_main(int argc, char **argv, const struct bench_target *const targets[]
     a->key_size = 16;
     a->seconds_ms = 10000;
     a->warmup_ms = 1000;
+    a->interval_ms = 1000;
     a->theta = 0.99;
     a->team->processes = 1;
     a->team->bench.value_size = 64;

@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 static const uint64_t SECOND_NS = 1000000000;
-static const uint64_t SHORTEST_NS = 100000000; /* a shorter rest says nothing */
 
 /* Without memory the timeline ends; the totals do not depend on it. */
 static void keep(struct timeline *t, const struct timeline_point *p)
@@ -80,7 +79,7 @@ static struct timeline_point take(struct progress *p, struct team *t, uint64_t n
     r.errors = errors - p->errors_before;
     p->errors_before = errors;
     p->last_ns = now_ns;
-    p->next_ns = now_ns + SECOND_NS;
+    p->next_ns = now_ns + p->interval_ns;
     if (p->timeline != NULL) {
         keep(p->timeline, &r);
     }
@@ -91,7 +90,8 @@ void progress_start(struct progress *p, struct team *t, struct timeline *timelin
 {
     p->errors_before = team_interval(t, &p->interval, NULL);
     p->began_ns = p->last_ns = bench_now_ns();
-    p->next_ns = p->began_ns + SECOND_NS;
+    p->next_ns = p->began_ns + p->interval_ns;
+    p->shown_ns = p->began_ns;
     p->timeline = timeline;
     p->bars_n = 0;
 }
@@ -106,7 +106,8 @@ void progress_show(struct progress *p, struct team *t, const char *what, double 
     }
     now = take(p, t, now_ns);
     add_bar(p, now.ops_per_s);
-    if (!p->quiet) {
+    if (!p->quiet && now_ns - p->shown_ns >= SECOND_NS) {
+        p->shown_ns = now_ns;
         print_line(p, &now, what, part);
     }
 }
@@ -115,7 +116,7 @@ void progress_end(struct progress *p, struct team *t)
 {
     uint64_t now_ns = bench_now_ns();
 
-    if (p->timeline != NULL && now_ns - p->last_ns >= SHORTEST_NS) {
+    if (p->timeline != NULL && now_ns - p->last_ns >= p->interval_ns / 10 /* less says nothing */) {
         (void)take(p, t, now_ns);
     }
     if (!p->quiet && isatty(STDERR_FILENO) == 1) {

@@ -2,7 +2,8 @@
 #ifndef TOOLS_BENCH_PROGRESS_H
 #define TOOLS_BENCH_PROGRESS_H
 
-/* What the benchmark shows while it runs, once a second, and keeps of the measured seconds. */
+/* What the benchmark shows while it runs, once a second, and keeps of every interval that it
+ * measured. */
 
 #include "tools/bench_team.h"
 
@@ -22,7 +23,8 @@ enum { PROGRESS_BARS = 40 };
 
 struct progress {
     bool quiet;
-    uint64_t began_ns, last_ns, next_ns, errors_before;
+    uint64_t interval_ns;
+    uint64_t began_ns, last_ns, next_ns, shown_ns, errors_before;
     struct timeline *timeline; /* while measuring; else NULL */
     struct histogram interval;
     double bars[PROGRESS_BARS]; /* throughput of the last seconds, newest last */
@@ -31,7 +33,8 @@ struct progress {
 
 /* Begins a phase; what was counted until now is dropped. */
 void progress_start(struct progress *p, struct team *t, struct timeline *timeline);
-/* A line if a second has passed. `part` of the phase is over, 0 to 1. */
+/* Takes an interval if it has passed, and shows a line if a second has. `part` of the phase is
+ * over, 0 to 1. */
 void progress_show(struct progress *p, struct team *t, const char *what, double part);
 /* Ends the phase: the rest of a second counts for the timeline, too. */
 void progress_end(struct progress *p, struct team *t);

@@ -17,6 +17,7 @@ struct bench;
 struct bench_target {
     const char *name; /* --cluster NAME://... means this one */
     bool has_scans;   /* the handle is a struct avo_client */
+    bool lock_step;   /* one operation at a time on a connection */
     /* Before anything: is it there? Sets b->nodes_n. `why` is one line about a failure. */
     enum avo_status (*look)(struct bench *b, char *why, size_t why_size);
     /* The number-th client, for in_flight operations at once. */
