@@ -211,6 +211,9 @@ static void on_answer(void *owner, uint32_t which, const struct core_completion 
     struct batch_item m;
 
     b->under_way--;
+    if (done->lacks != 0) {
+        client_refuse_lacking(b->client, b->is_put ? "multi-put" : "multi-get", done->lacks);
+    }
     if (done->status != OK) {
         end_chunk(b, k, status_of(done->status));
     } else if (!b->is_put && !keep_body(b, done->value, &body)) {

@@ -259,32 +259,6 @@ AVO_API void avo_close(struct avo_client *c)
 
 /* ---- telling why ---- */
 
-static const char *name_of(enum avo_op op)
-{
-    switch (op) {
-    case AVO_GET:
-        return "get";
-    case AVO_PUT:
-        return "put";
-    case AVO_DELETE:
-        return "delete";
-    case AVO_CAS:
-        return "compare-and-set";
-    case AVO_PUT_NEW:
-        return "put-if-absent";
-    case AVO_INCR:
-        return "increment";
-    case AVO_APPEND:
-        return "append";
-    case AVO_GET_SET:
-        return "get-and-set";
-    case AVO_DELETE_IF:
-        return "delete-if";
-    default:
-        return "operation";
-    }
-}
-
 static enum avo_op op_of(const struct core_completion *done)
 {
     return done->op == CLIENT_RMW ? (enum avo_op)((int)AVO_CAS + (int)done->rmw - 1)
@@ -294,11 +268,13 @@ static enum avo_op op_of(const struct core_completion *done)
 static void explain_status(struct avo_client *c, const struct core_completion *done)
 {
     enum avo_status status = status_of(done->status);
-    const char *op = name_of(op_of(done));
+    const char *op = status_op_name(op_of(done));
 
     if (status == AVO_UNAVAILABLE && core_sessions_up(c->core) == 0) {
         (void)snprintf(c->last_error, sizeof(c->last_error), "%s: %s: %s", op,
                        avo_status_text(status), first_why(c));
+    } else if (done->lacks != 0) {
+        client_refuse_lacking(c, op, done->lacks);
     } else if (done->cause != OK) {
         (void)snprintf(c->last_error, sizeof(c->last_error), "%s: %s (%s)", op,
                        avo_status_text(status), err_text(done->cause));
@@ -318,6 +294,17 @@ enum avo_status client_refuse_big(struct avo_client *c)
     return client_refuse(c, AVO_TOO_BIG,
                          "a key has 1024 bytes at most, and a value as many as value_max of the "
                          "cluster's configuration (`avocado up --value-max`)");
+}
+
+void client_refuse_lacking(struct avo_client *c, const char *op, unsigned lacks)
+{
+    char rights[ACCESS_RIGHTS_TEXT];
+
+    access_rights_format(lacks & ACCESS_RIGHTS, rights);
+    (void)snprintf(c->last_error, sizeof(c->last_error),
+                   "%s: the rules of our certificate do not give the right %s here, nothing was "
+                   "done; ask the cluster's owner for it",
+                   op, rights);
 }
 
 AVO_API const char *avo_last_error(const struct avo_client *c)
@@ -551,6 +538,7 @@ AVO_API size_t avo_nodes(const struct avo_client *c)
 static enum avo_status report_of(struct avo_client *c, struct link *l, uint64_t until_ns,
                                  char **ret_json, struct explain *why)
 {
+    static const char no[] = CONTROL_REPORT_REFUSED;
     bool asked = false;
 
     for (;;) {
@@ -564,6 +552,10 @@ static enum avo_status report_of(struct avo_client *c, struct link *l, uint64_t 
             asked = link_ask_report(l, &c->env, now_ns) == OK;
         }
         text = link_report(l, &n);
+        if (text != NULL && n == sizeof(no) - 1 && memcmp(text, no, n) == 0) {
+            explain(why, "the rules of our certificate do not give the right status");
+            return AVO_REFUSED;
+        }
         if (text != NULL) {
             *ret_json = strndup(text, n);
             return *ret_json == NULL ? AVO_NO_MEMORY : AVO_OK;

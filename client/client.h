@@ -67,6 +67,8 @@ enum avo_status client_submit(struct avo_client *c, const struct core_request *q
 enum avo_status client_refuse(struct avo_client *c, enum avo_status status, const char *what);
 /* The same, for a key or a value beyond the limits. */
 enum avo_status client_refuse_big(struct avo_client *c);
+/* last_error says which rights (access.h) our certificate lacks for `op`. */
+void client_refuse_lacking(struct avo_client *c, const char *op, unsigned lacks);
 /* A blocking call is not possible; last_error says so. */
 bool client_is_busy(struct avo_client *c);
 /* Sets the timer behind avo_fd, if anybody looks at it. */

@@ -399,6 +399,7 @@ static bool take_from(struct core *c, struct op_list *l, struct lent *lend,
         .rmw = o->rmw,
         .status = o->status,
         .cause = o->cause,
+        .lacks = o->lacks,
         .tag = o->tag,
         .value = o->value,
     };

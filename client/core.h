@@ -60,6 +60,7 @@ struct core_completion {
      * FULL: our own heap has no room for the value.
      */
     enum err status;
+    uint8_t lacks;  /* POLICY: the rights that our certificate does not give, access.h */
     enum err cause; /* what led to UNAVAILABLE or INDETERMINATE, for a person; else OK */
     struct tag tag;
     /* GET or batch with OK, RMW as client_wire.h says: valid until core_release (batch: until the

@@ -452,6 +452,7 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
     case ERR_HOST_MEMORY:
     case ERR_POLICY:
     case ERR_USAGE:
+        o->lacks = m->lacks;
         core_finish(c, o, m->status, OK);
         return;
     case ERR_MALFORMED:

@@ -63,6 +63,7 @@ struct op {
     uint8_t start;    /* place to ask first */
     uint8_t attempts; /* pauses so far */
     enum err status, cause;
+    uint8_t lacks; /* POLICY: as in client_wire.h */
     struct tag tag;
     struct bytes value; /* of the answer */
     void *value_block;

@@ -38,6 +38,7 @@ struct avo_scan {
     bool down, values, nothing;
     bool ready;    /* a page has come, or is known not to come */
     bool asked;    /* some stream waits for its page */
+    uint8_t lacks; /* rights (access.h) for which a page was refused */
     uint64_t left; /* keys that are still wanted */
     uint8_t low[BOUND_MAX], high[BOUND_MAX], last[BOUND_MAX];
     uint16_t low_n, high_n, last_n; /* last: handed out last */
@@ -180,6 +181,7 @@ static void on_page(void *owner, uint32_t which, const struct core_completion *d
 
     t->asked = false;
     t->status = status_of(done->status);
+    s->lacks |= done->lacks;
     if (t->status == AVO_OK) {
         take_page(t, done->value);
     }
@@ -425,6 +427,10 @@ static void hand_out(struct avo_scan *s, struct stream *t, struct avo_entry *ret
 
 static enum avo_status failed(struct avo_scan *s, enum avo_status status)
 {
+    if (status == AVO_REFUSED && s->lacks != 0) {
+        client_refuse_lacking(s->client, "scan", s->lacks);
+        return status;
+    }
     (void)snprintf(s->client->last_error, sizeof(s->client->last_error), "scan: %s",
                    avo_status_text(status));
     return status;

@@ -46,6 +46,32 @@ AVO_API const char *avo_version(void)
     return AVOCADO_VERSION;
 }
 
+const char *status_op_name(enum avo_op op)
+{
+    switch (op) {
+    case AVO_GET:
+        return "get";
+    case AVO_PUT:
+        return "put";
+    case AVO_DELETE:
+        return "delete";
+    case AVO_CAS:
+        return "compare-and-set";
+    case AVO_PUT_NEW:
+        return "put-if-absent";
+    case AVO_INCR:
+        return "increment";
+    case AVO_APPEND:
+        return "append";
+    case AVO_GET_SET:
+        return "get-and-set";
+    case AVO_DELETE_IF:
+        return "delete-if";
+    default:
+        return "operation";
+    }
+}
+
 enum avo_status status_of(enum err err)
 {
     switch (err) {

@@ -280,6 +280,7 @@ static void open_session(struct server *s, struct control_action *a)
                               .peer = a->role == ROLE_REPLICA ? REPLICA_PEER_MEMBER
                                                               : REPLICA_PEER_CLIENT,
                               .member = a->member,
+                              .access = a->access,
                               .params = a->params};
 
     node_post(s->node, a->shard, &c);

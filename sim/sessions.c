@@ -81,9 +81,10 @@ static void open_end(struct run *r, uint8_t end, uint8_t peer, uint8_t place)
 
     *half_of(c, end, peer) = true;
     if (is_process(end)) {
-        CHECK(replica_session_open(c->ends[end].replica, replicas_clock(r, end),
-                                   members ? REPLICA_PEER_MEMBER : REPLICA_PEER_CLIENT, place,
-                                   &p) == OK);
+        const struct replica_peer who = {members ? REPLICA_PEER_MEMBER : REPLICA_PEER_CLIENT, place,
+                                         NULL};
+
+        CHECK(replica_session_open(c->ends[end].replica, replicas_clock(r, end), &who, &p) == OK);
         return;
     }
     for (uint8_t other = 0; other < processes_n; other++) { /* one session for each host */

@@ -45,6 +45,11 @@ static const char policy_text[] =
     "        mrenclave: [%s]\n"
     "clients:\n"
     "  - client: web\n"
+    "  - client: audit\n"
+    "    client_role: reader\n"
+    "client_roles:\n"
+    "  - client_role: reader\n"
+    "    may: [\"read,scan:a/\", \"%s:log/%%25\"]\n"
     "secrets:\n"
     "  - secret: pepper\n"
     "    recipients: replica\n"
@@ -65,7 +70,8 @@ char *world_policy(const struct cas_world *w, unsigned version, const char *rule
     char pin[65], *text = NULL;
 
     pin_of(&w->files, pin);
-    CHECK(asprintf(&text, policy_text, version, pin, hex_replica, rules, hex_las) > 0);
+    CHECK(asprintf(&text, policy_text, version, pin, hex_replica, rules, hex_las,
+                   version == 1 ? "read" : "read,write") > 0);
     return text;
 }
 
@@ -265,4 +271,48 @@ const char *world_message(const struct cas_world *w)
         json_string_value(json_object_get(json_object_get(w->answer, "error"), "message"));
 
     return text == NULL ? "" : text;
+}
+
+void world_expect(const struct cas_world *w, const char *code, const char *part)
+{
+    if (strcmp(world_code(w), code) != 0 || strstr(world_message(w), part) == NULL) {
+        (void)fprintf(stderr, "expected %s with '%s', got %s: %s\n", code, part, world_code(w),
+                      world_message(w));
+        CHECK(false);
+    }
+}
+
+void process_use_certificate(struct process *p, const struct cas_world *w)
+{
+    const char *pem = json_string_value(json_object_get(w->answer, "certificate"));
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+
+    X509_free(p->cert);
+    p->cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    CHECK(p->cert != NULL);
+    BIO_free(bio);
+}
+
+json_t *process_key_json(const struct process *p, const char *name)
+{
+    unsigned char *der = NULL;
+    int n = i2d_PUBKEY(p->key, &der);
+    char *text = evidence_base64((struct bytes){der, (size_t)n});
+    json_t *body = json_pack("{s:s}", "key", text);
+
+    if (name != NULL) {
+        (void)json_object_set_new(body, "name", json_string(name));
+    }
+    free(text);
+    OPENSSL_free(der);
+    return body;
+}
+
+void world_ask_policy(struct cas_world *w, unsigned version, const char *rules)
+{
+    struct process owner = {.key = w->owner, .cert = w->owner_cert};
+    char *text = world_policy(w, version, rules);
+
+    world_ask(w, &owner, "POST", "/v1/policy", json_pack("{s:s}", "policy", text));
+    free(text);
 }

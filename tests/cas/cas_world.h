@@ -37,7 +37,8 @@ void world_start(struct cas_world *w);
 void world_end(struct cas_world *w);
 /* The CAS ends as if killed, and starts again on what is on disk. */
 void world_restart(struct cas_world *w);
-/* YAML of a policy of this version; `rules` stands in the software section of replicas. */
+/* YAML of a policy of this version; `rules` stands in the software section of replicas;
+ * client audit may read log/% and, after version 1, write it. */
 char *world_policy(const struct cas_world *w, unsigned version, const char *rules);
 
 struct process process_new(void);
@@ -59,5 +60,13 @@ json_t *world_evidence(const struct cas_world *w, const struct software_body *bo
 /* The error's code in the last answer, or "OK"; and its message. */
 const char *world_code(const struct cas_world *w);
 const char *world_message(const struct cas_world *w);
+/* Fails unless the last answer had this code and this part of a message. */
+void world_expect(const struct cas_world *w, const char *code, const char *part);
+/* The owner brings a policy, as world_policy makes it. */
+void world_ask_policy(struct cas_world *w, unsigned version, const char *rules);
+/* The certificate in the last answer instead of the one that the process made itself. */
+void process_use_certificate(struct process *p, const struct cas_world *w);
+/* {"key": its public key}, with "name" unless that is NULL. */
+json_t *process_key_json(const struct process *p, const char *name);
 
 #endif

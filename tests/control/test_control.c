@@ -178,6 +178,50 @@ static void test_report(void **state)
 }
 
 /* A stream that breaks takes its sessions along; the pair finds itself again. CTL-8, CTL-10. */
+/* ACL-2, ACL-5: the rules of a certificate go with its sessions, and say who may see our state. */
+static void test_rules(void **state)
+{
+    static const char refused[] = CONTROL_REPORT_REFUSED;
+    struct net *n = mesh(0);
+    struct identity_name name = fixture_client(&n->cluster, "reader");
+    struct identity *reader = NULL, *alice = client_identity(n, "alice");
+    const struct net_session *s = NULL;
+    struct dialer_config k;
+    struct net_conn *c = NULL;
+    const char *text = NULL;
+    size_t len = 0;
+
+    (void)state;
+    k = net_client(n, alice, 0);
+    c = net_dial(n, &k, 0);
+    net_run(n);
+    s = net_session(n, 0, 0xff, 1);
+    assert_int_equal(s->a.access.rules_n, 0);
+    net_hang_up(n, c);
+    assert_int_equal(access_add(&name.access, "read,scan:a/"), OK);
+    reader = fixture_identity(&n->ca, &name);
+    k = net_client(n, reader, 0);
+    c = net_dial(n, &k, 0);
+    net_run(n);
+    for (uint32_t shard = 0; shard < n->cluster.shards; shard++) {
+        s = net_session(n, 0, 0xff, shard);
+        assert_non_null(s);
+        assert_memory_equal(&s->a.access, &name.access, sizeof(name.access));
+    }
+    for (int i = 0; i < 2; i++) { /* it may ask again, in vain */
+        assert_int_equal(dialer_ask_report(c->client), OK);
+        net_run(n);
+        text = dialer_report(c->client, &len);
+        assert_non_null(text);
+        assert_int_equal(len, sizeof(refused) - 1);
+        assert_string_equal(text, refused);
+    }
+    assert_int_equal(n->reports_asked, 0);
+    identity_free(alice);
+    identity_free(reader);
+    net_close(n);
+}
+
 static void test_lost(void **state)
 {
     struct net *n = mesh(0);
@@ -376,11 +420,12 @@ static void test_revoked(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_mesh),    cmocka_unit_test(test_client),
-        cmocka_unit_test(test_report),  cmocka_unit_test(test_lost),
-        cmocka_unit_test(test_redial),  cmocka_unit_test(test_deadline),
-        cmocka_unit_test(test_clock),   cmocka_unit_test(test_init),
-        cmocka_unit_test(test_renewed), cmocka_unit_test(test_revoked),
+        cmocka_unit_test(test_mesh),     cmocka_unit_test(test_client),
+        cmocka_unit_test(test_report),   cmocka_unit_test(test_lost),
+        cmocka_unit_test(test_rules),    cmocka_unit_test(test_redial),
+        cmocka_unit_test(test_deadline), cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_init),     cmocka_unit_test(test_renewed),
+        cmocka_unit_test(test_revoked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -131,6 +131,66 @@ static void test_name_of(void **state)
     X509_free(cert);
 }
 
+#define NAME "URI:avocado:" ID ":client:a"
+#define MAY ",URI:avocado:may:"
+
+/* ACL-1: rules that cannot be read exactly must not pass for none. OpenSSL's syntax has no commas
+ * in values, so the rights here stand alone. */
+static void test_rules_in_certificates(void **state)
+{
+    static const char *const bad[] = {
+        NAME MAY "read",
+        NAME MAY "reads:a",
+        NAME MAY ":a",
+        NAME MAY,
+        NAME MAY "read:a%2f",
+        NAME MAY "read:a:b",
+        NAME ",URI:avocado:MAY:read:a",
+        NAME ",DNS:read",
+        NAME MAY "read:a" NAME,
+        "URI:avocado:may:read:a," NAME,
+        "URI:avocado:" ID ":replica:1:2:3" MAY "read:a",
+        "URI:avocado:" ID ":service:cas" MAY "read:a",
+        NAME MAY "read:" MAY "read:" MAY "read:" MAY "read:" MAY "read:" MAY "read:" MAY "read:" MAY
+                 "read:" MAY "read:", /* nine */
+    };
+    struct cluster c = fixture_cluster();
+    struct pki_pair ca = fixture_ca(), pair = {0};
+    struct identity_name n = {0}, name = fixture_client(&c, "a");
+    struct explain why = {0};
+    X509 *cert = cert_with(NAME MAY "read:a%20b" MAY "write:");
+    BIO *bio = NULL;
+
+    (void)state;
+    assert_int_equal(identity_name_of(cert, &n), OK);
+    assert_int_equal(n.access.rules_n, 2);
+    assert_int_equal(
+        access_lacks_key(&n.access, ACCESS_READ, (struct bytes){(const uint8_t *)"a b", 3}), 0);
+    X509_free(cert);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        cert = cert_with(bad[i]);
+        if (identity_name_of(cert, &n) != ERR_MALFORMED) {
+            fail_msg("taken: %s", bad[i]);
+        }
+        X509_free(cert);
+    }
+    /* What we issue comes back as it was, for clients alone. */
+    assert_int_equal(access_add(&name.access, "read,scan:a/"), OK);
+    assert_int_equal(access_add(&name.access, "read,write,status:%00%FF"), OK);
+    assert_int_equal(pki_issue(&ca, &name, NOW_S, 30, &pair, &why), OK);
+    bio = BIO_new_mem_buf(pair.cert_pem, -1);
+    cert = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+    assert_int_equal(identity_name_of(cert, &n), OK);
+    assert_memory_equal(&n, &name, sizeof(n));
+    X509_free(cert);
+    BIO_free(bio);
+    pki_pair_free(&pair);
+    name = fixture_replica(&c, 0);
+    assert_int_equal(access_add(&name.access, "read:"), OK);
+    assert_int_equal(pki_issue(&ca, &name, NOW_S, 30, &pair, &why), ERR_USAGE);
+    pki_pair_free(&ca);
+}
+
 static enum err load(const struct pki_pair *ca, const struct pki_pair *cert, const char *key,
                      uint64_t now_s, struct explain *why)
 {
@@ -330,9 +390,13 @@ static void test_key_file(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_names),       cmocka_unit_test(test_name_of),
-        cmocka_unit_test(test_from_pem),    cmocka_unit_test(test_odd_pem),
-        cmocka_unit_test(test_certificate), cmocka_unit_test(test_pki_refuses),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_name_of),
+        cmocka_unit_test(test_rules_in_certificates),
+        cmocka_unit_test(test_from_pem),
+        cmocka_unit_test(test_odd_pem),
+        cmocka_unit_test(test_certificate),
+        cmocka_unit_test(test_pki_refuses),
         cmocka_unit_test(test_key_file),
     };
 

@@ -151,14 +151,16 @@ static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
         for (uint8_t j = 0; j < (uint8_t)CLUSTER_NODES; j++) {
             if (i != j) {
                 p = cluster_params(i, j, RPC_SLOTS_PEER, REPLAY_BITS_PEER);
-                CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, REPLICA_PEER_MEMBER, j,
-                                           &p) == OK);
+                const struct replica_peer member = {REPLICA_PEER_MEMBER, j, NULL};
+
+                CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, &member, &p) == OK);
             }
         }
         p = cluster_params(i, CLUSTER_CLIENT, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
         p.addr = (struct abi_addr){0};
-        CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, REPLICA_PEER_CLIENT, 0, &p) ==
-              OK);
+        const struct replica_peer guest = {REPLICA_PEER_CLIENT, 0, NULL};
+
+        CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, &guest, &p) == OK);
         p = cluster_params(CLUSTER_CLIENT, i, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
         p.user = i;
         CHECK(rpc_session_open(c->client, c->now_ns, &p) == OK);

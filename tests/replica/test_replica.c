@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Three replicas and a client over a perfect network: what a user gets from one shard. */
 #include "tests/replica/cluster.h"
+#include "trusted/wire/batch_wire.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +18,7 @@ struct ctx {
     uint64_t answers;
     uint64_t cookie;
     enum err status;
+    uint8_t lacks;
     struct tag tag;
     size_t value_len;
     uint8_t value[VALUE_MAX_DEFAULT + 1];
@@ -34,6 +36,7 @@ static void on_done(void *self, const struct rpc_event *e)
     x->answers++;
     x->cookie = e->cookie;
     x->status = r.status;
+    x->lacks = r.lacks;
     x->tag = r.tag;
     assert_true(bytes_copy((struct mbytes){x->value, sizeof(x->value)}, r.value, &x->value_len));
 }
@@ -63,13 +66,12 @@ static struct bytes text(const char *s)
     return (struct bytes){(const uint8_t *)s, strlen(s)};
 }
 
-/* Runs one operation to its end; virtual time passes if it has to. */
-static enum err run(struct ctx *x, uint8_t node, enum client_op op, struct bytes key,
-                    struct bytes value)
+/* Runs one request to its end; virtual time passes if it has to. */
+static enum err ask(struct ctx *x, uint8_t node, struct client_request m)
 {
-    const struct client_request m = {.op = op, .timeout_ms = 3000, .key = key, .value = value};
     uint64_t before = x->answers;
 
+    m.timeout_ms = 3000;
     assert_int_equal(cluster_submit(&x->c, node, &m, before), OK);
     cluster_settle(&x->c);
     for (int i = 0; i < 10 && x->answers == before; i++) {
@@ -78,6 +80,12 @@ static enum err run(struct ctx *x, uint8_t node, enum client_op op, struct bytes
     assert_int_equal(x->answers, before + 1);
     assert_int_equal(x->cookie, before);
     return x->status;
+}
+
+static enum err run(struct ctx *x, uint8_t node, enum client_op op, struct bytes key,
+                    struct bytes value)
+{
+    return ask(x, node, (struct client_request){.op = op, .key = key, .value = value});
 }
 
 static void expect_read(struct ctx *x, uint8_t node, const char *key, const char *value)
@@ -194,6 +202,127 @@ static void test_a_client_cannot_vote_or_apply(void **state)
     expect_read(x, 0, "k", "good");
 }
 
+/* A new session of the client with node 0, under these rules (NULL: none). */
+static void restrict_client(struct ctx *x, const char *one, const char *two)
+{
+    struct rpc_session_params p =
+        cluster_params(0, CLUSTER_CLIENT, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
+    struct access access = {0};
+    uint32_t next = (x->c.client_session[0] >> RPC_INDEX_SLOT_BITS) + 1;
+
+    assert_true(one == NULL || access_add(&access, one) == OK);
+    assert_true(two == NULL || access_add(&access, two) == OK);
+    p.index = (next - 1) << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
+    replica_session_close(x->c.nodes[0].replica, x->c.now_ns, p.index);
+    rpc_session_close(x->c.client, x->c.client_session[0], false);
+    p.index = next << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
+    p.peer_index = next << RPC_INDEX_SLOT_BITS | 0;
+    p.addr = (struct abi_addr){0};
+    memset(&p.send, (int)(0x80 + next), sizeof(p.send));
+    memset(&p.recv, (int)(0x90 + next), sizeof(p.recv));
+    assert_int_equal(replica_session_open(x->c.nodes[0].replica, x->c.now_ns,
+                                          &(struct replica_peer){REPLICA_PEER_CLIENT, 0, &access},
+                                          &p),
+                     OK);
+    p = cluster_params(CLUSTER_CLIENT, 0, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
+    p.index = x->c.client_session[0] = next << RPC_INDEX_SLOT_BITS | 0;
+    p.peer_index = next << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
+    memset(&p.send, (int)(0x90 + next), sizeof(p.send));
+    memset(&p.recv, (int)(0x80 + next), sizeof(p.recv));
+    assert_int_equal(rpc_session_open(x->c.client, x->c.now_ns, &p), OK);
+}
+
+static void expect_lacks(struct ctx *x, struct client_request m, unsigned lacks)
+{
+    assert_int_equal(ask(x, 0, m), ERR_POLICY);
+    assert_int_equal(x->lacks, lacks);
+    assert_int_equal(x->value_len, 0); /* not a byte of what is there */
+}
+
+/* A body for MGET of two keys, or MPUT. */
+static struct bytes two_keys(struct mbytes to, unsigned fields, const char *a, const char *b)
+{
+    const struct batch_item items[] = {{.key = text(a), .value = text("v")},
+                                       {.key = text(b), .value = text("v")}};
+    struct writer w = {.to = to};
+
+    put_u16(&w, 2);
+    batch_item_put(&w, fields, &items[0]);
+    batch_item_put(&w, fields, &items[1]);
+    assert_false(w.failed);
+    return (struct bytes){to.p, w.len};
+}
+
+static struct bytes range(uint8_t to[SCAN_ASK_MAX], const char *low, const char *high, bool values)
+{
+    const struct scan_ask m = {
+        .keys_max = 9, .bytes_max = 999, .low = text(low), .high = text(high), .values = values};
+
+    return (struct bytes){to, scan_ask_encode(&m, false, (struct mbytes){to, SCAN_ASK_MAX})};
+}
+
+/* ACL-3, ACL-4: every operation, inside and outside of what is permitted. */
+static void test_rules_bind_every_operation(void **state)
+{
+    struct ctx *x = *state;
+    const struct client_request secret = {.op = CLIENT_GET, .key = text("b/secret")};
+    uint8_t body[SCAN_ASK_MAX];
+    const struct mbytes room = {body, sizeof(body)};
+    struct replica_report r;
+    unsigned refused = 0;
+
+    assert_int_equal(run(x, 0, CLIENT_PUT, text("b/secret"), text("hidden")), OK);
+    assert_int_equal(run(x, 0, CLIENT_PUT, text("a/1"), text("one")), OK);
+    restrict_client(x, "read,scan:a/", NULL);
+    expect_read(x, 0, "a/1", "one");
+    expect_lacks(x, secret, ACCESS_READ);
+    expect_lacks(x, (struct client_request){.op = CLIENT_GET, .key = text("a")}, ACCESS_READ);
+    expect_lacks(x, (struct client_request){.op = CLIENT_PUT, .key = text("a/1")}, ACCESS_WRITE);
+    expect_lacks(x, (struct client_request){.op = CLIENT_DELETE, .key = text("a/1")}, ACCESS_WRITE);
+    refused += 4;
+    for (int rmw = CLIENT_RMW_CAS; rmw <= CLIENT_RMW_DELETE_IF; rmw++) {
+        struct client_request m = {
+            .op = CLIENT_RMW, .rmw = (enum client_rmw)rmw, .key = text("b/secret")};
+
+        expect_lacks(x, m, ACCESS_READ | ACCESS_WRITE);
+        m.key = text("a/1");
+        expect_lacks(x, m, ACCESS_WRITE);
+        refused += 2;
+    }
+    expect_lacks(x,
+                 (struct client_request){.op = CLIENT_MGET,
+                                         .value = two_keys(room, BATCH_MGET, "a/1", "b/secret")},
+                 ACCESS_READ);
+    expect_lacks(x,
+                 (struct client_request){.op = CLIENT_MPUT,
+                                         .value = two_keys(room, BATCH_MPUT, "a/1", "a/2")},
+                 ACCESS_WRITE);
+    expect_lacks(x, (struct client_request){.op = CLIENT_SCAN, .value = range(body, "", "", false)},
+                 ACCESS_SCAN);
+    expect_lacks(x,
+                 (struct client_request){.op = CLIENT_SCAN, .value = range(body, "a/", "b", true)},
+                 ACCESS_SCAN | ACCESS_READ);
+    refused += 4;
+    assert_int_equal(run(x, 0, CLIENT_MGET, text(""), two_keys(room, BATCH_MGET, "a/1", "a/2")),
+                     OK);
+    assert_int_equal(run(x, 0, CLIENT_SCAN, text(""), range(body, "a/", "a0", true)), OK);
+    body[0] = 0x7f; /* what cannot be read is not let through to somebody who reads it otherwise */
+    assert_int_equal(ask(x, 0, (struct client_request){.op = CLIENT_SCAN, .value = {body, 9}}),
+                     ERR_MALFORMED);
+    replica_report(x->c.nodes[0].replica, &r);
+    assert_int_equal(r.requests_forbidden, refused);
+
+    restrict_client(x, "write:b/", "scan:");
+    assert_int_equal(run(x, 0, CLIENT_PUT, text("b/secret"), text("blind")), OK);
+    expect_lacks(x, secret, ACCESS_READ);
+    assert_int_equal(run(x, 0, CLIENT_SCAN, text(""), range(body, "", "", false)), OK);
+    expect_lacks(x, (struct client_request){.op = CLIENT_SCAN, .value = range(body, "", "", true)},
+                 ACCESS_READ);
+    restrict_client(x, NULL, NULL); /* a session after another in the same place has none of it */
+    expect_read(x, 0, "b/secret", "blind");
+    expect_read(x, 0, "a/1", "one");
+}
+
 /* The host rewrites the whole arena of one replica: right answers, and the value is put back. */
 static void test_a_tampered_value_is_repaired(void **state)
 {
@@ -240,10 +369,12 @@ static void test_a_new_session_replaces_the_old(void **state)
     memset(&a.send, 0x77, sizeof(a.send));
     b.recv = a.send;
     x->c.nodes[2].dead = true;
-    assert_int_equal(
-        replica_session_open(x->c.nodes[0].replica, x->c.now_ns, REPLICA_PEER_MEMBER, 1, &a), OK);
-    assert_int_equal(
-        replica_session_open(x->c.nodes[1].replica, x->c.now_ns, REPLICA_PEER_MEMBER, 0, &b), OK);
+    assert_int_equal(replica_session_open(x->c.nodes[0].replica, x->c.now_ns,
+                                          &(struct replica_peer){REPLICA_PEER_MEMBER, 1, NULL}, &a),
+                     OK);
+    assert_int_equal(replica_session_open(x->c.nodes[1].replica, x->c.now_ns,
+                                          &(struct replica_peer){REPLICA_PEER_MEMBER, 0, NULL}, &b),
+                     OK);
     cluster_settle(&x->c);
     assert_int_equal(run(x, 0, CLIENT_PUT, text("k"), text("v")), OK);
     expect_read(x, 1, "k", "v");
@@ -259,6 +390,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_large_values_travel_in_fragments, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_requests_are_refused_and_counted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_client_cannot_vote_or_apply, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_rules_bind_every_operation, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_tampered_value_is_repaired, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_value_tampered_everywhere_is_refused, setup,
                                         teardown),

@@ -309,6 +309,18 @@ static void test_response_status(void **state)
         b[1] = (uint8_t)v;
         response_refused(b, sizeof(b) - 1);
     }
+    b[0] = ERR_POLICY; /* its flags are rights */
+    for (unsigned v = 0; v < 256; v++) {
+        b[1] = (uint8_t)v;
+        if (v > CLIENT_RIGHTS) {
+            response_refused(b, sizeof(b) - 1);
+            continue;
+        }
+        assert_int_equal(client_response_decode((struct bytes){b, sizeof(b) - 1}, &m), OK);
+        assert_int_equal(m.lacks, v);
+        assert_false(m.absent);
+    }
+    b[0] = OK;
     b[1] = CLIENT_FLAG_ABSENT;
     response_refused(b, sizeof(b)); /* absent, and a value */
     b[0] = ERR_NOT_FOUND;

@@ -94,6 +94,12 @@ void cas_on_renew(struct cas_turn *t)
         EVP_PKEY_free(key);
         return;
     }
+    if (name.role == ROLE_CLIENT &&
+        !cas_policy_client(t->c->policy, name.client, &name.access)) { /* as the policy is now */
+        cas_refuse(t, 403, "CLIENT", "the policy names no client '%s' any more", name.client);
+        EVP_PKEY_free(key);
+        return;
+    }
     name.epoch = name.role == ROLE_REPLICA ? t->c->cluster.epoch : 0;
     body = cas_public(t->c);
     if (cas_issue(t, &name, key, body)) {
@@ -184,19 +190,14 @@ void cas_on_client(struct cas_turn *t)
 {
     const char *text = NULL;
     struct identity_name name = {.role = ROLE_CLIENT};
-    const struct cas_policy *p = t->c->policy;
     EVP_PKEY *key = NULL;
     json_t *body = NULL;
     struct cas_batch b;
-    uint32_t i = 0;
 
     if (!cas_is_owner(t) || (text = cas_text(t, "name")) == NULL || (key = read_key(t)) == NULL) {
         return;
     }
-    while (i < p->clients_n && strcmp(p->client[i].name, text) != 0) {
-        i++;
-    }
-    if ((p->clients_n > 0 && i == p->clients_n) || cas_is_revoked(t->c, text) ||
+    if (!cas_policy_client(t->c->policy, text, &name.access) || cas_is_revoked(t->c, text) ||
         strlen(text) > NAME_MAX_LEN) {
         cas_refuse(t, 403, "CLIENT", "the policy names no client '%.64s', or it is revoked", text);
         EVP_PKEY_free(key);

@@ -23,8 +23,12 @@ struct raw_role {
     char *role, *las, *evidence;
     struct raw_list executables;
 };
+struct raw_client_role {
+    char *client_role;
+    struct raw_list may;
+};
 struct raw_client {
-    char *client;
+    char *client, *client_role;
 };
 struct raw_secret {
     char *secret, *recipients, *value;
@@ -33,9 +37,10 @@ struct raw {
     char *version, *policy, *certificate_lifetime, *configuration;
     struct raw_list software_roots;
     struct raw_role *roles;
+    struct raw_client_role *client_roles;
     struct raw_client *clients;
     struct raw_secret *secrets;
-    uint32_t roles_count, clients_count, secrets_count;
+    uint32_t roles_count, client_roles_count, clients_count, secrets_count;
 };
 
 static const cyaml_schema_value_t text_entry = {
@@ -62,8 +67,14 @@ static const cyaml_schema_field_t role_fields[] = {
     LIST(executables, raw_role),
     CYAML_FIELD_END,
 };
+static const cyaml_schema_field_t client_role_fields[] = {
+    TEXT(client_role, 0, raw_client_role),
+    LIST(may, raw_client_role),
+    CYAML_FIELD_END,
+};
 static const cyaml_schema_field_t client_fields[] = {
     TEXT(client, 0, raw_client),
+    TEXT(client_role, CYAML_FLAG_OPTIONAL, raw_client),
     CYAML_FIELD_END,
 };
 static const cyaml_schema_field_t secret_fields[] = {
@@ -74,6 +85,9 @@ static const cyaml_schema_field_t secret_fields[] = {
 };
 static const cyaml_schema_value_t role_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_role, role_fields),
+};
+static const cyaml_schema_value_t client_role_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_client_role, client_role_fields),
 };
 static const cyaml_schema_value_t client_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_client, client_fields),
@@ -88,6 +102,7 @@ static const cyaml_schema_field_t policy_fields[] = {
     LIST(software_roots, raw),
     TEXT(configuration, 0, raw),
     MAPPINGS(roles, 0, &role_schema),
+    MAPPINGS(client_roles, CYAML_FLAG_OPTIONAL, &client_role_schema),
     MAPPINGS(clients, CYAML_FLAG_OPTIONAL, &client_schema),
     MAPPINGS(secrets, CYAML_FLAG_OPTIONAL, &secret_schema),
     CYAML_FIELD_END,
@@ -244,8 +259,65 @@ static enum err get_name(struct schema *s, const char *key, const char *text,
     return OK;
 }
 
+/* A role of clients; `ret` names it and holds its rules. */
+static enum err get_client_role(struct schema *s, const struct raw_client_role *raw,
+                                struct cas_client *ret)
+{
+    struct cas_client r = {0};
+
+    TRY(get_name(s, "client_role", raw->client_role, r.name));
+    if (raw->may.n == 0) {
+        return schema_refuse(s, "client_role", raw->client_role, "a role with rules under `may`");
+    }
+    for (uint32_t i = 0; i < raw->may.n; i++) {
+        if (access_add(&r.access, raw->may.v[i]) != OK) {
+            return schema_refuse(
+                s, "may", raw->may.v[i],
+                "up to 8 rules RIGHTS:PREFIX, as read,scan:orders/, with 200 bytes "
+                "of prefixes in all (docs/protocol/access.md)");
+        }
+    }
+    *ret = r;
+    return OK;
+}
+
+static enum err get_client_roles(struct schema *s, const struct raw *raw, struct cas_client *to)
+{
+    for (s->nth = 0; s->nth < raw->client_roles_count; s->nth++) {
+        const struct raw_client_role *from = &raw->client_roles[s->nth];
+
+        if (s->nth == CAS_CLIENT_ROLES_MAX) {
+            return schema_refuse(s, "client_role", from->client_role, "at most 16 roles");
+        }
+        for (uint32_t i = 0; i < s->nth; i++) {
+            if (strcmp(to[i].name, from->client_role) == 0) {
+                return schema_refuse(s, "client_role", from->client_role, "each role once");
+            }
+        }
+        TRY(get_client_role(s, from, &to[s->nth]));
+    }
+    return OK;
+}
+
+/* What the role of a client permits; none: everything. */
+static enum err get_access(const struct schema *s, const struct raw *raw,
+                           const struct cas_client *roles, const char *role, struct access *ret)
+{
+    for (uint32_t i = 0; role != NULL && i < raw->client_roles_count; i++) {
+        if (strcmp(roles[i].name, role) == 0) {
+            *ret = roles[i].access;
+            return OK;
+        }
+    }
+    return role == NULL ? OK
+                        : schema_refuse(s, "client", role, "a client_role that client_roles names");
+}
+
 static enum err get_clients(struct schema *s, const struct raw *raw, struct cas_policy *to)
 {
+    struct cas_client roles[CAS_CLIENT_ROLES_MAX] = {0};
+
+    TRY(get_client_roles(s, raw, roles));
     for (s->nth = 0; s->nth < raw->clients_count; s->nth++) {
         const struct raw_client *from = &raw->clients[s->nth];
         struct cas_client *c = &to->client[to->clients_n];
@@ -254,6 +326,7 @@ static enum err get_clients(struct schema *s, const struct raw *raw, struct cas_
             return schema_refuse(s, "client", from->client, "at most 64 clients");
         }
         TRY(get_name(s, "client", from->client, c->name));
+        TRY(get_access(s, raw, roles, from->client_role, &c->access));
         to->clients_n++;
     }
     return OK;
@@ -338,6 +411,18 @@ RESULT cas_policy_parse(const char *yaml, size_t n, struct cas_policy **ret, str
     }
     *ret = p;
     return OK;
+}
+
+bool cas_policy_client(const struct cas_policy *p, const char *name, struct access *ret)
+{
+    for (uint32_t i = 0; i < p->clients_n; i++) {
+        if (strcmp(p->client[i].name, name) == 0) {
+            *ret = p->client[i].access;
+            return true;
+        }
+    }
+    *ret = (struct access){0};
+    return p->clients_n == 0;
 }
 
 void cas_policy_free(struct cas_policy *p)

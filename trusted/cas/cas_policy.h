@@ -8,6 +8,7 @@
  * following, docs/protocol/cas.md.
  */
 
+#include "trusted/access/access.h"
 #include "trusted/attest/attest.h"
 #include "trusted/evidence/measure.h"
 
@@ -15,6 +16,7 @@ enum {
     CAS_POLICY_TEXT_MAX = 256 << 10,
     CAS_EXECUTABLES_MAX = 16,
     CAS_CLIENTS_MAX = 64,
+    CAS_CLIENT_ROLES_MAX = 16,
     CAS_SECRETS_MAX = 16,
     CAS_SECRET_LEN = 512,
 };
@@ -37,6 +39,7 @@ struct cas_role {
 
 struct cas_client { /* who may get a client's certificate */
     char name[NAME_MAX_LEN + 1];
+    struct access access; /* of its role; none: everything */
 };
 
 struct cas_secret {
@@ -60,6 +63,9 @@ struct cas_policy {
  * names line, key, what was found and what is permitted. */
 RESULT cas_policy_parse(const char *yaml, size_t n, struct cas_policy **ret, struct explain *why);
 void cas_policy_free(struct cas_policy *p); /* NULL is allowed */
+
+/* CAS-38: may this name have a client's certificate? *ret is what it may do. */
+bool cas_policy_client(const struct cas_policy *p, const char *name, struct access *ret);
 
 /* CAS-12: may `next` follow `now`? A greater version of the same cluster, and no rule about the TCB
  * weaker than it is. POLICY; *why names the rule. */

@@ -11,7 +11,7 @@
 #include "trusted/config/cluster.h"
 
 enum {
-    YAML_KEYS_MAX = 128,
+    YAML_KEYS_MAX = 256,
     YAML_KEY_LEN = 31,
     YAML_DEPTH_MAX = 4,
 };

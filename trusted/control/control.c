@@ -40,8 +40,7 @@ struct stream *control_stream(struct control *c, uint32_t id)
     return s != NULL && s->id == id ? s : NULL;
 }
 
-/* The host's clock may stand still; it does not run backwards for us. */
-static void set_time(struct control *c, uint64_t now_ns)
+void control_set_time(struct control *c, uint64_t now_ns)
 {
     if (!c->has_time) {
         c->has_time = true;
@@ -52,49 +51,9 @@ static void set_time(struct control *c, uint64_t now_ns)
     }
 }
 
-/* Unix time: that of the identity's loading and what has passed since. */
-static uint64_t unix_time(const struct control *c)
+uint64_t control_unix_time(const struct control *c)
 {
     return c->first_s + (c->now_ns - c->first_ns) / NS_PER_S;
-}
-
-static bool same_name(const struct identity_name *a, const struct identity_name *b)
-{
-    char one[160], two[160];
-
-    identity_name_format(a, one);
-    identity_name_format(b, two);
-    return strcmp(one, two) == 0;
-}
-
-RESULT control_set_identity(struct control *c, uint64_t now_ns, const struct identity *id)
-{
-    uint64_t loaded_s = identity_loaded_at_s(id), now_s;
-
-    set_time(c, now_ns);
-    if (!same_name(identity_self(id), identity_self(c->c.identity))) {
-        return ERR_POLICY;
-    }
-    now_s = unix_time(c);
-    c->first_s = loaded_s > now_s ? loaded_s : now_s;
-    c->first_ns = c->now_ns;
-    c->c.identity = id;
-    return OK;
-}
-
-void control_set_revoked(struct control *c, uint64_t now_ns, const struct control_revoked *all)
-{
-    CHECK(all->n <= CONTROL_REVOKED_MAX);
-    set_time(c, now_ns);
-    c->revoked = *all;
-    for (uint32_t i = 0; i < CONTROL_STREAMS_MAX; i++) {
-        struct stream *s = c->streams[i];
-
-        if (s != NULL && s->phase == STREAM_LIVE && s->role == ROLE_CLIENT &&
-            control_is_revoked(c, tls_peer(s->tls))) {
-            control_refuse(c, s, ERR_POLICY, CONTROL_REVOKED_TEXT);
-        }
-    }
 }
 
 void control_touch(struct control *c, const struct stream *s)
@@ -275,7 +234,7 @@ RESULT control_accepted(struct control *c, uint64_t now_ns, uint32_t *ret_stream
 {
     struct stream *s = NULL;
 
-    set_time(c, now_ns);
+    control_set_time(c, now_ns);
     if (c->unproven_n >= CONTROL_UNPROVEN_MAX) {
         evict(c);
     }
@@ -288,7 +247,7 @@ RESULT control_accepted(struct control *c, uint64_t now_ns, uint32_t *ret_stream
         control_stream_free(c, s);
         return ERR_FULL;
     }
-    tls_set_time(s->tls, unix_time(c));
+    tls_set_time(s->tls, control_unix_time(c));
     c->unproven_n++;
     c->counters.accepted++;
     *ret_stream = s->id;
@@ -306,7 +265,7 @@ static enum err open_dialer(struct control *c, struct stream *s)
         .peer_incarnation = peer->incarnation,
         .role = ROLE_REPLICA,
         .shards_n = c->c.cluster->shards,
-        .now_s = unix_time(c),
+        .now_s = control_unix_time(c),
         .config = {.p = (const uint8_t *)c->config, .n = c->config_n},
         .config_sig = {.p = c->config_sig, .n = c->config_sig_n},
     };
@@ -321,7 +280,7 @@ RESULT control_dialed(struct control *c, uint64_t now_ns, uint8_t member, uint32
 {
     struct stream *s = NULL;
 
-    set_time(c, now_ns);
+    control_set_time(c, now_ns);
     if (member >= c->c.cluster->members_n || c->members[member].dial != DIAL_ASKED) {
         return ERR_USAGE;
     }
@@ -347,7 +306,7 @@ RESULT control_dialed(struct control *c, uint64_t now_ns, uint8_t member, uint32
 
 void control_dial_failed(struct control *c, uint64_t now_ns, uint8_t member)
 {
-    set_time(c, now_ns);
+    control_set_time(c, now_ns);
     if (member < c->c.cluster->members_n && c->members[member].dial == DIAL_ASKED) {
         control_say_bounded(c, "node %u at %s port %u does not answer; dialing it again",
                             c->c.cluster->members[member].node,
@@ -359,6 +318,18 @@ void control_dial_failed(struct control *c, uint64_t now_ns, uint8_t member)
 
 /* ---- bytes ---- */
 
+/* ACL-5: who may not ask gets an answer that says so. */
+static void ask_report(struct control *c, const struct stream *s)
+{
+    static const char no[] = CONTROL_REPORT_REFUSED;
+
+    if (access_lacks(&tls_peer(s->tls)->access, ACCESS_STATUS) != 0) {
+        control_report(c, s->id, (struct bytes){(const uint8_t *)no, sizeof(no) - 1});
+    } else {
+        control_queue_add(c, CONTROL_ACT_REPORT)->stream = s->id;
+    }
+}
+
 static void on_message(struct control *c, struct stream *s, const struct control_message *m)
 {
     char name[96];
@@ -368,7 +339,7 @@ static void on_message(struct control *c, struct stream *s, const struct control
     } else if (s->phase == STREAM_LIVE && m->kind == CONTROL_STATUS) {
         if (!s->owes_report) { /* CTL-9: one at a time */
             s->owes_report = true;
-            control_queue_add(c, CONTROL_ACT_REPORT)->stream = s->id;
+            ask_report(c, s);
         }
     } else if (m->kind == CONTROL_CONFIG) {
         control_on_config(c, s, m);
@@ -439,7 +410,7 @@ void control_received(struct control *c, uint64_t now_ns, uint32_t stream, struc
 {
     struct stream *s = control_stream(c, stream);
 
-    set_time(c, now_ns);
+    control_set_time(c, now_ns);
     while (s != NULL && s->phase != STREAM_CLOSING && bytes.n > 0) {
         size_t n = bytes.n < CHUNK ? bytes.n : CHUNK;
         struct bytes in = {.p = bytes.p, .n = n};
@@ -458,7 +429,7 @@ void control_closed(struct control *c, uint64_t now_ns, uint32_t stream)
 {
     struct stream *s = control_stream(c, stream);
 
-    set_time(c, now_ns);
+    control_set_time(c, now_ns);
     if (s != NULL) {
         control_end(c, s);
         control_stream_free(c, s);
@@ -497,7 +468,7 @@ static void time_out(struct control *c, struct stream *s)
 
 void control_tick(struct control *c, uint64_t now_ns)
 {
-    set_time(c, now_ns);
+    control_set_time(c, now_ns);
     for (uint32_t i = 0; i < CONTROL_STREAMS_MAX; i++) {
         struct stream *s = c->streams[i];
 

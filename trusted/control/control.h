@@ -73,6 +73,7 @@ struct control_action {
     uint8_t member; /* DIAL, SESSION_OPEN of a replica: place among the cluster's members */
     uint32_t shard, index;
     enum control_role role; /* SESSION_OPEN */
+    struct access access;   /* SESSION_OPEN of a client: what it may do */
     struct rpc_session_params params;
     struct bytes bytes; /* WRITE: valid until the next call */
     struct explain why; /* LOG */

@@ -138,6 +138,9 @@ static void open_session(struct control *c, struct stream *s, uint32_t shard,
     e->index = p->index;
     e->member = s->member;
     e->role = s->role;
+    if (s->role == ROLE_CLIENT) {
+        e->access = tls_peer(s->tls)->access;
+    }
     e->params = *p;
     OPENSSL_cleanse(p, sizeof(*p));
     c->counters.sessions++;

@@ -9,6 +9,7 @@
  *   control.c          streams: bytes in and out, time, dialing
  *   control_admit.c    who may have sessions: the checks after a handshake, CTL-3 and CTL-4
  *   control_config.c   another configuration, CTL-13
+ *   control_names.c    our renewed certificate, revoked names, CTL-11 and CTL-12
  *   control_queue.c    actions that wait for control_next, and the bound on log lines
  *   index_pool.c       connection indices of one shard
  *
@@ -91,6 +92,7 @@ struct queued {
     uint32_t stream, shard, index;
     uint8_t member;
     enum control_role role;
+    struct access access;
     struct rpc_session_params params;
     char *text; /* heap; LOG */
 };
@@ -142,7 +144,12 @@ __attribute__((format(printf, 2, 3))) void control_say(struct control *c, const 
 __attribute__((format(printf, 2, 3))) void control_say_bounded(struct control *c, const char *fmt,
                                                                ...);
 
-/* ---- control.c, for control_admit.c ---- */
+/* ---- control.c, for the others ---- */
+
+/* The host's clock may stand still; it does not run backwards for us. */
+void control_set_time(struct control *c, uint64_t now_ns);
+/* Unix time: that of the identity's loading and what has passed since. */
+uint64_t control_unix_time(const struct control *c);
 
 /* Ends a stream of a peer that has proven who it is: log line, BYE with the same text, close. */
 __attribute__((format(printf, 4, 5))) void control_refuse(struct control *c, struct stream *s,

@@ -59,6 +59,7 @@ bool control_queue_take(struct control *c, struct control_action *ret)
         .shard = e->shard,
         .index = e->index,
         .role = e->role,
+        .access = e->access,
         .params = e->params,
     };
     if (e->text != NULL) {

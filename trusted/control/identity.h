@@ -3,19 +3,23 @@
 #define TRUSTED_CONTROL_IDENTITY_H
 
 /*
- * Who one is: an X.509 certificate of the cluster's CA whose only subjectAltName is a URI
+ * Who one is: an X.509 certificate of the cluster's CA whose first subjectAltName is a URI
  *
  *   avocado:<cluster id, 32 hex digits>:replica:<node>:<incarnation>:<epoch>
  *   avocado:<cluster id, 32 hex digits>:client:<name>
  *   avocado:<cluster id, 32 hex digits>:service:<name>
  *
- * and its private key. Ordinary code with OpenSSL's heap; not the data path. CTL-n.
+ * and, for a client that may not do everything, a URI avocado:may:<rule> for each of its rules
+ * (ACL-1); and its private key. Ordinary code with OpenSSL's heap; not the data path. CTL-n.
  */
 
+#include "trusted/access/access.h"
 #include "trusted/config/cluster.h"
 #include "trusted/wire/hello_wire.h"
 
 #include <openssl/ssl.h>
+
+#define IDENTITY_RULE "avocado:may:" /* before a rule, in a certificate */
 
 struct identity_name {
     enum control_role role;
@@ -23,6 +27,7 @@ struct identity_name {
     uint32_t node, incarnation;    /* REPLICA */
     uint64_t epoch;                /* REPLICA */
     char client[NAME_MAX_LEN + 1]; /* CLIENT, SERVICE: letters, digits, '.', '_', '-' */
+    struct access access;          /* CLIENT: what it may do */
 };
 
 struct identity; /* own certificate, key, trust anchor, and the SSL_CTX made of them */
@@ -40,10 +45,11 @@ const struct identity_name *identity_self(const struct identity *id);
 SSL_CTX *
 identity_ssl_ctx(const struct identity *id); /* borrowed; TLS 1.3 only, peer certificate required */
 
-/* The SAN URI of a name into `to` (at least 160 bytes); and back. MALFORMED. */
+/* The SAN URI of a name without its rules into `to` (at least 160 bytes); and back. MALFORMED. */
 void identity_name_format(const struct identity_name *n, char to[static 160]);
 RESULT identity_name_parse(const char *uri, struct identity_name *ret);
-/* The name in a certificate. MALFORMED unless it has exactly one SAN and that is ours. */
+/* The name in a certificate, with its rules. MALFORMED unless its SANs are exactly what ACL-1 and
+ * CTL-1 permit: who cannot read a rule must not take it for none. */
 RESULT identity_name_of(X509 *cert, struct identity_name *ret);
 
 #endif

@@ -119,28 +119,56 @@ RESULT identity_name_parse(const char *uri, struct identity_name *ret)
     return OK;
 }
 
-RESULT identity_name_of(X509 *cert, struct identity_name *ret)
+/* A URI as text; false unless it is one and fits. */
+static bool read_uri(const GENERAL_NAME *name, char *to, size_t room)
 {
-    int critical = -1;
-    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, &critical, NULL);
-    enum err err = ERR_MALFORMED;
-    char uri[160];
+    const unsigned char *text;
+    int n;
 
-    if (names != NULL && sk_GENERAL_NAME_num(names) == 1) {
-        const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, 0);
+    if (name->type != GEN_URI) {
+        return false;
+    }
+    text = ASN1_STRING_get0_data(name->d.uniformResourceIdentifier);
+    n = ASN1_STRING_length(name->d.uniformResourceIdentifier);
+    /* A zero byte inside would make two names of one. */
+    if (n <= 0 || (size_t)n >= room || memchr(text, '\0', (size_t)n) != NULL) {
+        return false;
+    }
+    memcpy(to, text, (size_t)n);
+    to[n] = '\0';
+    return true;
+}
 
-        if (name->type == GEN_URI) {
-            const unsigned char *text = ASN1_STRING_get0_data(name->d.uniformResourceIdentifier);
-            int n = ASN1_STRING_length(name->d.uniformResourceIdentifier);
+/* ACL-1: the name first, then the rules, of clients alone. */
+static enum err read_names(const GENERAL_NAMES *names, struct identity_name *ret)
+{
+    struct identity_name found = {0};
+    char uri[160], rule[sizeof(IDENTITY_RULE) + ACCESS_RULE_TEXT];
+    int n = sk_GENERAL_NAME_num(names);
 
-            /* A zero byte inside would make two names of one. */
-            if (n > 0 && n < (int)sizeof(uri) && memchr(text, '\0', (size_t)n) == NULL) {
-                memcpy(uri, text, (size_t)n);
-                uri[n] = '\0';
-                err = identity_name_parse(uri, ret);
-            }
+    if (n < 1 || !read_uri(sk_GENERAL_NAME_value(names, 0), uri, sizeof(uri)) ||
+        identity_name_parse(uri, &found) != OK || (n > 1 && found.role != ROLE_CLIENT)) {
+        return ERR_MALFORMED;
+    }
+    for (int i = 1; i < n; i++) {
+        const char *text = read_uri(sk_GENERAL_NAME_value(names, i), rule, sizeof(rule))
+                               ? skip(rule, IDENTITY_RULE)
+                               : NULL;
+
+        if (text == NULL || access_add(&found.access, text) != OK) {
+            return ERR_MALFORMED;
         }
     }
+    *ret = found;
+    return OK;
+}
+
+RESULT identity_name_of(X509 *cert, struct identity_name *ret)
+{
+    int critical = -1; /* -2: the extension is there twice, and NULL comes back */
+    GENERAL_NAMES *names = X509_get_ext_d2i(cert, NID_subject_alt_name, &critical, NULL);
+    enum err err = names == NULL ? ERR_MALFORMED : read_names(names, ret);
+
     GENERAL_NAMES_free(names);
     return err;
 }

@@ -69,10 +69,8 @@ static enum err read_ca(const struct pki_pair *ca, X509 **ret_cert, EVP_PKEY **r
     return OK;
 }
 
-/* The subjectAltName, made as a structure: no text of ours is parsed as configuration. */
-static bool add_uri(X509 *cert, const char *uri)
+static bool push_uri(GENERAL_NAMES *names, const char *uri)
 {
-    GENERAL_NAMES *names = GENERAL_NAMES_new();
     GENERAL_NAME *name = GENERAL_NAME_new();
     ASN1_IA5STRING *text = ASN1_IA5STRING_new();
     bool good = false;
@@ -80,13 +78,28 @@ static bool add_uri(X509 *cert, const char *uri)
     if (names != NULL && name != NULL && text != NULL && ASN1_STRING_set(text, uri, -1) == 1) {
         GENERAL_NAME_set0_value(name, GEN_URI, text);
         text = NULL;
-        if (sk_GENERAL_NAME_push(names, name) > 0) {
-            name = NULL;
-            good = X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 1, 0) == 1;
-        }
+        good = sk_GENERAL_NAME_push(names, name) > 0;
+        name = good ? NULL : name;
     }
     ASN1_IA5STRING_free(text);
     GENERAL_NAME_free(name);
+    return good;
+}
+
+/* The subjectAltName, made as a structure: no text of ours is parsed as configuration. */
+static bool add_names(X509 *cert, const struct identity_name *name)
+{
+    GENERAL_NAMES *names = GENERAL_NAMES_new();
+    char uri[160], rule[sizeof(IDENTITY_RULE) + ACCESS_RULE_TEXT] = IDENTITY_RULE;
+    bool good;
+
+    identity_name_format(name, uri);
+    good = push_uri(names, uri);
+    for (unsigned i = 0; i < name->access.rules_n && good; i++) {
+        (void)access_format(&name->access, i, rule + sizeof(IDENTITY_RULE) - 1);
+        good = push_uri(names, rule);
+    }
+    good = good && X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 1, 0) == 1;
     GENERAL_NAMES_free(names);
     return good;
 }
@@ -151,10 +164,9 @@ static enum err issue(const struct pki_pair *ca, const struct identity_name *nam
 {
     X509 *ca_cert = NULL, *cert = NULL;
     EVP_PKEY *ca_key = NULL;
-    char uri[160], common_name[96];
+    char common_name[96];
     enum err err = OK;
 
-    identity_name_format(name, uri);
     readable_name(name, common_name);
     TRY(read_ca(ca, &ca_cert, &ca_key, why));
     cert = key == NULL ? NULL : pki_cert_new(common_name, key, dates);
@@ -164,7 +176,7 @@ static enum err issue(const struct pki_pair *ca, const struct identity_name *nam
         !pki_cert_extend(cert, ca_cert, NID_ext_key_usage, "serverAuth,clientAuth") ||
         !pki_cert_extend(cert, ca_cert, NID_subject_key_identifier, "hash") ||
         !pki_cert_extend(cert, ca_cert, NID_authority_key_identifier, "keyid:always") ||
-        !add_uri(cert, uri) || X509_sign(cert, ca_key, EVP_sha256()) == 0) {
+        !add_names(cert, name) || X509_sign(cert, ca_key, EVP_sha256()) == 0) {
         err = pki_refuse(why, "a certificate cannot be made");
         X509_free(cert);
         cert = NULL;
@@ -182,10 +194,11 @@ static enum err check_wishes(const struct identity_name *name, const struct pki_
     char uri[160];
 
     identity_name_format(name, uri);
-    if (identity_name_parse(uri, &again) != OK) {
+    if (identity_name_parse(uri, &again) != OK ||
+        (name->access.rules_n > 0 && name->role != ROLE_CLIENT)) {
         explain(why,
                 "'%s' is no name: numbers are from 1, a client's name is 1 to %d letters, "
-                "digits, '.', '_', '-'",
+                "digits, '.', '_', '-', and only a client has rules",
                 uri, NAME_MAX_LEN);
         return ERR_USAGE;
     }

@@ -4,21 +4,16 @@
 #include "common/check.h"
 #include "trusted/replica/replica_internal.h"
 
-/* ---- what the transport calls a session: user = kind << 8 | member ---- */
+/* ---- what the transport calls a session ---- */
 
-static uint64_t user_of(enum replica_peer_kind kind, uint8_t member)
+static bool has_rules(const struct replica_peer *p)
 {
-    return (uint64_t)kind << 8 | member;
+    return p->kind == REPLICA_PEER_CLIENT && p->access != NULL && p->access->rules_n > 0;
 }
 
-static bool is_member(uint64_t user)
+static uint64_t user_of(const struct replica_peer *p)
 {
-    return user >> 8 == REPLICA_PEER_MEMBER;
-}
-
-static uint8_t member_of(uint64_t user)
-{
-    return (uint8_t)(user & 0xff);
+    return (has_rules(p) ? HAS_RULES : 0) | (uint64_t)p->kind << 8 | p->member;
 }
 
 /* ---- requests of clients that wait for the ABD machine ---- */
@@ -180,13 +175,32 @@ static bool holds_back(const struct replica *r)
            !copy_is_complete(&r->copy);
 }
 
+/* ACL-3: may this client ask that? */
+static enum err judge(struct replica *r, const struct rpc_event *e, const struct client_request *m,
+                      unsigned *ret_lacks)
+{
+    enum err err =
+        (e->user & HAS_RULES) == 0 ? OK : replica_access_judge(r, e->session, m, ret_lacks);
+
+    return err == OK && *ret_lacks != 0 ? ERR_POLICY : err;
+}
+
 static void on_client_request(struct replica *r, const struct rpc_event *e)
 {
     struct client_request m;
     struct abd_in in = {.kind = ABD_IN_REQUEST, .request = &m};
+    unsigned lacks = 0;
     enum err err = client_request_decode(e->body, &m);
 
-    if (err != OK) {
+    if (err == OK) {
+        err = judge(r, e, &m, &lacks);
+    }
+    if (err == ERR_POLICY) {
+        const struct client_response no = {.status = err, .lacks = (uint8_t)lacks};
+
+        r->requests_forbidden++;
+        respond(r, e->request, &no);
+    } else if (err != OK) {
         refuse_client(r, e->request, err);
     } else if (!replica_votes(r) || holds_back(r)) { /* MEM-9 */
         const struct client_response joining = {.status = ERR_BUSY};
@@ -263,6 +277,9 @@ static void set_member_up(struct replica *r, uint8_t member, bool up)
 static void on_closed(struct replica *r, const struct rpc_event *e)
 {
     rpc_session_close(r->rpc, e->session, false);
+    if ((e->user & HAS_RULES) != 0) {
+        replica_access_drop(r, e->session);
+    }
     if (is_member(e->user) && r->member_session[member_of(e->user)] == e->session) {
         r->member_session[member_of(e->user)] = 0;
         set_member_up(r, member_of(e->user), false);
@@ -314,15 +331,16 @@ static void advance(struct replica *r, uint64_t now_ns)
 
 /* ---- the door ---- */
 
-RESULT replica_session_open(struct replica *r, uint64_t now_ns, enum replica_peer_kind kind,
-                            uint8_t member, const struct rpc_session_params *params)
+RESULT replica_session_open(struct replica *r, uint64_t now_ns, const struct replica_peer *peer,
+                            const struct rpc_session_params *params)
 {
     struct rpc_session_params p = *params;
+    uint8_t member = peer->member;
     enum err err;
 
     advance(r, now_ns);
-    p.user = user_of(kind, member);
-    if (kind == REPLICA_PEER_MEMBER) {
+    p.user = user_of(peer);
+    if (peer->kind == REPLICA_PEER_MEMBER) {
         if (member >= r->members_n || member == r->self) {
             err = ERR_POLICY;
             goto out;
@@ -339,7 +357,13 @@ RESULT replica_session_open(struct replica *r, uint64_t now_ns, enum replica_pee
         }
     }
     err = rpc_session_open(r->rpc, now_ns, &p);
-    if (err == OK && kind == REPLICA_PEER_MEMBER) {
+    if (err == OK && has_rules(peer)) {
+        err = replica_access_keep(r, p.index, peer->access);
+        if (err != OK) {
+            rpc_session_close(r->rpc, p.index, true);
+        }
+    }
+    if (err == OK && peer->kind == REPLICA_PEER_MEMBER) {
         r->member_session[member] = p.index;
         set_member_up(r, member, true);
     }
@@ -352,6 +376,7 @@ void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index)
 {
     advance(r, now_ns);
     rpc_session_close(r->rpc, index, true);
+    replica_access_drop(r, index);
     for (uint8_t m = 0; m < r->members_n; m++) {
         if (index != 0 && r->member_session[m] == index) {
             r->member_session[m] = 0;
@@ -403,54 +428,6 @@ uint64_t replica_deadline(const struct replica *r)
 
     b = b < c ? b : c;
     return a < b ? a : b;
-}
-
-/* Members first: there is always room for them. */
-static void report_sessions(const struct replica *r, struct replica_report *ret)
-{
-    _Static_assert((int)REPLICA_REPORT_SESSIONS >= (int)NODES_MAX, "every member is shown");
-    for (int pass = 0; pass < 2; pass++) {
-        struct rpc_session_info info;
-        uint32_t cursor = 0;
-
-        while (ret->sessions_n < REPLICA_REPORT_SESSIONS &&
-               rpc_session_info(r->rpc, &cursor, &info)) {
-            if (is_member(info.user) == (pass == 0)) {
-                ret->sessions[ret->sessions_n++] = (struct replica_session_report){
-                    .kind = pass == 0 ? REPLICA_PEER_MEMBER : REPLICA_PEER_CLIENT,
-                    .member = member_of(info.user),
-                    .info = info};
-            }
-        }
-    }
-}
-
-void replica_report(const struct replica *r, struct replica_report *ret)
-{
-    *ret = (struct replica_report){
-        .rpc = *rpc_counters(r->rpc),
-        .abd = *abd_counters(r->abd),
-        .heap_used = heap_used(r->heap),
-        .heap_peak = heap_peak(r->heap),
-        .heap_limit = heap_limit(r->heap),
-        .requests_refused = r->requests_refused,
-        .requests_joining = r->requests_joining,
-        .members_up = (uint8_t)(1U << r->self),
-        .epoch = r->epoch,
-        .votes = replica_votes(r),
-        .copying = !copy_is_complete(&r->copy),
-        .copied = r->copy.active && copy_is_complete(&r->copy),
-        .copied_keys = r->copy.keys,
-        .copied_bytes = r->copy.bytes,
-        .copy_err = r->copy.err,
-    };
-    store_stats(r->store, &ret->store);
-    report_sessions(r, ret);
-    for (unsigned m = 0; m < r->members_n; m++) {
-        if (r->member_up[m]) {
-            ret->members_up |= (uint8_t)(1U << m);
-        }
-    }
 }
 
 void replica_plant(struct replica *r, unsigned plants)
@@ -530,6 +507,7 @@ RESULT replica_init(const struct replica_config *c, struct replica **ret)
     r->self = c->self;
     r->members_n = c->members_n;
     r->value_max = c->value_max;
+    r->sessions_max = c->sessions_max;
     r->epoch = c->epoch;
     r->voters = c->voters != 0 ? c->voters : (uint8_t)((1U << c->members_n) - 1);
     memcpy(r->incarnation, c->incarnations, sizeof(r->incarnation));
@@ -559,6 +537,7 @@ void replica_fini(struct replica *r)
     }
     heap = r->heap;
     rpc_fini(r->rpc);
+    replica_access_fini(r);
     abd_fini(r->abd);
     store_fini(r->store);
     for (unsigned m = 0; m < NODES_MAX; m++) {

@@ -9,6 +9,7 @@
  */
 
 #include "trusted/abd/abd.h"
+#include "trusted/access/access.h"
 #include "trusted/rpc/rpc.h"
 #include "trusted/store/store.h"
 
@@ -41,6 +42,12 @@ enum replica_peer_kind {
     REPLICA_PEER_CLIENT,
 };
 
+struct replica_peer {
+    enum replica_peer_kind kind;
+    uint8_t member;              /* place of a MEMBER */
+    const struct access *access; /* of a CLIENT; NULL: everything. Copied */
+};
+
 /* Sessions that a report shows: all members, and clients while there is room. */
 enum { REPLICA_REPORT_SESSIONS = 16 };
 
@@ -64,9 +71,10 @@ struct replica_report {
     struct abd_counters abd;
     struct store_stats store;
     uint64_t heap_used, heap_peak, heap_limit;
-    uint64_t requests_refused; /* malformed, or not for this kind of peer */
-    uint64_t requests_joining; /* refused because we are a learner (MEM-9) */
-    uint8_t members_up;        /* bit = place; our own bit is set */
+    uint64_t requests_refused;   /* malformed, or not for this kind of peer */
+    uint64_t requests_joining;   /* refused because we are a learner (MEM-9) */
+    uint64_t requests_forbidden; /* refused by the rules of a client's certificate (ACL-3) */
+    uint8_t members_up;          /* bit = place; our own bit is set */
     uint32_t sessions_n;
     struct replica_session_report sessions[REPLICA_REPORT_SESSIONS];
     uint64_t epoch;
@@ -90,10 +98,9 @@ void replica_plant(struct replica *r, unsigned plants);
  * there what the protocol would not. */
 struct store *replica_store(struct replica *r);
 
-/* `params.user` is overwritten. member: place of a MEMBER. An older session with the same member is
- * closed first. */
-RESULT replica_session_open(struct replica *r, uint64_t now_ns, enum replica_peer_kind kind,
-                            uint8_t member, const struct rpc_session_params *params);
+/* `params.user` is overwritten. An older session with the same member is closed first. */
+RESULT replica_session_open(struct replica *r, uint64_t now_ns, const struct replica_peer *peer,
+                            const struct rpc_session_params *params);
 void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index);
 
 /* Goes over to another configuration (MEM-4): leaves the old one for good, ends all sessions with

@@ -39,7 +39,9 @@ struct replica {
     uint16_t free_head;                    /* OPS_MAX: none */
     uint32_t failed_n;
     struct abd_cancel failed[REPLICA_FAILED_MAX];
-    uint64_t requests_refused, requests_joining;
+    uint64_t requests_refused, requests_joining, requests_forbidden;
+    uint32_t sessions_max;
+    struct access **access; /* of clients with rules, by slot; NULL: there was none yet */
     uint64_t epoch;
     uint8_t voters;
     uint32_t incarnation[NODES_MAX]; /* of the members there are now */
@@ -49,6 +51,29 @@ struct replica {
     unsigned plants;    /* enum replica_plant; 0 in production */
     struct abd_out out; /* of the step under way; here because it is large for a stack */
 };
+
+/* What the transport calls a session: user = has rules << 16 | kind << 8 | member. */
+static const uint64_t HAS_RULES = UINT64_C(1) << 16;
+
+static inline bool is_member(uint64_t user)
+{
+    return user >> 8 == REPLICA_PEER_MEMBER;
+}
+
+static inline uint8_t member_of(uint64_t user)
+{
+    return (uint8_t)(user & 0xff);
+}
+
+/* ---- replica_access.c: what clients with rules may ask, ACL-3 ---- */
+
+/* Keeps a copy for as long as the session stands. ENCLAVE_MEMORY */
+RESULT replica_access_keep(struct replica *r, uint32_t session, const struct access *a);
+void replica_access_drop(struct replica *r, uint32_t session);
+void replica_access_fini(struct replica *r);
+/* For a session that has some: which rights it lacks for this request. MALFORMED */
+enum err replica_access_judge(const struct replica *r, uint32_t session,
+                              const struct client_request *m, unsigned *ret_lacks);
 
 /* ---- replica_members.c: changes of membership, and copying ---- */
 

@@ -42,11 +42,12 @@ struct shard {
 
 static void run_command(struct shard *s, struct shard_command *c)
 {
+    const struct replica_peer peer = {c->peer, c->member, &c->access};
     enum err err;
 
     switch (c->kind) {
     case SHARD_SESSION_OPEN:
-        err = replica_session_open(s->replica, s->now_ns, c->peer, c->member, &c->params);
+        err = replica_session_open(s->replica, s->now_ns, &peer, &c->params);
         if (err != OK) {
             /* The stream believes in a session that is not there: its datagrams will be counted
              * as unknown, and the peer gives up and dials again. */

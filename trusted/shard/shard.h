@@ -39,6 +39,7 @@ struct shard_command {
     enum shard_command_kind kind;
     enum replica_peer_kind peer;      /* SESSION_OPEN */
     uint8_t member;                   /* SESSION_OPEN of a member */
+    struct access access;             /* SESSION_OPEN of a client */
     uint32_t index;                   /* SESSION_CLOSE */
     struct replica_members members;   /* RECONFIGURE */
     struct rpc_session_params params; /* SESSION_OPEN; wiped inside once used, wipe yours */

@@ -109,6 +109,9 @@ static bool response_is_legal(const struct client_response *m)
     if ((unsigned)m->status >= ERR_N) {
         return false;
     }
+    if (m->lacks != 0 && (m->status != ERR_POLICY || m->lacks > CLIENT_RIGHTS)) {
+        return false;
+    }
     if (m->absent) {
         return m->status == OK && m->value.n == 0;
     }
@@ -124,7 +127,7 @@ void client_response_encode_head(const struct client_response *m,
     w.to.p = to;
     CHECK(response_is_legal(m));
     put_u8(&w, (uint8_t)m->status);
-    put_u8(&w, m->absent ? CLIENT_FLAG_ABSENT : 0);
+    put_u8(&w, m->absent ? CLIENT_FLAG_ABSENT : m->lacks);
     put_tag(&w, m->tag);
     CHECK(!w.failed && w.len == CLIENT_RESPONSE_HEAD_LEN);
 }
@@ -136,12 +139,15 @@ RESULT client_response_decode(struct bytes from, struct client_response *ret)
     uint8_t flags = get_u8(&r);
     struct tag tag = get_tag(&r);
     struct bytes value = get_rest(&r);
-    struct client_response m = {.status = (enum err)status,
-                                .absent = (flags & CLIENT_FLAG_ABSENT) != 0,
-                                .tag = tag,
-                                .value = value};
+    struct client_response m = {.status = (enum err)status, .tag = tag, .value = value};
 
-    if (!reader_done(&r) || (flags & ~CLIENT_FLAG_ABSENT) != 0 || !response_is_legal(&m)) {
+    if (m.status == ERR_POLICY) {
+        m.lacks = flags;
+    } else {
+        m.absent = flags == CLIENT_FLAG_ABSENT;
+        r.failed |= flags > CLIENT_FLAG_ABSENT;
+    }
+    if (!reader_done(&r) || !response_is_legal(&m)) {
         return ERR_MALFORMED;
     }
     *ret = m;

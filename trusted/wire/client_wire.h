@@ -9,6 +9,7 @@
  *   RMW       op 4  | flags u8 (zero) | timeout_ms u32 | key_len u16 |
  *             kind u8 | delta i64 | expect_len u32 | key | expected value | new value
  *   response  status u8 (enum err) | flags u8 | tag 16 | value
+ *             flags: 1 there was no old value; of POLICY the rights that the asker lacks
  */
 
 #include "common/limits.h"
@@ -44,6 +45,7 @@ static inline bool client_op_is_batch(enum client_op op)
 
 enum {
     CLIENT_FLAG_ABSENT = 1, /* response: there was no old value */
+    CLIENT_RIGHTS = 0x0f,   /* flags of a response POLICY: what the asker lacks, access.md */
 
     CLIENT_TIMEOUT_MS_MAX = 60000,
     CLIENT_REQUEST_HEAD_LEN = 1 + 1 + 4 + 2,
@@ -80,6 +82,7 @@ static inline struct bytes client_request_new(const struct client_request *m)
 struct client_response {
     enum err status;    /* OK, NOT_FOUND (get and RMW), or why not */
     bool absent;        /* RMW GET_SET, OK: there was no old value */
+    uint8_t lacks;      /* POLICY: rights (access.md) that the asker's certificate does not give */
     struct tag tag;     /* of the value read or written; zero when there is none */
     struct bytes value; /* GET or batch with OK; RMW with OK or MISMATCH */
 };

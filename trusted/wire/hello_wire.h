@@ -32,6 +32,9 @@ enum {
     BOOT_ID_LEN = 16,
 };
 
+/* The whole text of a REPORT to whom the node's state is none of his business, ACL-5. */
+#define CONTROL_REPORT_REFUSED "{\"refused\":\"status\"}"
+
 enum control_kind {
     CONTROL_HELLO = 1,
     CONTROL_WELCOME,

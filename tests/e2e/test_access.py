@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Client roles: what a certificate does not permit, no replica does. ACL-1 to ACL-5"""
+
+import json
+
+from cluster import NOT_FOUND, OK, REFUSED, run, total
+from test_attestation import WorldCase
+
+ROLES = """client_roles:
+  - client_role: reader
+    may: ["read,scan:a/"]
+  - client_role: of-b
+    may: ["read,write,scan,status:b/"]
+clients:
+  - client: web
+  - client: reader
+    client_role: reader
+  - client: of-b
+    client_role: of-b
+"""
+
+
+class Access(WorldCase):
+    def setUp(self):
+        super().setUp()
+        with open(self.world.dir / "policy.yaml", "a") as f:
+            f.write(ROLES)
+
+    def client(self, name):
+        """Runs avocado under a certificate of that name."""
+        w = self.world
+        given = w.owner("/v1/client", {"name": name, "key": w.new_key(f"{name}.key")})
+        (w.dir / f"{name}.crt").write_text(given["certificate"])
+        yaml = w.client_yaml((f"{name}.crt", f"{name}.key")).rename(w.dir / f"{name}.yaml")
+        return lambda *args, **kw: run("avocado", args[0], "--cluster", yaml, *args[1:], **kw)
+
+    def test_roles_bind_at_every_replica(self):
+        w = self.world
+        self.founded()
+        for node in (1, 2, 3):
+            w.start_replica(node, "--evidence", "software:sw/platform")
+        for node in (1, 2, 3):
+            self.says(f"n{node}", "ready")
+        web, reader, of_b = self.client("web"), self.client("reader"), self.client("of-b")
+        for key in ("a/1", "b/1", "b/2", "c"):
+            self.expect(web("put", key, "hidden" if key[0] != "a" else "seen"), OK)
+
+        def refused(done, right):
+            self.expect(done, REFUSED, f"do not give the right {right}")
+            self.assertNotIn(b"hidden", done.stdout + done.stderr)
+
+        # A reader reads, and does nothing else.
+        self.assertEqual(self.expect(reader("get", "a/1"), OK).stdout, b"seen")
+        self.expect(reader("get", "a/none"), NOT_FOUND)
+        for words in (("put", "a/1", "x"), ("del", "a/1"), ("incr", "a/1"),
+                      ("cas", "a/1", "seen", "x")):
+            refused(reader(*words), "write")
+        self.expect(web("get", "a/1"), OK, "seen")
+
+        # Prefix a/ sees nothing of b/, whichever way it asks.
+        refused(reader("get", "b/1"), "read")
+        refused(reader("cas", "b/1", "x", "y"), "read,write")
+        refused(reader("scan"), "scan")
+        refused(reader("scan", "--prefix", "b/"), "scan")
+        refused(reader("scan", "a/", "b/2"), "scan")
+        refused(reader("scan", "--prefix", "b/", "--values"), "read,scan")
+        self.assertEqual(self.expect(reader("scan", "--prefix", "a/"), OK).stdout, b"a/1\n")
+        done = reader("mget", "a/1", "b/1", "--json")
+        self.expect(done, REFUSED, "REFUSED")
+        self.assertNotIn(b"hidden", done.stdout)
+        self.expect(reader("mget", "a/1"), OK, "seen")
+        self.expect(reader("mput", "b/1", "x"), REFUSED)
+
+        # Prefix b/ works within b/.
+        self.expect(of_b("put", "b/3", "x"), OK)
+        self.expect(of_b("del", "b/3"), OK)
+        self.expect(of_b("incr", "b/n", "2"), OK, "2")
+        self.assertEqual(self.expect(of_b("scan", "--prefix", "b/"), OK).stdout, b"b/1\nb/2\nb/n\n")
+        refused(of_b("get", "c"), "read")
+        refused(of_b("put", "a/1", "x"), "write")
+        self.expect(web("get", "a/1"), OK, "seen")
+
+        # Every refusal is counted; only who may see the state sees it.
+        status = json.loads(of_b("status", "--json").stdout)
+        self.assertGreaterEqual(total(status, "requests_forbidden"), 12)
+        self.assertIn(b"do not give the right status", reader("status").stdout)
