@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* avocadod: one replica. */
 #include "daemons/join.h"
+#include "daemons/mesh.h"
 #include "daemons/node.h"
 #include "trusted/port/port.h"
 
@@ -29,7 +30,10 @@ struct options {
     uint32_t node;
     uint32_t sync_pages;
     int identity_fd, ring_fd;
-    bool is_ring;
+    bool is_ring, is_dpdk;
+    struct dpdk_options dpdk;
+    const char *mesh_dir;    /* with --io dpdk: links to all others there, instead of ports */
+    char bad_port[DPDK_WHY]; /* what is wrong with --dpdk-port */
     enum shard_loop_polling polling;
     enum port_memory_choice memory;
 };
@@ -47,8 +51,16 @@ static const char help[] =
     "  --identity-fd FD     read certificate and private key (PEM) from this descriptor until its\n"
     "                       end; the key is never on disk, so that an incarnation dies with its\n"
     "                       process\n"
-    "  --io udp|ring        who does the network's work: this process (default), or avocado-hostd\n"
-    "                       through shared memory, and this process makes no network call\n"
+    "  --io udp|ring|dpdk   who does the network's work: this process by the kernel (default),\n"
+    "                       avocado-hostd through shared memory, and this process makes no "
+    "network\n"
+    "                       call, or this process by DPDK, past the kernel\n"
+    "  --dpdk-port PORT     with --io dpdk, up to 8 times: DEVICE,ip=ADDRESS/BITS and what else\n"
+    "                       avocadod(8) says, or 'kernel': what no port leads to goes through it\n"
+    "  --dpdk-eal WORDS     for DPDK's EAL, separated by blanks\n"
+    "  --dpdk-mesh DIR      instead of ports: shared memory with the other members, all of them "
+    "on\n"
+    "                       this machine, sockets in DIR; clients through the kernel\n"
     "  --ring-fd FD         with --io ring: socket to avocado-hostd, which gives both options\n"
     "  --cas HOST:PORT      join through this CAS: it gives certificate and configuration to\n"
     "                       whoever proves to be a replica that its policy wants\n"
@@ -100,6 +112,22 @@ static bool set_memory(struct options *o, const char *name)
     return false;
 }
 
+static bool set_dpdk_option(int which, struct options *o)
+{
+    switch (which) {
+    case 'P':
+        return dpdk_port_parse(optarg, &o->dpdk, o->bad_port) == OK;
+    case 'W':
+        o->dpdk.eal = optarg;
+        return true;
+    case 'M':
+        o->mesh_dir = optarg;
+        return true;
+    default:
+        return false;
+    }
+}
+
 static bool set_option(int which, struct options *o)
 {
     unsigned long n;
@@ -143,7 +171,8 @@ static bool set_option(int which, struct options *o)
         return true;
     case 'o':
         o->is_ring = strcmp(optarg, "ring") == 0;
-        return o->is_ring || strcmp(optarg, "udp") == 0;
+        o->is_dpdk = strcmp(optarg, "dpdk") == 0;
+        return o->is_ring || o->is_dpdk || strcmp(optarg, "udp") == 0;
     case 'r':
         if (!parse_number(optarg, 1 << 20, &n)) {
             return false;
@@ -162,7 +191,7 @@ static bool set_option(int which, struct options *o)
         o->sync_pages = (uint32_t)n;
         return true;
     default:
-        return false;
+        return set_dpdk_option(which, o);
     }
 }
 
@@ -177,6 +206,19 @@ static bool is_complete(const struct options *o)
                                            : by_cas && o->config == NULL && o->identity_fd < 0);
 }
 
+static bool dpdk_fits(const struct options *o, int *ret_code)
+{
+    bool has_ports = o->dpdk.ports_n > 0 || o->dpdk.has_kernel;
+
+    if (o->is_dpdk ? has_ports == (o->mesh_dir != NULL)
+                   : has_ports || o->mesh_dir != NULL || o->dpdk.eal != NULL) {
+        *ret_code = fail(EXIT_USAGE, "--io dpdk needs --dpdk-port or --dpdk-mesh, one of the two, "
+                                     "and neither goes with anything else");
+        return false;
+    }
+    return true;
+}
+
 /* 0: go on; otherwise the process ends with ret_code. */
 static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
 {
@@ -188,6 +230,9 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
                                           {"memory", required_argument, NULL, 'm'},
                                           {"io", required_argument, NULL, 'o'},
                                           {"ring-fd", required_argument, NULL, 'r'},
+                                          {"dpdk-port", required_argument, NULL, 'P'},
+                                          {"dpdk-eal", required_argument, NULL, 'W'},
+                                          {"dpdk-mesh", required_argument, NULL, 'M'},
                                           {"cas", required_argument, NULL, 'C'},
                                           {"cas-ca", required_argument, NULL, 'A'},
                                           {"las", required_argument, NULL, 'L'},
@@ -211,7 +256,8 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
             return false;
         }
         if (!set_option(c, o)) {
-            (void)fprintf(stderr, "avocadod: bad value '%s'; see `avocadod --help`\n", optarg);
+            (void)fprintf(stderr, "avocadod: bad value '%s'%s%s; see `avocadod --help`\n", optarg,
+                          o->bad_port[0] == 0 ? "" : ": ", o->bad_port);
             *ret_code = EXIT_USAGE;
             return false;
         }
@@ -222,6 +268,9 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
             fail(EXIT_USAGE, "--config, --ca, --node and --identity-fd are needed, or --cas, "
                              "--cas-ca, --node and one of --las and --evidence; see "
                              "`avocadod --help`");
+        return false;
+    }
+    if (!dpdk_fits(o, ret_code)) {
         return false;
     }
     if (o->is_ring && o->join.cas != NULL) {
@@ -406,9 +455,19 @@ static int run_as(const struct options *o, const struct cluster *cluster,
                              .sync_pages = o->sync_pages,
                              .keeper = keeper};
     struct explain why = {0};
+    static struct mesh mesh;
 
-    return find_self(cluster, identity, o->node, &n.self, &why) ? run(&n)
-                                                                : fail(EXIT_REFUSED, why.text);
+    if (!find_self(cluster, identity, o->node, &n.self, &why)) {
+        return fail(EXIT_REFUSED, why.text);
+    }
+    n.dpdk = o->is_dpdk ? &o->dpdk : NULL;
+    if (o->mesh_dir != NULL) {
+        if (mesh_make(cluster, n.self, o->mesh_dir, o->dpdk.eal, &mesh, &why) != OK) {
+            return fail(EXIT_UNAVAILABLE, why.text);
+        }
+        n.dpdk = &mesh.options;
+    }
+    return run(&n);
 }
 
 static int join_and_run(const struct options *o)

@@ -2,6 +2,7 @@
 /* avocado-hostd: sockets and rings for a replica in split mode. */
 #include "daemons/hostd.h"
 
+#include "host/net/dpdk.h"
 #include "host/run/clock.h"
 #include "host/run/relay_loop.h"
 #include "host/run/tsc.h"
@@ -40,6 +41,10 @@ static const char help[] =
     "  --control-port C     TCP port\n"
     "  --shards N           as in the configuration (default 1)\n"
     "  --poll adaptive|busy how to wait (default adaptive)\n"
+    "  --io udp|dpdk        packets by the kernel (default) or by DPDK, past it\n"
+    "  --dpdk-port PORT     with --io dpdk, up to 8 times: DEVICE,ip=ADDRESS/BITS and what else\n"
+    "                       avocadod(8) says, or 'kernel': what no port leads to goes through it\n"
+    "  --dpdk-eal WORDS     for DPDK's EAL, separated by blanks\n"
     "  --help, --version\n"
     "\n"
     "Exit: that of the command; 2 usage, 3 ports or memory not to be had.\n";
@@ -49,6 +54,9 @@ struct options {
     uint16_t data_port, control_port;
     uint32_t shards;
     enum shard_loop_polling polling;
+    bool is_dpdk;
+    struct dpdk_options dpdk;
+    char bad_port[DPDK_WHY]; /* what is wrong with --dpdk-port */
     char **command;
 };
 
@@ -58,6 +66,7 @@ struct hostd {
     struct event_base *base;
     struct event *gone, *clock;
     struct hostd_streams *streams;
+    struct dpdk *dpdk; /* NULL: not used */
     struct relay_loop relays[SHARDS_MAX];
     uint32_t relays_n;
     uint64_t tsc, ns; /* of the last reading of both clocks */
@@ -99,9 +108,33 @@ static bool set_option(int which, struct options *o)
     case 'p':
         o->polling = strcmp(optarg, "busy") == 0 ? SHARD_LOOP_BUSY : SHARD_LOOP_ADAPTIVE;
         return strcmp(optarg, "busy") == 0 || strcmp(optarg, "adaptive") == 0;
+    case 'o':
+        o->is_dpdk = strcmp(optarg, "dpdk") == 0;
+        return o->is_dpdk || strcmp(optarg, "udp") == 0;
+    case 'P':
+        return dpdk_port_parse(optarg, &o->dpdk, o->bad_port) == OK;
+    case 'W':
+        o->dpdk.eal = optarg;
+        return true;
     default:
         return false;
     }
+}
+
+static bool is_complete(const struct options *o, int *ret_code)
+{
+    bool has_ports = o->dpdk.ports_n > 0 || o->dpdk.has_kernel;
+
+    if (o->address == NULL || o->data_port == 0 || o->control_port == 0 || o->command[0] == NULL) {
+        *ret_code = fail(EXIT_USAGE, "--address, --data-port, --control-port and a command are "
+                                     "needed; see `avocado-hostd --help`");
+        return false;
+    }
+    if (o->is_dpdk != has_ports || (!o->is_dpdk && o->dpdk.eal != NULL)) {
+        *ret_code = fail(EXIT_USAGE, "--io dpdk needs --dpdk-port, which goes with nothing else");
+        return false;
+    }
+    return true;
 }
 
 static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
@@ -111,6 +144,9 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
                                           {"control-port", required_argument, NULL, 'c'},
                                           {"shards", required_argument, NULL, 's'},
                                           {"poll", required_argument, NULL, 'p'},
+                                          {"io", required_argument, NULL, 'o'},
+                                          {"dpdk-port", required_argument, NULL, 'P'},
+                                          {"dpdk-eal", required_argument, NULL, 'W'},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'V'},
                                           {NULL, 0, NULL, 0}};
@@ -127,19 +163,14 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
             return false;
         }
         if (!set_option(c, o)) {
-            (void)fprintf(stderr, "avocado-hostd: bad value '%s'; see `avocado-hostd --help`\n",
-                          optarg);
+            (void)fprintf(stderr, "avocado-hostd: bad value '%s'%s%s; see `avocado-hostd --help`\n",
+                          optarg, o->bad_port[0] == 0 ? "" : ": ", o->bad_port);
             *ret_code = EXIT_USAGE;
             return false;
         }
     }
     o->command = argv + optind;
-    if (o->address == NULL || o->data_port == 0 || o->control_port == 0 || optind == argc) {
-        *ret_code = fail(EXIT_USAGE, "--address, --data-port, --control-port and a command are "
-                                     "needed; see `avocado-hostd --help`");
-        return false;
-    }
-    return true;
+    return is_complete(o, ret_code);
 }
 
 /* ---- the host ---- */
@@ -196,20 +227,56 @@ static RESULT refuse_port(const struct hostd *d, const char *what, unsigned port
     return refuse(text, "; free the port or configure another");
 }
 
+static RESULT refuse_dpdk(const char *why)
+{
+    char text[HANDOVER_WHY];
+
+    (void)snprintf(text, sizeof(text), "--io dpdk: %.240s", why);
+    (void)fprintf(stderr, "avocado-hostd: --io dpdk: %s\n", why);
+    handover_refuse(SOCKET_FD, text);
+    return ERR_IO;
+}
+
+static RESULT start_dpdk(struct hostd *d)
+{
+    const struct dpdk_node node = {.address = d->o.address,
+                                   .port = d->o.data_port,
+                                   .shards = d->o.shards,
+                                   .datagram_bytes = DATAGRAM_DEFAULT};
+    char why[DPDK_WHY];
+
+    if (!d->o.is_dpdk || dpdk_open(&d->o.dpdk, &node, &d->dpdk, why) == OK) {
+        return OK;
+    }
+    return refuse_dpdk(why);
+}
+
+static RESULT open_io(struct hostd *d, uint32_t shard)
+{
+    struct relay_loop *l = &d->relays[shard];
+    uint16_t port = (uint16_t)(d->o.data_port + shard);
+    char why[DPDK_WHY];
+
+    if (d->dpdk != NULL) {
+        return pktio_dpdk_open(d->dpdk, shard, &l->regions, &l->io, why) == OK ? OK
+                                                                               : refuse_dpdk(why);
+    }
+    return pktio_udp_open(d->o.address, port, &l->regions, &l->io) == OK
+               ? OK
+               : refuse_port(d, "cannot open UDP port", port);
+}
+
 static RESULT start_relays(struct hostd *d)
 {
     for (uint32_t i = 0; i < d->o.shards; i++) {
         struct relay_loop *l = &d->relays[i];
-        uint16_t port = (uint16_t)(d->o.data_port + i);
 
         l->polling = d->o.polling;
         if (relay_loop_init(l, &d->h, i) != OK) {
             errno = ENOMEM;
             return refuse("cannot start", "");
         }
-        if (pktio_udp_open(d->o.address, port, &l->regions, &l->io) != OK) {
-            return refuse_port(d, "cannot open UDP port", port);
-        }
+        TRY(open_io(d, i));
         if (relay_loop_start(l) != OK) {
             return refuse("cannot start a thread", "");
         }
@@ -226,6 +293,7 @@ static RESULT start(struct hostd *d)
     if (d->base == NULL || handover_make(SOCKET_FD, d->o.shards, &d->h) != OK) {
         return refuse("cannot make the rings", "");
     }
+    TRY(start_dpdk(d));
     TRY(start_relays(d));
     if (hostd_streams_open(d->base, &d->h, d->o.address, d->o.control_port, &d->streams) != OK) {
         return refuse_port(d, "cannot listen on TCP", d->o.control_port);
@@ -248,6 +316,7 @@ static void stop(struct hostd *d)
         full += d->relays[i].ring_full;
         d->relays[i].io->ops->close(d->relays[i].io);
     }
+    dpdk_close(d->dpdk);
     if (full > 0) {
         (void)fprintf(stderr, "avocado-hostd: %" PRIu64 " packets found the ring full\n", full);
     }

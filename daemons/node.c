@@ -82,6 +82,15 @@ static RESULT open_io(struct node *n, uint32_t i, struct explain *why)
     if (n->rings != NULL) {
         return pktio_ring_open(n->rings, i, &s->regions, &s->io);
     }
+    if (n->dpdk != NULL) {
+        char what[DPDK_WHY];
+        enum err err = pktio_dpdk_open(n->dpdk, i, &s->regions, &s->io, what);
+
+        if (err != OK) {
+            (void)snprintf(why->text, sizeof(why->text), "%s", what);
+        }
+        return err;
+    }
     if (pktio_udp_open(m->address, port, &s->regions, &s->io) != OK) {
         (void)snprintf(why->text, sizeof(why->text),
                        "cannot open UDP port %s:%u: %s; free the port or configure another",
@@ -106,6 +115,25 @@ static RESULT open_rings(struct node *n, struct explain *why)
     }
     n->rings = &n->handover;
     return OK;
+}
+
+static RESULT open_dpdk(struct node *n, struct explain *why)
+{
+    const struct cluster *c = &n->cluster;
+    const struct dpdk_node node = {.address = c->members[n->self].address,
+                                   .port = c->members[n->self].data_port,
+                                   .shards = c->shards,
+                                   .datagram_bytes = c->datagram_bytes};
+    char what[DPDK_WHY];
+    enum err err = OK;
+
+    if (n->options.dpdk != NULL) {
+        err = dpdk_open(n->options.dpdk, &node, &n->dpdk, what);
+    }
+    if (err != OK) {
+        (void)snprintf(why->text, sizeof(why->text), "--io dpdk: %s", what);
+    }
+    return err;
 }
 
 /* The configuration in force, as a shard needs it. */
@@ -221,6 +249,9 @@ RESULT node_start(const struct node_options *o, struct node **ret, struct explai
         err = ERR_IO;
     }
     err = err == OK ? open_rings(n, why) : err;
+    if (err == OK) {
+        err = open_dpdk(n, why);
+    }
     for (uint32_t i = 0; i < o->cluster->shards && err == OK; i++) {
         n->shards_n++;
         err = open_shard(n, i, why);
@@ -241,6 +272,7 @@ void node_stop(struct node *n)
     for (uint32_t i = 0; i < n->shards_n; i++) {
         close_shard(&n->shards[i]);
     }
+    dpdk_close(n->dpdk);
     if (n->rings != NULL) {
         handover_close(n->rings);
     }

@@ -10,6 +10,7 @@
 
 #include "daemons/keeper.h"
 #include "daemons/log.h"
+#include "host/net/dpdk.h"
 #include "host/net/handover.h"
 #include "host/run/arena.h"
 #include "host/run/shard_loop.h"
@@ -30,7 +31,8 @@ struct node_options {
     const char *arena_dir; /* NULL: memfd */
     uint32_t sync_pages;   /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
     int ring_fd;           /* split mode: socket to avocado-hostd; -1: we do our own I/O */
-    struct keeper *keeper; /* NULL: nobody renews our certificate */
+    const struct dpdk_options *dpdk; /* NULL: I/O by the kernel's UDP */
+    struct keeper *keeper;           /* NULL: nobody renews our certificate */
 };
 
 struct node_shard {
@@ -54,6 +56,7 @@ struct node {
     int notify_fd;
     struct handover *rings; /* split mode: &handover; else NULL */
     struct handover handover;
+    struct dpdk *dpdk; /* NULL: not used */
     uint32_t shards_n;
     struct node_shard shards[SHARDS_MAX];
 };

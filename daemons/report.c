@@ -166,6 +166,12 @@ static json_t *shard_json(const struct node *n, uint32_t i)
                {"spin_hits", s->loop.spin_hits}, {"waits", io->waits}, {"wakes", io->wakes},
                {"ring_bad", io->ring_bad}, {"arena_dropped", s->loop.dropped},
                {"arena_faults", arena_faults(&s->arena.regions)});
+    if (n->dpdk != NULL) {
+        ADD_FIELDS(host, {"rx_bad", io->rx_bad}, {"rx_others", io->rx_others},
+                   {"rx_handed", io->rx_handed}, {"rx_dropped", io->rx_dropped},
+                   {"rx_kernel", io->rx_kernel}, {"tx_kernel", io->tx_kernel},
+                   {"neighbours_asked", io->neighbours_asked}, {"no_neighbour", io->no_neighbour});
+    }
     (void)json_object_set_new(o, "aead", json_string(shard_aead_name(s->shard)));
     (void)json_object_set_new(o, "store", store_json(&s->report.store));
     (void)json_object_set_new(o, "abd", abd_json(&s->report.abd));
@@ -244,7 +250,10 @@ char *node_report_json(const struct node *n, const struct control *control)
                {"uptime_s", (clock_now_ns() - n->started_ns) / 1000000000U});
     (void)json_object_set_new(o, "cluster", json_string(c->name));
     (void)json_object_set_new(o, "version", json_string(AVOCADO_VERSION));
-    (void)json_object_set_new(o, "io", json_string(n->rings != NULL ? "ring" : "udp"));
+    (void)json_object_set_new(o, "io",
+                              json_string(n->rings != NULL  ? "ring"
+                                          : n->dpdk != NULL ? "dpdk"
+                                                            : "udp"));
     (void)json_object_set_new(o, "state", json_string(state_of(c, n->self, up)));
     (void)json_object_set_new(o, "role", json_string(m->is_learner ? "learner" : "voter"));
     (void)json_object_set_new(o, "copied", json_boolean(t.copied));

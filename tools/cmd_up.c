@@ -470,8 +470,8 @@ static int check_wishes(struct up *u)
             (unsigned)((w->workers == 0 ? 1 : w->workers) * (ENCLAVE_MEMORY_SHARD_MAX >> 30)));
     }
     u->is_split = strcmp(u->io, "ring") == 0;
-    if (strcmp(u->io, "udp") != 0 && !u->is_split) {
-        return cli_fail(u->cli, CLI_USAGE, "USAGE", "--io %s: must be udp or ring", u->io);
+    if (strcmp(u->io, "udp") != 0 && strcmp(u->io, "dpdk") != 0 && !u->is_split) {
+        return cli_fail(u->cli, CLI_USAGE, "USAGE", "--io %s: must be udp, ring or dpdk", u->io);
     }
     if (u->poll != NULL && strcmp(u->poll, "adaptive") != 0 && strcmp(u->poll, "busy") != 0) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--poll %s: must be adaptive or busy", u->poll);
@@ -547,8 +547,9 @@ int cmd_up(struct cli *c, int argc, char **argv)
         {"workers", "W", "worker threads, each with a shard, per node (default 1)", OPTION_NUMBER,
          &w->workers, 1, SHARDS_MAX, NULL},
         {"io", "KIND",
-         "udp (default), or ring: a process of its own has the sockets, replicas make no network "
-         "call",
+         "udp (default), ring: a process of its own has the sockets, replicas make no network "
+         "call; "
+         "or dpdk: replicas talk by DPDK through shared memory",
          OPTION_TEXT, &u->io, 0, 0, NULL},
         {"poll", "KIND", "adaptive (default) or busy: spin instead of sleeping", OPTION_TEXT,
          &u->poll, 0, 0, NULL},

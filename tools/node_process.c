@@ -207,7 +207,7 @@ static bool record_write(int dir, uint32_t node)
 /* What the program is started with. */
 struct words {
     char config[SMALL_FILE_MAX], ca[SMALL_FILE_MAX], node[16];
-    char data_port[16], control_port[16], shards[16];
+    char data_port[16], control_port[16], shards[16], mesh[SMALL_FILE_MAX];
     const char *argv[48];
     int argc;
 };
@@ -261,6 +261,11 @@ static void find_words(const struct node_start *s, struct words *w)
         add_word(w, "--ca", w->ca);
         add_word(w, "--node", w->node);
         add_word(w, "--identity-fd", "3");
+        if (s->io != NULL) {
+            (void)snprintf(w->mesh, sizeof(w->mesh), "%s/run", s->dir_path);
+            add_word(w, "--io", s->io);
+            add_word(w, "--dpdk-mesh", w->mesh);
+        }
     }
     add_word(w, "--poll", s->poll);
     add_word(w, "--arena-dir", s->arena_dir);

@@ -40,7 +40,7 @@ struct node_start {
     const char *program;  /* absolute path of avocadod; of avocado for the supervisor */
     uint32_t node;        /* or NODE_SUPERVISOR */
     const char *restart;  /* the supervisor's: yes or no */
-    const char *io;       /* the supervisor's: what its members get */
+    const char *io;       /* the supervisor's: what its members get; a member's: NULL or dpdk */
     bool founds;          /* the supervisor's: no member has been started yet */
     const char *poll, *arena_dir, *memory; /* options of avocadod; NULL: its defaults */
     const char *hostd; /* absolute path of avocado-hostd: split mode; NULL: avocadod alone */

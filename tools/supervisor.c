@@ -92,6 +92,7 @@ static enum err start(struct supervisor *s, const struct cluster_member *c, uint
                                                   .dir_path = s->folder.path,
                                                   .program = s->program,
                                                   .node = c->node,
+                                                  .io = s->is_dpdk ? "dpdk" : NULL,
                                                   .poll = s->poll,
                                                   .arena_dir = s->arena_dir,
                                                   .memory = s->memory,
@@ -392,7 +393,7 @@ int cmd_supervise(struct cli *c, int argc, char **argv)
          0, 0, NULL},
         {"found", NULL, "the configuration is new: start all its members", OPTION_FLAG, &founds, 0,
          0, NULL},
-        {"io", "KIND", "of members: udp or ring", OPTION_TEXT, &io, 0, 0, NULL},
+        {"io", "KIND", "of members: udp, ring or dpdk", OPTION_TEXT, &io, 0, 0, NULL},
         {"poll", "KIND", "for avocadod", OPTION_TEXT, &s->poll, 0, 0, NULL},
         {"arena-dir", "DIR", "for avocadod", OPTION_TEXT, &s->arena_dir, 0, 0, NULL},
         {"memory", "KIND", "for avocadod", OPTION_TEXT, &s->memory, 0, 0, NULL},
@@ -401,6 +402,7 @@ int cmd_supervise(struct cli *c, int argc, char **argv)
     if (cli_parse(c, &(struct cli_line){"supervise", specs, 0, 0}, argc, argv, &rest, &code)) {
         s->restarts = strcmp(restart, "no") != 0;
         s->is_split = strcmp(io, "ring") == 0;
+        s->is_dpdk = strcmp(io, "dpdk") == 0;
         err = open_all(s, dir, &why);
         if (err != OK) {
             code = cli_fail(c, CLI_UNAVAILABLE, err_name(err), "%s", why.text);

@@ -54,6 +54,7 @@ struct supervisor {
     const char *poll, *arena_dir, *memory; /* for avocadod */
     char program[PATH_MAX], hostd[PATH_MAX];
     bool is_split; /* members are started behind an avocado-hostd */
+    bool is_dpdk;  /* they have links by shared memory among each other */
     bool restarts; /* members that end are started again */
     bool failed;   /* the folder cannot be written: nothing changes any more */
     int signals, socket;

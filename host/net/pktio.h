@@ -18,6 +18,10 @@ struct pktio_counters {
         tx_trains;         /* datagrams that the kernel carried together: UDP_GRO, UDP_SEGMENT */
     uint64_t waits, wakes; /* system calls of the ring: to wait, and to wake the host */
     uint64_t ring_bad;     /* positions and records of the host that cannot be */
+    /* DPDK: frames that cannot be, and that are not for us; packets that another shard brought, or
+     * that found its inbox full; through the kernel's socket */
+    uint64_t rx_bad, rx_others, rx_handed, rx_dropped, rx_kernel, tx_kernel;
+    uint64_t neighbours_asked, no_neighbour; /* questions; datagrams without anybody to give to */
 };
 
 struct pktio_ops {
@@ -28,6 +32,9 @@ struct pktio_ops {
     void (*tx)(struct pktio *p, const struct abi_packet *packets, uint32_t n);
     int (*fd)(const struct pktio *p); /* readable when rx has something; NULL: wait and wake */
     void (*close)(struct pktio *p);
+    /* Called before each wait for `fd`: nanoseconds after which rx must be called again although fd
+     * is not readable; 0: at once. NULL: fd tells everything. */
+    uint64_t (*nap)(struct pktio *p);
 
     /* Only where there is no fd. Waits for packets, wake() or timeout_ns, and may return early. */
     void (*wait)(struct pktio *p, uint64_t timeout_ns);

@@ -29,6 +29,8 @@ RESULT relay_loop_init(struct relay_loop *l, const struct handover *h, uint32_t 
     l->to_replica = ring_of_packets(h->memory, shard, RING_TO_REPLICA);
     l->to_host = ring_of_packets(h->memory, shard, RING_TO_HOST);
     l->bell = h->bell_shard[shard];
+    l->rx = rx;
+    l->rx_bytes = bytes;
     l->regions = (struct abi_regions){
         .rx = rx, .rx_bytes = bytes, .tx = l->to_host.data, .tx_bytes = l->to_host.size};
     return OK;
@@ -86,14 +88,20 @@ static bool replica_sleeps(const struct relay_loop *l)
 
 static void rest(struct relay_loop *l)
 {
-    const struct timespec nap = {.tv_nsec = NAP_NS}, sleep = {.tv_nsec = SLEEP_NS};
+    uint64_t rung, longest = replica_sleeps(l) ? SLEEP_NS : NAP_NS;
     struct epoll_event events[2];
-    uint64_t rung;
+    struct timespec ts = {.tv_sec = 0};
 
     if (!ring_doze(&l->to_host)) {
         return;
     }
-    if (epoll_pwait2(l->epoll_fd, events, 2, replica_sleeps(l) ? &sleep : &nap, NULL) > 0) {
+    if (l->io->ops->nap != NULL) {
+        uint64_t nap = l->io->ops->nap(l->io);
+
+        longest = nap < longest ? nap : longest;
+    }
+    ts.tv_nsec = (long)longest;
+    if (epoll_pwait2(l->epoll_fd, events, 2, &ts, NULL) > 0) {
         (void)!read(l->bell, &rung, sizeof(rung));
     }
     ring_awake(&l->to_host);
@@ -149,5 +157,5 @@ void relay_loop_stop(struct relay_loop *l)
     (void)!write(l->bell, &one, sizeof(one));
     (void)pthread_join(l->thread, NULL);
     (void)close(l->epoll_fd);
-    (void)munmap(l->regions.rx, l->regions.rx_bytes);
+    (void)munmap(l->rx, l->rx_bytes);
 }

@@ -17,13 +17,15 @@
 struct relay_loop {
     /* set by the caller before relay_loop_start */
     struct pktio *io;
-    struct abi_regions regions; /* of `io`: rx ordinary memory, tx the ring's data */
+    struct abi_regions regions; /* of `io`: rx ordinary memory or its own, tx the ring's data */
     struct ring to_replica, to_host;
     int bell;
     enum shard_loop_polling polling;
 
     /* the loop's own */
     pthread_t thread;
+    void *rx; /* ordinary memory that `io` may receive into */
+    uint64_t rx_bytes;
     int epoll_fd;
     _Atomic bool stop;
     uint64_t ring_full; /* packets that came in and found no room */

@@ -37,6 +37,7 @@ static void sleep_until(struct shard_loop *l, uint64_t wake_at_ns)
     struct epoll_event events[2];
     uint64_t now = now_ns(l);
     struct timespec ts, *timeout = NULL;
+    uint64_t nap = UINT64_MAX;
     int n;
 
     if (wake_at_ns <= now) {
@@ -46,6 +47,12 @@ static void sleep_until(struct shard_loop *l, uint64_t wake_at_ns)
         atomic_fetch_add_explicit(&l->sleeps, 1, memory_order_relaxed);
         l->io->ops->wait(l->io, wake_at_ns - now);
         return;
+    }
+    if (l->io->ops->nap != NULL) {
+        nap = l->io->ops->nap(l->io);
+    }
+    if (nap < wake_at_ns - now) {
+        wake_at_ns = now + nap;
     }
     if (wake_at_ns != UINT64_MAX) {
         ts.tv_sec = (time_t)((wake_at_ns - now) / 1000000000U);
