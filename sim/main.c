@@ -2,6 +2,7 @@
 #include "common/check.h"
 #include "sim/history_file.h"
 #include "sim/plants.h"
+#include "sim/scenario.h"
 #include "sim/shrink.h"
 #include "sim/spec.h"
 
@@ -20,6 +21,7 @@ struct options {
     bool any_level, json, shrink, table;
     struct run_spec spec;
     const struct plant *plant;
+    const char *scenario;
 };
 
 struct totals {
@@ -216,6 +218,7 @@ static void usage(FILE *to)
         "                   [--plant BUG] [--without FAULTS] [--clients C] [--keys K]\n"
         "                   [--shrink] [--twice T] [-v] [--json]\n"
         "       avocado-sim --plants-table [--seed S] [--seeds N]\n"
+        "       avocado-sim --scenario FILE [--plant BUG] [-v]\n"
         "       avocado-sim --check-history FILE\n"
         "\n"
         "  --seed S    first seed (default 1)\n"
@@ -231,6 +234,7 @@ static void usage(FILE *to)
         "  --twice T   run every T-th seed twice and compare transcripts (default 1: all)\n"
         "  -v          print the transcript\n"
         "  --plants-table  within how many seeds each plant is found; at most N (default 500)\n"
+        "  --scenario FILE  does what the file says, step by step; 'help' lists the steps\n"
         "  --check-history FILE  judge what avocado-bench --history recorded\n"
         "  --json      one JSON object instead of text\n"
         "\n"
@@ -317,6 +321,28 @@ static int set_without(struct options *o, const char *names)
     return 0;
 }
 
+/* The exit code. */
+static int tell_scenario(const struct options *o)
+{
+    char why[SCENARIO_WHY_MAX];
+    int code;
+
+    if (strcmp(o->scenario, "help") == 0) {
+        scenario_help(stdout);
+        return 0;
+    }
+    (void)snprintf(replay.text, sizeof(replay.text), "avocado-sim --scenario %.200s%s%s",
+                   o->scenario, o->plant != NULL ? " --plant " : "",
+                   o->plant != NULL ? o->plant->name : "");
+    code = scenario_run(o->scenario, &o->spec, why);
+    (void)fprintf(code == VERDICT_USAGE ? stderr : stdout, "%s%s\n",
+                  code == VERDICT_HELD    ? "held: "
+                  : code == VERDICT_WRONG ? "WRONG: "
+                                          : "avocado-sim: ",
+                  why);
+    return code;
+}
+
 static bool set_level(struct options *o, const char *name)
 {
     o->any_level = false;
@@ -344,14 +370,23 @@ static bool small_number(const char *text, uint32_t max, uint32_t *ret)
 }
 
 static const struct option longs[] = {
-    {"seed", required_argument, NULL, 's'},    {"seeds", required_argument, NULL, 'n'},
-    {"ops", required_argument, NULL, 'o'},     {"level", required_argument, NULL, 'l'},
-    {"plant", required_argument, NULL, 'p'},   {"without", required_argument, NULL, 'w'},
-    {"clients", required_argument, NULL, 'C'}, {"keys", required_argument, NULL, 'K'},
-    {"twice", required_argument, NULL, 't'},   {"check-history", required_argument, NULL, 'c'},
-    {"shrink", no_argument, NULL, 'S'},        {"plants-table", no_argument, NULL, 'T'},
-    {"json", no_argument, NULL, 'j'},          {"verbose", no_argument, NULL, 'v'},
-    {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0},
+    {"seed", required_argument, NULL, 's'},
+    {"seeds", required_argument, NULL, 'n'},
+    {"ops", required_argument, NULL, 'o'},
+    {"level", required_argument, NULL, 'l'},
+    {"plant", required_argument, NULL, 'p'},
+    {"without", required_argument, NULL, 'w'},
+    {"clients", required_argument, NULL, 'C'},
+    {"keys", required_argument, NULL, 'K'},
+    {"twice", required_argument, NULL, 't'},
+    {"check-history", required_argument, NULL, 'c'},
+    {"scenario", required_argument, NULL, 'F'},
+    {"shrink", no_argument, NULL, 'S'},
+    {"plants-table", no_argument, NULL, 'T'},
+    {"json", no_argument, NULL, 'j'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 /* False: wrong usage, which has been said. */
@@ -414,6 +449,9 @@ static int parse(int argc, char **argv, struct options *o)
         case 'w':
             done = set_without(o, arg);
             break;
+        case 'F':
+            o->scenario = arg;
+            break;
         case 'c':
             return check_history(arg) + 1;
         case 'h':
@@ -442,6 +480,9 @@ int main(int argc, char **argv)
     }
     if (o.seeds == 0) {
         o.seeds = o.table ? 500 : 1;
+    }
+    if (o.scenario != NULL) {
+        return tell_scenario(&o);
     }
     if (o.table) {
         return plants_table(&o);

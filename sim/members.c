@@ -49,29 +49,36 @@ static bool is_reborn(const struct run *r)
     return (r->plants & (SIM_PLANT_MEMORYLESS_VOTER | REPLICA_PLANT_SYNC_THEN_VOTE)) != 0;
 }
 
-void members_restart(struct run *r, uint8_t host)
+void members_end(struct run *r, uint8_t process, bool told)
 {
     struct replicas *c = replicas_of(r);
-    uint8_t process = c->runs[host];
-    struct birth *b;
+    uint8_t host = c->ends[process].host;
+    struct birth *b = malloc(sizeof(*b));
 
-    if (process == NOBODY || !members_may_lose(r, c->ends[process].incarnation)) {
-        return;
-    }
-    b = malloc(sizeof(*b));
     CHECK(b != NULL);
     *b = (struct birth){.host = host,
                         .incarnation = c->ends[process].incarnation,
                         .epoch = c->ends[process].epoch,
                         .copies = (r->plants & REPLICA_PLANT_SYNC_THEN_VOTE) != 0};
-    process_end(r, process, prng_chance(&r->faults, 1, 2));
+    process_end(r, process, told);
     if (is_reborn(r)) {
         world_push(&r->world, r->world.now_ns + prng_below(&r->faults, 20 * ms), EVENT_REBORN, host,
                    0, b);
+    } else {
+        free(b);
+    }
+}
+
+void members_restart(struct run *r, uint8_t host)
+{
+    struct replicas *c = replicas_of(r);
+    uint8_t process = c->runs[host];
+
+    if (process == NOBODY || !members_may_lose(r, c->ends[process].incarnation)) {
         return;
     }
-    free(b);
-    if (!r->healed && prng_chance(&r->faults, 1, 4)) {
+    members_end(r, process, prng_chance(&r->faults, 1, 2));
+    if (!is_reborn(r) && !r->healed && prng_chance(&r->faults, 1, 4)) {
         c->host_down_until_ns[host] = r->world.now_ns + prng_below(&r->faults, 1000 * ms);
     }
 }
@@ -148,10 +155,7 @@ static bool add_node(struct run *r, struct config_register *k)
 
     for (uint8_t i = 0; i < n; i++) {
         uint8_t host = (uint8_t)((from + i) % n);
-        struct register_wish w = {.node = registrar_node(host),
-                                  .address = "127.0.0.1",
-                                  .control_port = (uint16_t)(7000 + host),
-                                  .data_port = (uint16_t)(8000 + host)};
+        struct register_wish w = registrar_wish(host);
 
         if (register_wish_add(k, &w, &why) == OK) {
             return true;
@@ -235,7 +239,7 @@ const char *members_want(struct run *r)
     for (uint32_t i = 0; i < k->current.members_n; i++) {
         uint8_t p = process_find(c, k->current.members[i].incarnation);
 
-        if (p == NOBODY || c->ends[p].epoch != k->current.epoch) {
+        if (p == NOBODY || c->ends[p].given_up || c->ends[p].epoch != k->current.epoch) {
             return "a member lags behind its configuration";
         }
     }

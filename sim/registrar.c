@@ -104,8 +104,13 @@ static void start_new(struct run *r, struct registrar *k)
         struct birth b = {.host = registrar_host(m->node),
                           .incarnation = m->incarnation,
                           .epoch = register_latest(&k->reg)->epoch};
-        bool up = r->world.now_ns >= c->host_down_until_ns[b.host] && !r->crashed[b.host] &&
-                  process_start(r, &b) != NOBODY;
+        bool up;
+
+        if (c->held[b.host]) {
+            return;
+        }
+        up = r->world.now_ns >= c->host_down_until_ns[b.host] && !r->crashed[b.host] &&
+             process_start(r, &b) != NOBODY;
 
         know(k, m->node, b.incarnation, up);
         if (!up) {
@@ -263,6 +268,14 @@ void registrar_turn(struct run *r)
 }
 
 /* ---- life ---- */
+
+struct register_wish registrar_wish(uint8_t host)
+{
+    return (struct register_wish){.node = registrar_node(host),
+                                  .address = "127.0.0.1",
+                                  .control_port = (uint16_t)(7000 + host),
+                                  .data_port = (uint16_t)(8000 + host)};
+}
 
 void registrar_open(struct run *r, uint8_t nodes_n)
 {

@@ -46,6 +46,8 @@ const struct cluster *registrar_config(const struct run *r, uint64_t epoch);
 /* After a wish: stores it and acts. */
 void registrar_progress(struct run *r);
 
+struct register_wish registrar_wish(uint8_t host);
+
 static inline uint32_t registrar_node(uint8_t host)
 {
     return host + 1U;

@@ -83,6 +83,7 @@ struct replicas {
     uint8_t ends_n, hosts_n, clients_n;
     uint8_t runs[NODES_MAX]; /* by host: the process; NOBODY */
     uint64_t host_down_until_ns[NODES_MAX];
+    bool held[NODES_MAX]; /* a scenario says when it may run something again */
     struct end ends[ENDS_MAX];
     uint8_t host_of[ENDS_MAX];             /* RUN_CLIENT: a client */
     struct bond bonds[ENDS_MAX][ENDS_MAX]; /* the smaller number first */
@@ -161,6 +162,9 @@ void process_reborn(struct run *r, struct event *e);
 
 /* ---- members.c: what may happen to members ---- */
 
+/* The process ends; with plants its host runs another one under the same name. */
+void members_end(struct run *r, uint8_t process, bool told);
+/* The same, if a majority of voters does not need it. */
 void members_restart(struct run *r, uint8_t host);
 void members_sleep(struct run *r, uint8_t host);
 void members_wake(struct run *r, uint8_t process);

@@ -166,7 +166,7 @@ static void client_next(struct run *r, uint32_t client)
         op.value_len = value_len(r);
     }
     start(r, n != 0 ? ops : &op, n != 0 ? n : 1, timeout_ms);
-    if (r->started_n == s->ops_n) {
+    if (r->started_n == s->ops_n && r->story == NULL) {
         world_push(&r->world, r->world.now_ns + prng_below(&r->faults, 100 * ms), EVENT_HEAL, 0, 0,
                    NULL);
     }
@@ -290,6 +290,10 @@ void run_answer(struct run *r, size_t op, enum err status, struct bytes value)
 {
     struct history_op *o = &r->history.ops[op];
 
+    if (r->story != NULL && op >= r->history.n) {
+        r->story_answer(r, op, status, value);
+        return;
+    }
     if (o->returned || o->gave_up) {
         return; /* a duplicate, or too late: nobody listens */
     }
@@ -359,6 +363,15 @@ static void handle(struct run *r, struct event *e)
     }
 }
 
+void run_step(struct run *r)
+{
+    struct event e;
+
+    CHECK(world_pop(&r->world, &e));
+    handle(r, &e);
+    free(e.p);
+}
+
 static bool is_over(const struct run *r)
 {
     return r->verdict != VERDICT_HELD ||
@@ -369,16 +382,14 @@ static void loop(struct run *r)
 {
     uint64_t healed_at_ns = 0;
     uint64_t events = 0;
-    struct event e;
 
     while (!is_over(r)) {
-        if (!world_pop(&r->world, &e)) {
+        if (r->world.n == 0) {
             run_fault(r, VERDICT_NOT_LIVE, "nothing more happens, %u operations are pending",
                       r->pending_n);
             break;
         }
-        handle(r, &e);
-        free(e.p);
+        run_step(r);
         if (r->healed && healed_at_ns == 0) {
             healed_at_ns = r->world.now_ns;
         }
@@ -432,7 +443,7 @@ static void summarize(const struct run *r, struct run_result *ret)
     memcpy(ret->why, r->why, sizeof(ret->why));
 }
 
-void run_once(const struct run_spec *spec, struct run_result *ret)
+struct run *run_begin(const struct run_spec *spec, const struct swarm *swarm)
 {
     struct run *r = calloc(1, sizeof(*r));
 
@@ -440,8 +451,8 @@ void run_once(const struct run_spec *spec, struct run_result *ret)
     r->seed = spec->seed;
     r->level = spec->level;
     r->plants = spec->plants;
+    r->swarm = *swarm;
     r->ops = spec->level == LEVEL_PROTOCOL ? &protocol_level : &replica_level;
-    swarm_draw(&r->swarm, spec);
     r->net.state = spec->seed ^ 0x6e6574;
     r->work.state = spec->seed ^ 0x776f726b;
     r->faults.state = spec->seed ^ 0x6661756c74;
@@ -450,19 +461,46 @@ void run_once(const struct run_spec *spec, struct run_result *ret)
     trace_init(&r->trace, spec->verbose);
     history_init(&r->history);
     r->ops->open(r);
-    entropy_sow(r);
+    return r;
+}
+
+void run_load(struct run *r, uint32_t ops_n)
+{
+    r->swarm.ops_n = r->started_n + ops_n;
     for (uint32_t i = 0; i < r->swarm.clients_n; i++) {
-        world_push(&r->world, prng_below(&r->work, 2 * r->swarm.think_ns) + 1, EVENT_CLIENT, i, 0,
-                   NULL);
+        world_push(&r->world, r->world.now_ns + prng_below(&r->work, 2 * r->swarm.think_ns) + 1,
+                   EVENT_CLIENT, i, 0, NULL);
     }
-    world_push(&r->world, prng_below(&r->faults, 2 * r->swarm.fault_ns), EVENT_FAULT, 0, 0, NULL);
-    loop(r);
-    r->ops->close(r);
-    judge(r);
-    summarize(r, ret);
+}
+
+void run_end(struct run *r)
+{
     history_fini(&r->history);
     world_fini(&r->world);
     free(r);
+}
+
+enum verdict run_judge(struct run *r)
+{
+    r->ops->close(r);
+    judge(r);
+    return r->verdict;
+}
+
+void run_once(const struct run_spec *spec, struct run_result *ret)
+{
+    struct swarm swarm;
+    struct run *r;
+
+    swarm_draw(&swarm, spec);
+    r = run_begin(spec, &swarm);
+    entropy_sow(r);
+    run_load(r, swarm.ops_n);
+    world_push(&r->world, prng_below(&r->faults, 2 * swarm.fault_ns), EVENT_FAULT, 0, 0, NULL);
+    loop(r);
+    (void)run_judge(r);
+    summarize(r, ret);
+    run_end(r);
 }
 
 void run_twice(const struct run_spec *spec, struct run_result *ret)

@@ -158,6 +158,9 @@ struct run {
     enum verdict verdict;
     bool undecided;
     char why[200];
+    /* NULL unless a scenario runs: then nothing is drawn. It has operations of its own. */
+    struct story *story;
+    void (*story_answer)(struct run *r, size_t op, enum err status, struct bytes value);
 };
 
 struct run_result {
@@ -179,6 +182,19 @@ void run_request(const struct run *r, size_t op, struct sim_key *ret_key,
 void run_once(const struct run_spec *spec, struct run_result *ret);
 /* A run that does not repeat itself proves nothing: VERDICT_UNEQUAL if the transcripts differ. */
 void run_twice(const struct run_spec *spec, struct run_result *ret);
+
+/* ---- for scenarios ---- */
+
+struct story;
+/* A run that does nothing by itself. run_end frees it. */
+struct run *run_begin(const struct run_spec *spec, const struct swarm *swarm);
+/* The next event. There must be one. */
+void run_step(struct run *r);
+/* The clients do so many operations more. */
+void run_load(struct run *r, uint32_t ops_n);
+/* Closes the cluster; what the history says. */
+enum verdict run_judge(struct run *r);
+void run_end(struct run *r);
 
 /* ---- for the clusters ---- */
 
