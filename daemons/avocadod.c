@@ -444,7 +444,7 @@ static int run(const struct node_options *o)
 /* What the options say, once there are memory, configuration and identity. */
 static int run_as(const struct options *o, const struct cluster *cluster,
                   const struct cluster_signed *config, const struct identity *identity,
-                  struct keeper *keeper)
+                  struct renewal *renewal)
 {
     struct node_options n = {.cluster = cluster,
                              .config = config,
@@ -453,7 +453,7 @@ static int run_as(const struct options *o, const struct cluster *cluster,
                              .arena_dir = o->arena_dir,
                              .ring_fd = o->ring_fd,
                              .sync_pages = o->sync_pages,
-                             .keeper = keeper};
+                             .renewal = renewal};
     struct explain why = {0};
     static struct mesh mesh;
 
@@ -473,7 +473,7 @@ static int run_as(const struct options *o, const struct cluster *cluster,
 static int join_and_run(const struct options *o)
 {
     struct join j = {0};
-    struct keeper *keeper = NULL;
+    struct renewal *renewal = NULL;
     struct explain why = {0};
     int code = join(o, &j);
 
@@ -481,12 +481,12 @@ static int join_and_run(const struct options *o)
         return code;
     }
     port_harden();
-    if (keeper_start(&j, &keeper, &why) != OK) {
+    if (renewal_start(&j, &renewal, &why) != OK) {
         code = fail(EXIT_UNAVAILABLE, why.text);
     } else {
-        code = run_as(o, &j.cluster, NULL, j.identity, keeper);
+        code = run_as(o, &j.cluster, NULL, j.identity, renewal);
     }
-    keeper_stop(keeper);
+    renewal_stop(renewal);
     identity_free(j.identity);
     return code;
 }

@@ -39,7 +39,7 @@ void join_free(struct join *j); /* all but the identity */
  * refused, and *why is the reason that the CAS gave; AUTH: a forged CAS; USAGE; IO, MALFORMED. */
 RESULT join_cas(const struct join_options *o, struct join *ret, struct explain *why);
 
-/* ---- for the renewal of what was given, keeper.c ---- */
+/* ---- for the renewal of what was given, renewal.c ---- */
 
 /* {"key": our public key}; NULL: no memory. */
 json_t *join_key_json(EVP_PKEY *key);

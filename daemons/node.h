@@ -8,8 +8,8 @@
  * split mode the process has no socket; packets and streams come through rings from avocado-hostd.
  */
 
-#include "daemons/keeper.h"
 #include "daemons/log.h"
+#include "daemons/renewal.h"
 #include "host/net/dpdk.h"
 #include "host/net/handover.h"
 #include "host/run/arena.h"
@@ -32,7 +32,7 @@ struct node_options {
     uint32_t sync_pages;   /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
     int ring_fd;           /* split mode: socket to avocado-hostd; -1: we do our own I/O */
     const struct dpdk_options *dpdk; /* NULL: I/O by the kernel's UDP */
-    struct keeper *keeper;           /* NULL: nobody renews our certificate */
+    struct renewal *renewal;         /* NULL: nobody renews our certificate */
 };
 
 struct node_shard {

@@ -40,7 +40,7 @@ struct server {
     struct event *timer, *notify, *term, *interrupt;
     struct event *host; /* split mode: avocado-hostd has ended */
     bool is_host_gone;
-    struct event *news;       /* of the keeper */
+    struct event *news;       /* of the renewal */
     struct identity *renewed; /* in use instead of the one that we started with */
     struct stream *streams;
     struct report_wait *asked;   /* wait for the next round of reports */
@@ -381,14 +381,14 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
 static void on_news(evutil_socket_t fd, short what, void *arg)
 {
     struct server *s = arg;
-    struct keeper_news *news = calloc(1, sizeof(*news)); /* too large for a stack */
+    struct renewal_news *news = calloc(1, sizeof(*news)); /* too large for a stack */
 
     (void)fd;
     (void)what;
     if (news == NULL) {
         return; /* and comes again: nothing was read */
     }
-    keeper_take(s->node->options.keeper, news);
+    renewal_take(s->node->options.renewal, news);
     if (news->identity != NULL) {
         if (control_set_identity(s->control, clock_now_ns(), news->identity) == OK) {
             identity_free(s->renewed);
@@ -454,8 +454,8 @@ static RESULT open_events(struct server *s, struct explain *why)
     s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
     s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
     s->look = event_new(s->base, -1, EV_PERSIST, on_look, s);
-    if (s->node->options.keeper != NULL) {
-        s->news = event_new(s->base, keeper_fd(s->node->options.keeper), EV_READ | EV_PERSIST,
+    if (s->node->options.renewal != NULL) {
+        s->news = event_new(s->base, renewal_fd(s->node->options.renewal), EV_READ | EV_PERSIST,
                             on_news, s);
         if (s->news == NULL || event_add(s->news, NULL) != 0) {
             return ERR_IO;

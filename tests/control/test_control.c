@@ -417,6 +417,48 @@ static void test_revoked(void **state)
     net_close(n);
 }
 
+/* CTL-14: a client's sessions end with its certificate; a member's do not. */
+static void test_ended(void **state)
+{
+    const uint64_t day_ns = UINT64_C(86400000000000);
+    struct net *n = mesh(0);
+    struct identity_name name = fixture_client(&n->cluster, "brief");
+    struct pki_pair pair = {0};
+    struct explain why = {0};
+    struct identity *brief = NULL, *alice = client_identity(n, "alice");
+    struct dialer_config k, good = net_client(n, alice, 1);
+    struct net_conn *a = NULL, *b = net_dial(n, &good, 1);
+
+    (void)state;
+    assert_int_equal(pki_issue(&n->ca, &name, NOW_S, 1, &pair, &why), OK);
+    assert_int_equal(
+        identity_from_pem(n->ca.cert_pem, pair.cert_pem, pair.key_pem, NOW_S, &brief, &why), OK);
+    k = net_client(n, brief, 1);
+    a = net_dial(n, &k, 1);
+    net_run(n);
+    assert_int_equal(net_sessions(n, 1), 8);
+    assert_true(control_deadline(n->nodes[1]) > n->now_ns);
+    assert_true(control_deadline(n->nodes[1]) <= n->now_ns + day_ns + NET_MS * 1000);
+    n->now_ns += day_ns - NET_MS * 1000;
+    control_tick(n->nodes[1], n->now_ns);
+    net_run(n);
+    assert_int_equal(net_sessions(n, 1), 8);
+    n->now_ns = control_deadline(n->nodes[1]);
+    control_tick(n->nodes[1], n->now_ns);
+    net_drain(n, 1);
+    net_run(n);
+    assert_int_equal(net_sessions(n, 1), 6);
+    assert_int_equal(a->client_err, ERR_AUTH);
+    assert_says(&a->client_why, "its certificate has ended");
+    assert_mesh(n);
+    net_hang_up(n, a);
+    net_hang_up(n, b);
+    pki_pair_free(&pair);
+    identity_free(brief);
+    identity_free(alice);
+    net_close(n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,7 +467,7 @@ int main(void)
         cmocka_unit_test(test_rules),    cmocka_unit_test(test_redial),
         cmocka_unit_test(test_deadline), cmocka_unit_test(test_clock),
         cmocka_unit_test(test_init),     cmocka_unit_test(test_renewed),
-        cmocka_unit_test(test_revoked),
+        cmocka_unit_test(test_revoked),  cmocka_unit_test(test_ended),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

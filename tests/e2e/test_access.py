@@ -2,8 +2,9 @@
 """Client roles: what a certificate does not permit, no replica does. ACL-1 to ACL-5"""
 
 import json
+import subprocess
 
-from cluster import NOT_FOUND, OK, REFUSED, run, total
+from cluster import BUILD, NOT_FOUND, OK, REFUSED, run, total
 from test_attestation import WorldCase
 
 ROLES = """client_roles:
@@ -84,3 +85,20 @@ class Access(WorldCase):
         status = json.loads(of_b("status", "--json").stdout)
         self.assertGreaterEqual(total(status, "requests_forbidden"), 12)
         self.assertIn(b"do not give the right status", reader("status").stdout)
+
+        # CAS-39: a client that is at work loses its sessions within the documented bound.
+        def clients():
+            done = of_b("status", "--json")
+            return done.stdout.count(b'"peer":"client"') - 3  # without of-b's own
+
+        bench = subprocess.Popen([BUILD / "avocado-bench", "--cluster", w.dir / "web.yaml", "--workload", "get",
+                                  "--records", "10", "--seconds", "30", "--clients", "1"],
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(bench.wait)
+        self.addCleanup(bench.kill)
+        self.eventually("it is connected with all", lambda: clients() >= 3)
+        self.assertEqual(w.owner("/v1/revoke", {"name": "web"}), {"revoked": "web"})
+        self.eventually("it is connected with none", lambda: clients() == 0, seconds=10)
+        for node in (1, 2, 3):
+            self.says(f"n{node}", "refused client web: its name is revoked")
+        self.expect(of_b("get", "b/1"), OK, "hidden")

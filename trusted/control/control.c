@@ -456,6 +456,11 @@ void control_report(struct control *c, uint32_t stream, struct bytes text)
 
 static void time_out(struct control *c, struct stream *s)
 {
+    if (s->phase == STREAM_LIVE) { /* CTL-14 */
+        control_refuse(c, s, ERR_AUTH,
+                       "its certificate has ended; connect again with a renewed one");
+        return;
+    }
     c->counters.timed_out++;
     if (s->is_dialed) {
         control_say_bounded(c, "node %u took the connection and then did not answer in time",
@@ -472,7 +477,8 @@ void control_tick(struct control *c, uint64_t now_ns)
     for (uint32_t i = 0; i < CONTROL_STREAMS_MAX; i++) {
         struct stream *s = c->streams[i];
 
-        if (s != NULL && s->phase == STREAM_OPENING && s->due_at_ns <= c->now_ns) {
+        if (s != NULL && s->phase != STREAM_CLOSING && s->due_at_ns != UINT64_MAX &&
+            s->due_at_ns <= c->now_ns) {
             time_out(c, s);
         }
     }
@@ -493,7 +499,7 @@ uint64_t control_deadline(const struct control *c)
     for (uint32_t i = 0; i < CONTROL_STREAMS_MAX; i++) {
         const struct stream *s = c->streams[i];
 
-        if (s != NULL && s->phase == STREAM_OPENING && s->due_at_ns < at) {
+        if (s != NULL && s->phase != STREAM_CLOSING && s->due_at_ns < at) {
             at = s->due_at_ns;
         }
     }

@@ -154,7 +154,9 @@ static void go_live(struct control *c, struct stream *s)
     if (!s->is_dialed) {
         c->unproven_n--;
     }
+    s->due_at_ns = UINT64_MAX;
     if (s->role == ROLE_CLIENT) {
+        s->due_at_ns = control_expiry(c, s);
         c->clients_n++;
     } else {
         c->members[s->member].live = s->id;

@@ -65,10 +65,10 @@ struct stream {
     uint8_t member; /* the other end's place; NO_MEMBER while unknown, and for clients */
     enum control_role role;
     uint64_t opened_serial; /* grows from stream to stream */
-    uint64_t due_at_ns;     /* OPENING: closed by then */
-    struct tls *tls;        /* accepted */
-    struct frames frames;   /* accepted */
-    struct dialer *dialer;  /* dialed */
+    uint64_t due_at_ns;    /* OPENING: closed by then; LIVE: clients, when their certificate ends */
+    struct tls *tls;       /* accepted */
+    struct frames frames;  /* accepted */
+    struct dialer *dialer; /* dialed */
     uint32_t index[SHARDS_MAX];
 };
 
@@ -173,6 +173,11 @@ RESULT control_meet_members(struct control *c, struct explain *why);
 void control_tell_config(struct control *c, struct stream *s);
 /* A CONFIG message came. */
 void control_on_config(struct control *c, struct stream *s, const struct control_message *m);
+
+/* ---- control_names.c ---- */
+
+/* When the certificate of the stream's peer is over, by our clock; UINT64_MAX: not in our time. */
+uint64_t control_expiry(const struct control *c, const struct stream *s);
 
 /* ---- control_admit.c ---- */
 

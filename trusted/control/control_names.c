@@ -16,6 +16,15 @@ static bool same_name(const struct identity_name *a, const struct identity_name 
     return strcmp(one, two) == 0;
 }
 
+uint64_t control_expiry(const struct control *c, const struct stream *s)
+{
+    const uint64_t ns_per_s = UINT64_C(1000000000);
+    uint64_t until_s = tls_peer_until(s->tls), left_s;
+
+    left_s = until_s >= c->first_s ? until_s - c->first_s + 1 : 0;
+    return left_s > UINT32_MAX ? UINT64_MAX : c->first_ns + left_s * ns_per_s;
+}
+
 RESULT control_set_identity(struct control *c, uint64_t now_ns, const struct identity *id)
 {
     uint64_t loaded_s = identity_loaded_at_s(id), now_s;

@@ -11,6 +11,7 @@
 
 #include <limits.h>
 #include <stdlib.h>
+#include <time.h>
 
 enum { CHUNK = 4096 };
 
@@ -21,6 +22,7 @@ struct tls {
     enum err over;          /* OK while the connection lives */
     struct explain refused; /* why the peer's certificate was, "" otherwise */
     struct identity_name peer;
+    uint64_t peer_until_s;
     size_t unproven; /* network bytes taken before is_ready */
     uint8_t *plain;  /* application bytes that nobody has read yet: [plain_off, plain_len) */
     size_t plain_off, plain_len, plain_cap;
@@ -160,12 +162,24 @@ static enum err fail(struct tls *t, enum err err)
     return err;
 }
 
+static bool read_time(const ASN1_TIME *from, uint64_t *ret)
+{
+    struct tm tm;
+    time_t at;
+
+    if (ASN1_TIME_to_tm(from, &tm) != 1 || (at = timegm(&tm)) < 0) {
+        return false;
+    }
+    *ret = (uint64_t)at;
+    return true;
+}
+
 static enum err on_ready(struct tls *t, struct explain *why)
 {
     X509 *cert = SSL_get0_peer_certificate(t->ssl);
 
-    if (cert == NULL || SSL_get_verify_result(t->ssl) != X509_V_OK ||
-        identity_name_of(cert, &t->peer) != OK) {
+    if (cert == NULL || !read_time(X509_get0_notAfter(cert), &t->peer_until_s) ||
+        SSL_get_verify_result(t->ssl) != X509_V_OK || identity_name_of(cert, &t->peer) != OK) {
         explain(why, "the other end's certificate names neither a replica nor a client of a "
                      "cluster; issue a new one");
         return fail(t, ERR_AUTH);
@@ -286,6 +300,12 @@ const struct identity_name *tls_peer(const struct tls *t)
 {
     CHECK(t->is_ready);
     return &t->peer;
+}
+
+uint64_t tls_peer_until(const struct tls *t)
+{
+    CHECK(t->is_ready);
+    return t->peer_until_s;
 }
 
 RESULT tls_write(struct tls *t, struct bytes in)

@@ -34,8 +34,10 @@ RESULT tls_input(struct tls *t, struct bytes in, struct explain *why);
 size_t tls_output(struct tls *t, struct mbytes to);
 /* True once the handshake is complete and the peer's certificate verified. */
 bool tls_ready(const struct tls *t);
-/* The peer's name from its certificate; valid when ready. */
+/* The peer's name from its certificate, and the last second (Unix time) in which that is good;
+ * valid when ready. */
 const struct identity_name *tls_peer(const struct tls *t);
+uint64_t tls_peer_until(const struct tls *t);
 
 /* Application bytes. tls_write queues all of `in` (CLOSED if the connection is over). tls_read
  * returns how many bytes it gave, 0 when there are none. */

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef DAEMONS_KEEPER_H
-#define DAEMONS_KEEPER_H
+#ifndef DAEMONS_RENEWAL_H
+#define DAEMONS_RENEWAL_H
 
 /*
  * What a replica that joined through the CAS keeps asking it, in a thread of its own: its
@@ -12,24 +12,24 @@
 #include "daemons/join.h"
 #include "trusted/control/control.h"
 
-struct keeper;
+struct renewal;
 
-enum { KEEPER_PERIOD_S = 30 }; /* between two looks; less for certificates of a short life */
+enum { RENEWAL_PERIOD_S = 5 }; /* between two looks; less for certificates of a short life */
 
 /* What is new since the last time. */
-struct keeper_news {
+struct renewal_news {
     struct identity *identity; /* NULL: none; the taker's */
     bool has_revoked;          /* the whole list follows */
     struct control_revoked revoked;
 };
 
 /* Takes over what the joining left in *from, except its identity and configuration. IO */
-RESULT keeper_start(struct join *from, struct keeper **ret, struct explain *why);
+RESULT renewal_start(struct join *from, struct renewal **ret, struct explain *why);
 /* Readable when there is news. */
-int keeper_fd(const struct keeper *k);
+int renewal_fd(const struct renewal *k);
 /* By the thread that owns the control machine. */
-void keeper_take(struct keeper *k, struct keeper_news *ret);
+void renewal_take(struct renewal *k, struct renewal_news *ret);
 /* Waits for a request under way: two seconds at most. NULL is allowed. */
-void keeper_stop(struct keeper *k);
+void renewal_stop(struct renewal *k);
 
 #endif

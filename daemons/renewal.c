@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "daemons/keeper.h"
+#include "daemons/renewal.h"
 
 #include "daemons/log.h"
 #include "trusted/config/explain.h"
@@ -17,7 +17,7 @@
 
 enum { TIMEOUT_MS = 2000, PATH_MAX_LEN = 160 };
 
-struct keeper {
+struct renewal {
     struct join from;
     pthread_t thread;
     int fd;
@@ -28,7 +28,7 @@ struct keeper {
     pthread_mutex_t lock; /* over what follows */
     pthread_cond_t changed;
     bool stop;
-    struct keeper_news news;
+    struct renewal_news news;
 };
 
 static uint64_t now_s(void)
@@ -51,7 +51,7 @@ static void read_revoked(const json_t *list, struct control_revoked *ret)
     }
 }
 
-static void publish(struct keeper *k, struct identity *identity, const json_t *revoked)
+static void publish(struct renewal *k, struct identity *identity, const json_t *revoked)
 {
     struct identity *former = NULL;
 
@@ -70,7 +70,7 @@ static void publish(struct keeper *k, struct identity *identity, const json_t *r
 }
 
 /* The CAS that does not answer is worth one line, and one when it does again. */
-static void note(struct keeper *k, enum err err, const struct explain *why)
+static void note(struct renewal *k, enum err err, const struct explain *why)
 {
     if (err == ERR_UNAVAILABLE) {
         if (!k->is_away) {
@@ -88,7 +88,7 @@ static void note(struct keeper *k, enum err err, const struct explain *why)
     }
 }
 
-static enum err ask(const struct keeper *k, const struct prove_ask *with, json_t **ret,
+static enum err ask(const struct renewal *k, const struct prove_ask *with, json_t **ret,
                     struct explain *why)
 {
     struct prove_options o = {.cas = k->from.cas, .timeout_ms = TIMEOUT_MS};
@@ -100,7 +100,7 @@ static enum err ask(const struct keeper *k, const struct prove_ask *with, json_t
     return prove_call(&o, &a, ret, why);
 }
 
-static void look(struct keeper *k)
+static void look(struct renewal *k)
 {
     char path[PATH_MAX_LEN];
     const struct prove_ask with = {.method = "GET", .path = path};
@@ -126,7 +126,7 @@ static void look(struct keeper *k)
 }
 
 /* A new key under the old name. */
-static void renew(struct keeper *k)
+static void renew(struct renewal *k)
 {
     struct prove_ask with = {.method = "POST", .path = "/v1/renew"};
     struct explain why = {{0}};
@@ -160,7 +160,7 @@ static void renew(struct keeper *k)
 }
 
 /* True: stop. */
-static bool wait_for_stop(struct keeper *k, uint64_t seconds)
+static bool wait_for_stop(struct renewal *k, uint64_t seconds)
 {
     struct timespec until;
     bool stop;
@@ -177,20 +177,21 @@ static bool wait_for_stop(struct keeper *k, uint64_t seconds)
 
 static void *keep(void *arg)
 {
-    struct keeper *k = arg;
-    uint64_t period =
-        k->from.renew_after_s < KEEPER_PERIOD_S ? k->from.renew_after_s : KEEPER_PERIOD_S;
+    struct renewal *k = arg;
+    uint64_t renews = k->from.renew_after_s == 0 ? 1 : k->from.renew_after_s, left;
+    uint64_t period = renews < RENEWAL_PERIOD_S ? renews : RENEWAL_PERIOD_S;
 
     do {
         look(k);
         if (now_s() >= k->renew_at_s) {
             renew(k);
         }
-    } while (!wait_for_stop(k, period == 0 ? 1 : period));
+        left = k->renew_at_s > now_s() ? k->renew_at_s - now_s() : period;
+    } while (!wait_for_stop(k, left < period ? left : period));
     return NULL;
 }
 
-static bool start_thread(struct keeper *k)
+static bool start_thread(struct renewal *k)
 {
     pthread_condattr_t by_monotonic;
     sigset_t all, before;
@@ -210,7 +211,7 @@ static bool start_thread(struct keeper *k)
     return good;
 }
 
-static void keeper_free(struct keeper *k)
+static void renewal_free(struct renewal *k)
 {
     if (k->fd >= 0) {
         (void)close(k->fd);
@@ -220,9 +221,9 @@ static void keeper_free(struct keeper *k)
     free(k);
 }
 
-RESULT keeper_start(struct join *from, struct keeper **ret, struct explain *why)
+RESULT renewal_start(struct join *from, struct renewal **ret, struct explain *why)
 {
-    struct keeper *k = calloc(1, sizeof(*k));
+    struct renewal *k = calloc(1, sizeof(*k));
 
     if (k == NULL) {
         explain(why, "out of memory");
@@ -235,19 +236,19 @@ RESULT keeper_start(struct join *from, struct keeper **ret, struct explain *why)
     k->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (k->fd < 0 || !start_thread(k)) {
         explain(why, "no thread to be had for the renewal of our certificate");
-        keeper_free(k);
+        renewal_free(k);
         return ERR_IO;
     }
     *ret = k;
     return OK;
 }
 
-int keeper_fd(const struct keeper *k)
+int renewal_fd(const struct renewal *k)
 {
     return k->fd;
 }
 
-void keeper_take(struct keeper *k, struct keeper_news *ret)
+void renewal_take(struct renewal *k, struct renewal_news *ret)
 {
     eventfd_t n;
 
@@ -259,7 +260,7 @@ void keeper_take(struct keeper *k, struct keeper_news *ret)
     (void)pthread_mutex_unlock(&k->lock);
 }
 
-void keeper_stop(struct keeper *k)
+void renewal_stop(struct renewal *k)
 {
     if (k == NULL) {
         return;
@@ -271,5 +272,5 @@ void keeper_stop(struct keeper *k)
     (void)pthread_join(k->thread, NULL);
     (void)pthread_cond_destroy(&k->changed);
     (void)pthread_mutex_destroy(&k->lock);
-    keeper_free(k);
+    renewal_free(k);
 }
