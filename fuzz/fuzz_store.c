@@ -277,7 +277,12 @@ static void do_trim(struct store *s, struct reader *r)
     uint64_t off;
     uint64_t len;
 
-    store_may_grow(s, get_u8(r) % 2 == 0);
+    uint8_t draw = get_u8(r);
+
+    store_may_grow(s, draw % 2 == 0);
+    for (unsigned i = 0; i < draw / 32U; i++) {
+        store_tidy(s);
+    }
     while (store_trim(s, &off, &len)) {
         CHECK(len > 0 && off <= ARENA_BYTES && len <= ARENA_BYTES - off);
         memset(arena + off, 0xdd, len);

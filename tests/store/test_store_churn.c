@@ -130,6 +130,27 @@ static void classes_waste_15_percent_at_most(void **state)
     assert_true((host_bytes - value_bytes) / host_bytes <= 0.15);
 }
 
+/* What store_tidy does, over all values. */
+static void tidy(struct churn *c)
+{
+    if (!store_arena_is_sparse(&c->arena)) {
+        return;
+    }
+    store_arena_drain_begin(&c->arena);
+    for (uint32_t i = 0; i < c->n; i++) {
+        struct item *x = &c->live[i];
+        uint32_t block = block_of(x->len);
+        uint32_t place;
+
+        if (store_arena_is_draining(&c->arena, x->place) &&
+            store_arena_take_tight(&c->arena, store_padded(x->len), block, &place) == OK) {
+            store_arena_give(&c->arena, x->place, block);
+            x->place = place;
+        }
+    }
+    store_arena_drain_end(&c->arena);
+}
+
 /* A day, hour by hour: the sizes that are in fashion change, the number of values rises towards the
  * evening and falls at night. */
 static void a_day_of_churn(void **state)
@@ -157,13 +178,16 @@ static void a_day_of_churn(void **state)
                 put(&c, SMALL_MAX + log_uniform(&c.prng, day[hour].len_max));
             }
         }
+        tidy(&c);
+        uint64_t sealed = c.bytes + (uint64_t)c.n * STORE_BLOCK_EXTRA;
         double x = (double)taken(&c) / (double)c.bytes;
 
-        print_message("%02u:00 %6u values, %9lu bytes, host %9lu, %.2f\n", hour + 1, c.n, c.bytes,
-                      taken(&c), x);
+        /* A third more than what was sealed, and two spans for each class. */
+        assert_true(taken(&c) <= sealed + sealed / 3 + 2UL * STORE_SLOT_CLASSES * STORE_SPAN);
         worst = x > worst ? x : worst;
         sum += x;
     }
+    assert_true(sum / 24 <= 1.5);
     print_message("%.2f on average, %.2f at worst\n", sum / 24, worst);
     while (c.n > 0) {
         drop(&c, c.n - 1);
@@ -272,6 +296,59 @@ static void memory_goes_back_to_the_host(void **state)
     }
 }
 
+/* STORE-27: what is left of many values, deleted at random, comes together; nothing else changes.
+ * With paging, too, and while others write. */
+static void scattered_values_come_together(void **state)
+{
+    static const size_t lens[] = {20, 64, 900, 5000};
+
+    (void)state;
+    for (unsigned round = 0; round < 2 * sizeof(lens) / sizeof(lens[0]); round++) {
+        size_t len = lens[round / 2];
+        bool paging = round % 2 == 1;
+        unsigned n = (unsigned)((24U << 20) / (len + 32));
+        struct prng p = {round};
+        struct fixture f;
+        struct store_stats s;
+        uint64_t full;
+
+        n = n > 100000 ? 100000 : n;
+        fixture_open(&f, &(struct fixture_options){64 << 20, 96 << 20, 0, 1,
+                                                   paging ? n * 8U + (128 << 10) : 0});
+        for (unsigned i = 0; i < n; i++) {
+            assert_int_equal(put_key(&f, i, 1, len), OK);
+        }
+        full = stats_of(&f).arena_used;
+        for (unsigned i = 0; i < n; i++) {
+            if (i % 16 != 0) {
+                assert_int_equal(put_key(&f, i, 2, 0), OK);
+            }
+        }
+        assert_true(stats_of(&f).arena_used > full / 2); /* one value is enough to hold a span */
+        for (unsigned i = 0; store_tidy_is_wanted(f.store); i++) {
+            unsigned k = (unsigned)prng_below(&p, n) / 16 * 16;
+
+            assert_true(i < n);
+            store_tidy(f.store);
+            assert_int_equal(put_key(&f, k, 3, len), OK);
+        }
+        s = stats_of(&f);
+        assert_true(s.values_moved > 0);
+        assert_int_equal(s.pages_cold > 0, paging);
+        assert_true(s.arena_used < full / 16 * 2 + (2U << 20) + s.pages_cold * 1500);
+        assert_true(trim_all(&f) > full / 4);
+        assert_int_equal(s.integrity_failures, 0);
+        for (unsigned i = 0; i < n; i += 16) {
+            struct store_entry e;
+            char key[32];
+
+            assert_int_equal(store_find(f.store, key_of(i, key), &e), OK);
+            expect_key(&f, i, e.tag.ts, len);
+        }
+        assert_true(fixture_close(&f));
+    }
+}
+
 /* The host says that it has nothing more to give: what it has is used, the rest refused. */
 static void a_host_without_memory_refuses_growth_only(void **state)
 {
@@ -344,6 +421,7 @@ int main(void)
         cmocka_unit_test(classes_waste_15_percent_at_most),
         cmocka_unit_test(a_day_of_churn),
         cmocka_unit_test(memory_goes_back_to_the_host),
+        cmocka_unit_test(scattered_values_come_together),
         cmocka_unit_test(a_host_without_memory_refuses_growth_only),
         cmocka_unit_test(small_values_take_no_host_memory),
     };

@@ -202,6 +202,18 @@ static void do_attack(struct run *r)
     }
 }
 
+/* Values move, and memory that is given back loses its contents. */
+static void do_tidy(struct run *r)
+{
+    uint64_t off;
+    uint64_t len;
+
+    store_tidy(r->f.store);
+    if (store_trim(r->f.store, &off, &len)) {
+        memset(r->f.arena + off, 0xdd, len);
+    }
+}
+
 /* Reads everything, so that the model knows what the host destroyed. */
 static void find_damage(struct run *r)
 {
@@ -233,6 +245,9 @@ static void run_seed(uint64_t seed, unsigned ops, bool hostile, size_t leaves)
         }
         if (hostile && prng_chance(&r.p, 1, 8)) {
             do_attack(&r);
+        }
+        if (i % 4 == 0) {
+            do_tidy(&r);
         }
         switch (prng_below(&r.p, 10)) {
         case 0:

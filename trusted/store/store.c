@@ -7,12 +7,14 @@
 #include "trusted/store/store_arena.h"
 #include "trusted/store/store_index.h"
 #include "trusted/store/store_seal.h"
+#include "trusted/store/store_tidy.h"
 
 /* What a store and its parts share. */
 struct store_core {
     struct store_sealer sealer; /* first: the most aligned */
     struct store_index index;
     struct store_arena arena;
+    struct store_tidier tidier;
 };
 
 struct store {
@@ -124,11 +126,6 @@ void store_fini(struct store *s)
     heap_free(s->heap, s, sizeof(*s));
 }
 
-static uint32_t value_len(const struct store_record *r)
-{
-    return r->value & STORE_VALUE_LEN_MASK;
-}
-
 static struct tag tag_of(const struct store_record *r)
 {
     return (struct tag){.ts = r->ts, .writer = r->writer, .rmwc = r->rmwc};
@@ -140,24 +137,18 @@ static struct store_entry entry_of(const struct store_record *r)
         .tag = tag_of(r),
         .tombstone = (r->value & STORE_TOMBSTONE) != 0,
         .damaged = (r->value & STORE_DAMAGED) != 0,
-        .value_len = value_len(r),
+        .value_len = store_record_len(r),
     };
-}
-
-/* STORE-25: shorter values stand in the record. */
-static bool is_outside(const struct store_record *r)
-{
-    return value_len(r) > STORE_SMALL_MAX;
 }
 
 static uint32_t block_of(const struct store_record *r)
 {
-    return store_seal_block(store_padded(value_len(r)));
+    return store_seal_block(store_padded(store_record_len(r)));
 }
 
 static struct store_binding binding_of(const struct store_record *r, struct bytes key)
 {
-    return (struct store_binding){.tag = tag_of(r), .key = key, .value_len = value_len(r)};
+    return (struct store_binding){.tag = tag_of(r), .key = key, .value_len = store_record_len(r)};
 }
 
 /* Why the index has found nothing. STORE-18: what is lost is not absent. */
@@ -193,7 +184,7 @@ static void mark_damaged(struct store *s, struct bytes key, uint8_t *payload,
 static RESULT read_value(struct store *s, const struct store_record *r, struct bytes key,
                          struct mbytes to, struct store_entry *ret)
 {
-    uint32_t len = value_len(r);
+    uint32_t len = store_record_len(r);
 
     *ret = entry_of(r);
     if (len > to.n) {
@@ -202,7 +193,7 @@ static RESULT read_value(struct store *s, const struct store_record *r, struct b
     if (len == 0) {
         return OK;
     }
-    if (!is_outside(r)) {
+    if (!store_record_is_outside(r)) {
         memcpy(to.p, &r->place, len);
         return OK;
     }
@@ -248,11 +239,11 @@ static RESULT find_room(struct store *s, const struct store_record *was, uint32_
 {
     uint32_t padded = store_padded(len);
     uint32_t block = store_seal_block(padded);
-    bool holds = was != NULL && is_outside(was);
+    bool holds = was != NULL && store_record_is_outside(was);
     enum err err;
 
     /* Sealing cannot fail, so nothing is lost by writing over the old value. */
-    if (holds && padded == store_padded(value_len(was))) {
+    if (holds && padded == store_padded(store_record_len(was))) {
         *ret_place = was->place;
         *ret_kept = true;
         return OK;
@@ -278,7 +269,7 @@ static void count(struct store *s, const struct store_record *r, bool held)
     if ((r->value & STORE_DAMAGED) != 0) {
         s->damaged += by;
     }
-    s->value_bytes += by * value_len(r);
+    s->value_bytes += by * store_record_len(r);
 }
 
 /* Keeps a new value of a key that is held with *was at `payload`, or that is new. */
@@ -292,9 +283,9 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
     if (payload != NULL) {
         was = store_record_load(payload);
     }
-    if (is_outside(r)) {
-        TRY(find_room(s, payload == NULL ? NULL : &was, value_len(r), &r->place, &kept));
-        store_seal_put(s->sealer, &binding, value, store_padded(value_len(r)),
+    if (store_record_is_outside(r)) {
+        TRY(find_room(s, payload == NULL ? NULL : &was, store_record_len(r), &r->place, &kept));
+        store_seal_put(s->sealer, &binding, value, store_padded(store_record_len(r)),
                        store_arena_at(s->arena, r->place));
     } else if (value.n > 0) {
         memcpy(&r->place, value.p, value.n);
@@ -302,7 +293,7 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
     if (payload == NULL) {
         enum err err = store_index_insert(s->index, in_index(s, key), r);
 
-        if (err != OK && is_outside(r)) {
+        if (err != OK && store_record_is_outside(r)) {
             store_arena_give(s->arena, r->place, block_of(r));
         }
         if (err != OK) {
@@ -310,7 +301,7 @@ static RESULT keep(struct store *s, struct bytes key, struct store_record *r, st
         }
     } else {
         store_index_save(s->index, in_index(s, key), payload, r);
-        if (!kept && is_outside(&was)) {
+        if (!kept && store_record_is_outside(&was)) {
             store_arena_give(s->arena, was.place, block_of(&was));
         }
         count(s, &was, false);
@@ -361,13 +352,13 @@ RESULT store_repair(struct store *s, struct bytes key, struct tag tag, struct by
     }
     struct store_record r = store_record_load(payload);
 
-    if (tag_compare(tag_of(&r), tag) != 0 || value_len(&r) != value.n) {
+    if (tag_compare(tag_of(&r), tag) != 0 || store_record_len(&r) != value.n) {
         return ERR_MISMATCH;
     }
     if ((r.value & STORE_DAMAGED) != 0) {
         struct store_binding binding = binding_of(&r, key);
 
-        store_seal_put(s->sealer, &binding, value, store_padded(value_len(&r)),
+        store_seal_put(s->sealer, &binding, value, store_padded(store_record_len(&r)),
                        store_arena_at(s->arena, r.place));
         r.value &= ~(uint32_t)STORE_DAMAGED;
         store_index_save(s->index, in_index(s, key), payload, &r);
@@ -416,7 +407,7 @@ bool store_shed(struct store *s, uint32_t most)
         }
         r = store_record_load(payload);
         store_index_remove(s->index, key);
-        if (is_outside(&r)) {
+        if (store_record_is_outside(&r)) {
             store_arena_give(s->arena, r.place, block_of(&r));
         }
         count(s, &r, false);
@@ -508,6 +499,16 @@ void store_plant(struct store *s, unsigned plants)
     s->plants = plants;
 }
 
+bool store_tidy_is_wanted(const struct store *s)
+{
+    return store_tidy_wanted(&s->core->tidier, s->arena);
+}
+
+void store_tidy(struct store *s)
+{
+    store_tidy_step(&s->core->tidier, s->index, s->arena);
+}
+
 bool store_trim(struct store *s, uint64_t *ret_off, uint64_t *ret_len)
 {
     return store_arena_trim(s->arena, ret_off, ret_len);
@@ -533,6 +534,7 @@ void store_stats(const struct store *s, struct store_stats *ret)
         .arena_limit = s->arena->pages_n * STORE_PAGE,
         .arena_resident = (uint64_t)s->arena->touched_n * STORE_SPAN,
         .arena_returned = s->arena->returned,
+        .values_moved = s->core->tidier.moved,
         .index_bytes = s->index->bytes,
         .pages_cold = s->index->pager.cold,
         .pages_lost = s->index->pager.lost,

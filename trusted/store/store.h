@@ -55,6 +55,7 @@ struct store_stats {
     uint64_t arena_resident; /* host bytes that the host must have memory for: used, or kept for the
                                 next values */
     uint64_t arena_returned; /* host bytes given back so far */
+    uint64_t values_moved;   /* so that there is more to give back */
     uint64_t index_bytes;    /* enclave bytes of the index, slack included */
     uint64_t damaged;        /* entries whose value waits for repair */
     uint64_t integrity_failures;
@@ -143,6 +144,10 @@ RESULT store_next(struct store *s, struct bytes from, bool after, struct mbytes 
 bool store_trim(struct store *s, uint64_t *ret_off, uint64_t *ret_len);
 /* Whether store_trim would find something; cheap. */
 bool store_has_idle(const struct store *s);
+/* One step of moving values together in host memory, some microseconds, so that more of it can be
+ * given back; ends a walk. STORE-27. Whether there is anything to do is cheap to ask. */
+bool store_tidy_is_wanted(const struct store *s);
+void store_tidy(struct store *s);
 /* What the host says of itself: that it has, or has no, memory for parts of the arena that hold
  * nothing yet. While it has none, what would need them is refused (HOST_MEMORY). It has at first.
  */

@@ -13,6 +13,7 @@ struct span {
     uint16_t taken_n;
     uint8_t class_;
     uint8_t hint;         /* no word below this one has a free slot */
+    bool draining;        /* gives out no slots, and is in no list */
     uint64_t free_bits[]; /* bit i says that slot i is free */
 };
 
@@ -231,6 +232,8 @@ static RESULT add_span(struct store_arena *a, unsigned class_, uint32_t block)
         s->free_bits[i / WORD] |= UINT64_C(1) << (i % WORD);
     }
     a->span_at[number] = store_ref(a->heap, s);
+    a->slots_bytes += STORE_SPAN;
+    a->slots_free += (uint64_t)slots_n * block;
     set_run(a, (uint64_t)number * WORD, WORD, false);
     link_partial(a, s);
     return OK;
@@ -238,7 +241,13 @@ static RESULT add_span(struct store_arena *a, unsigned class_, uint32_t block)
 
 static void drop_span(struct store_arena *a, struct span *s)
 {
-    unlink_partial(a, s);
+    if (s->draining) {
+        a->draining_n--;
+    } else {
+        unlink_partial(a, s);
+    }
+    a->slots_bytes -= STORE_SPAN;
+    a->slots_free -= (uint64_t)(STORE_SPAN / s->block) * s->block;
     a->span_at[s->number] = 0;
     set_run(a, (uint64_t)s->number * WORD, WORD, true);
     heap_free(a->heap, s, span_bytes(s->block));
@@ -247,7 +256,14 @@ static void drop_span(struct store_arena *a, struct span *s)
 static RESULT take_slot(struct store_arena *a, unsigned class_, uint32_t block, uint32_t *ret_place)
 {
     if (a->partial[class_] == 0) {
-        TRY(add_span(a, class_, block));
+        enum err err = add_span(a, class_, block);
+
+        if (err != OK) {
+            store_arena_drain_end(a); /* there may be room after all */
+        }
+        if (a->partial[class_] == 0) {
+            return err;
+        }
     }
     struct span *s = span_of(a, a->partial[class_]);
     unsigned word = s->hint;
@@ -260,6 +276,7 @@ static RESULT take_slot(struct store_arena *a, unsigned class_, uint32_t block, 
     s->free_bits[word] &= s->free_bits[word] - 1;
     s->hint = (uint8_t)word;
     s->taken_n++;
+    a->slots_free -= block;
     if (s->taken_n == STORE_SPAN / block) {
         unlink_partial(a, s);
     }
@@ -276,9 +293,10 @@ static void give_slot(struct store_arena *a, struct span *s, uint32_t place)
     uint64_t bit = UINT64_C(1) << (slot % WORD);
 
     CHECK(slot < slots_n && off % s->block == 0 && (s->free_bits[word] & bit) == 0);
-    if (s->taken_n == slots_n) {
+    if (s->taken_n == slots_n && !s->draining) {
         link_partial(a, s);
     }
+    a->slots_free += s->block;
     s->free_bits[word] |= bit;
     if (word < s->hint) {
         s->hint = (uint8_t)word;
@@ -354,6 +372,108 @@ void store_arena_give(struct store_arena *a, uint32_t place, uint32_t block)
         give_slot(a, span_of(a, span), place);
     } else {
         set_run(a, place / (STORE_PAGE / STORE_UNIT), pages_of(block), true);
+    }
+}
+
+bool store_arena_is_draining(const struct store_arena *a, uint32_t place)
+{
+    uint32_t span = a->span_at[place / (STORE_SPAN / STORE_UNIT)];
+
+    return span != 0 && span_of(a, span)->draining;
+}
+
+RESULT store_arena_take_tight(struct store_arena *a, uint32_t padded, uint32_t block,
+                              uint32_t *ret_place)
+{
+    if (padded > STORE_PADDED_SLOT_MAX || a->partial[class_of(padded)] == 0) {
+        return ERR_HOST_MEMORY;
+    }
+    return take_slot(a, class_of(padded), block, ret_place);
+}
+
+/* How many of a class's spans are to be emptied: those of a grade below `below`, and `at` more of
+ * that grade. Grades say how full a span is. */
+enum { GRADES = 8 };
+
+struct quota {
+    uint32_t spans[GRADES];
+    uint64_t taken;
+    uint32_t slots_n; /* of a span */
+    uint32_t below, at;
+};
+
+static unsigned grade_of(const struct span *s)
+{
+    return s->taken_n * (GRADES - 1U) / (STORE_SPAN / s->block);
+}
+
+static void set_quota(struct quota *q)
+{
+    uint32_t spans_n = 0;
+    uint32_t need = q->slots_n == 0 ? 0 : (uint32_t)((q->taken + q->slots_n - 1) / q->slots_n);
+    uint32_t left;
+
+    for (unsigned g = 0; g < GRADES; g++) {
+        spans_n += q->spans[g];
+    }
+    need += need / 16 + 1; /* some room for what is written meanwhile */
+    left = spans_n > need ? spans_n - need : 0;
+    while (q->below < GRADES - 1 && q->spans[q->below] <= left) {
+        left -= q->spans[q->below++];
+    }
+    q->at = left;
+}
+
+void store_arena_drain_begin(struct store_arena *a)
+{
+    struct quota quotas[STORE_SLOT_CLASSES] = {0};
+
+    for (uint32_t i = 0; i < a->spans_n; i++) {
+        if (a->span_at[i] != 0) {
+            const struct span *s = span_of(a, a->span_at[i]);
+            struct quota *q = &quotas[s->class_];
+
+            q->spans[grade_of(s)]++;
+            q->taken += s->taken_n;
+            q->slots_n = STORE_SPAN / s->block;
+        }
+    }
+    for (unsigned c = 0; c < STORE_SLOT_CLASSES; c++) {
+        set_quota(&quotas[c]);
+    }
+    for (uint32_t i = 0; i < a->spans_n; i++) {
+        if (a->span_at[i] == 0) {
+            continue;
+        }
+        struct span *s = span_of(a, a->span_at[i]);
+        struct quota *q = &quotas[s->class_];
+        unsigned grade = grade_of(s);
+
+        if (grade < q->below || (grade == q->below && q->at > 0)) {
+            if (grade == q->below) {
+                q->at--;
+            }
+            if (s->taken_n < q->slots_n) {
+                unlink_partial(a, s);
+            }
+            s->draining = true;
+            a->draining_n++;
+        }
+    }
+}
+
+void store_arena_drain_end(struct store_arena *a)
+{
+    for (uint32_t i = 0; i < a->spans_n && a->draining_n > 0; i++) {
+        if (a->span_at[i] != 0) {
+            struct span *s = span_of(a, a->span_at[i]);
+
+            a->draining_n -= s->draining ? 1 : 0;
+            if (s->draining && s->taken_n < STORE_SPAN / s->block) {
+                link_partial(a, s);
+            }
+            s->draining = false;
+        }
     }
 }
 

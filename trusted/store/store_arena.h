@@ -29,10 +29,12 @@ enum {
     STORE_SPAN = 64 * STORE_PAGE,
     STORE_PADDED_SLOT_MAX = 8192, /* larger padded values take runs of pages */
     STORE_SLOT_CLASSES = 56,
-    STORE_BLOCK_EXTRA = 24, /* counter and one authentication tag */
-    STORE_IDLE_MIN = 16,    /* spans that are kept for the next value rather than given back */
-    STORE_IDLE_SHARE = 8,   /* or this part of those in use, if that is more */
-    STORE_TRIM_MAX = 32,    /* spans given back at once */
+    STORE_BLOCK_EXTRA = 24,     /* counter and one authentication tag */
+    STORE_IDLE_MIN = 16,        /* spans that are kept for the next value rather than given back */
+    STORE_IDLE_SHARE = 8,       /* or this part of those in use, if that is more */
+    STORE_TRIM_MAX = 32,        /* spans given back at once */
+    STORE_SPARSE_MIN = 1 << 20, /* free bytes in slots that are worth moving values for, */
+    STORE_SPARSE_SHARE = 3,     /* if they are this part of all slots */
 };
 
 /* Places are 32 bits wide; host memory beyond this is not used. */
@@ -48,12 +50,15 @@ struct store_arena {
     uint64_t pages_taken; /* by spans of slots and by runs */
     uint64_t *free_pages; /* per span: bit i says that page i is free */
     uint64_t *free_spans; /* bit i says that free_pages[i] is all ones */
-    uint64_t *touched;  /* bit i says that the host has memory there: written and not given back */
-    uint32_t *span_at;  /* per span: reference to struct span, 0 when it holds no slots */
-    uint32_t touched_n; /* spans */
-    uint32_t idle_n;    /* of them, all free */
-    bool may_grow;      /* spans that the host has no memory for may be used */
-    uint64_t returned;  /* bytes that were offered to the host so far */
+    uint64_t *touched;   /* bit i says that the host has memory there: written and not given back */
+    uint32_t *span_at;   /* per span: reference to struct span, 0 when it holds no slots */
+    uint32_t touched_n;  /* spans */
+    uint32_t idle_n;     /* of them, all free */
+    uint32_t draining_n; /* spans that are to become empty */
+    bool may_grow;       /* spans that the host has no memory for may be used */
+    uint64_t slots_bytes;                 /* of all spans of slots, */
+    uint64_t slots_free;                  /* and of free slots in them */
+    uint64_t returned;                    /* bytes that were offered to the host so far */
     uint32_t partial[STORE_SLOT_CLASSES]; /* spans of the class that have a free slot */
 };
 
@@ -73,6 +78,23 @@ void store_arena_give(struct store_arena *a, uint32_t place, uint32_t block);
 /* Makes a place of `was` bytes hold one block of `block` bytes instead, if that fits; needs no
  * memory. False, and nothing changed, if not. */
 bool store_arena_reuse(struct store_arena *a, uint32_t place, uint32_t was, uint32_t block);
+
+/*
+ * Moving values together (STORE-27). When a third of the slots' memory is free, drain_begin marks
+ * the emptiest spans of each class, as many as the others have room for; slots of a marked one are
+ * not given out. drain_end takes back the marks of those that did not become empty; so does an
+ * arena that has no other room.
+ */
+static inline bool store_arena_is_sparse(const struct store_arena *a)
+{
+    return a->slots_free > STORE_SPARSE_MIN && a->slots_free > a->slots_bytes / STORE_SPARSE_SHARE;
+}
+void store_arena_drain_begin(struct store_arena *a);
+void store_arena_drain_end(struct store_arena *a);
+bool store_arena_is_draining(const struct store_arena *a, uint32_t place);
+/* As store_arena_take, for a value that moves: HOST_MEMORY rather than one more span. */
+RESULT store_arena_take_tight(struct store_arena *a, uint32_t padded, uint32_t block,
+                              uint32_t *ret_place);
 
 /* Whether the host has memory for spans that it never had to back so far, or took back. While it
  * has not, only the others are used. */

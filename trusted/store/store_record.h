@@ -4,6 +4,7 @@
 
 #include "trusted/store/store_node.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -29,6 +30,17 @@ static inline struct store_record store_record_load(const uint8_t *payload)
 
     memcpy(&r, payload, sizeof(r));
     return r;
+}
+
+static inline uint32_t store_record_len(const struct store_record *r)
+{
+    return r->value & STORE_VALUE_LEN_MASK;
+}
+
+/* STORE-25: shorter values stand in the record. */
+static inline bool store_record_is_outside(const struct store_record *r)
+{
+    return store_record_len(r) > STORE_SMALL_MAX;
 }
 
 _Static_assert(sizeof(struct store_record) == STORE_RECORD_LEN, "no padding");
