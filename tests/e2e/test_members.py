@@ -149,6 +149,16 @@ class Members(Case):
             for bad in (["remove", "9"], ["add", "2"], ["factor", "2"], ["frobnicate"], ["add", "x"]):
                 self.expect(c.member(*bad), USAGE)
 
+    def test_the_only_node_is_replaced(self):
+        """Of two voters one leaves, and stops before it can say so: that it has ended is enough."""
+        with Cluster(nodes=1, restart=True) as c:
+            self.put(c, "k", "v")
+            self.expect(c.member("add", "2"), OK)
+            self.expect(c.member("remove", "1"), OK)
+            self.eventually("the new one votes alone", c.whole)
+            self.assertEqual(sorted(self.incarnations(c)), [2])
+            self.assertEqual(self.get(c, "k"), "v")
+
     def events(self, c):
         """What happens to the cluster under load: (name, what to do)."""
         def pause():
