@@ -17,7 +17,7 @@ uint64_t run_clock(const struct run *r, uint8_t node)
 {
     uint64_t now = r->world.now_ns;
 
-    now = now < r->stopped_until_ns[node] ? r->stopped_at_ns[node] : now;
+    now = r->stopped_until_ns[node] != 0 ? r->stopped_at_ns[node] : now; /* until EVENT_CLOCK */
     return (uint64_t)((int64_t)now + r->clock_ns[node]);
 }
 
@@ -171,7 +171,7 @@ static void jump(struct run *r)
 /* It stands still, and goes on from there: nothing that waits is over meanwhile. */
 void faults_stop_clock(struct run *r, uint8_t node, uint64_t for_ns)
 {
-    if (r->world.now_ns >= r->stopped_until_ns[node]) {
+    if (r->stopped_until_ns[node] == 0) {
         r->stopped_at_ns[node] = r->world.now_ns;
         r->stopped_until_ns[node] = r->world.now_ns + for_ns;
         trace_event(&r->trace, r->world.now_ns, "stop", node, for_ns, 0);
