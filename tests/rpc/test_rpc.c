@@ -24,8 +24,18 @@ static void small_messages_share_datagrams(void **state)
         (void)pair_ask(&p, &p.a, i);
     }
     for (; pair_take(&p, &p.a, datagram, &n); packets++) {
+        struct bytes soon[40];
+        uint64_t user = 0;
+        size_t soon_n, at = 0;
+
         assert_int_equal(pair_give(&p, &p.b, datagram, n), OK);
+        soon_n = rpc_peek(p.b.rpc, soon, 40, &user);
+        assert_true(soon_n > 0 && user == 'b');
+        assert_int_equal(rpc_peek(p.b.rpc, soon, 1, &user), 1); /* as often as one likes */
         while (rpc_next(p.b.rpc, &event)) {
+            assert_true(at < soon_n && event.body.p == soon[at].p && event.body.n == soon[at].n);
+            at++;
+            assert_int_equal(rpc_peek(p.b.rpc, soon + at, 40 - at, &user), soon_n - at);
             assert_int_equal(event.kind, RPC_EVENT_REQUEST);
             assert_int_equal(event.user, 'b');
             assert_int_equal(event.body.n, 40);
@@ -33,6 +43,7 @@ static void small_messages_share_datagrams(void **state)
             pair_answer(&p.b, event.request, 1 + event.body.p[0], event.body.p[0]);
             asked++;
         }
+        assert_int_equal(at, soon_n);
     }
     assert_int_equal(asked, RPC_SLOTS_CLIENT);
     assert_int_equal(packets, 5); /* 27 requests of 49 bytes fit 1368 */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Inserts, gets and updates of uniformly drawn keys: operations a second and enclave bytes a key.
+/* Inserts, gets and updates of drawn keys: operations a second and enclave bytes a key. "x16": in
+ * bursts of sixteen that store_expect was told of.
  *   bench_store [KEYS [VALUE_BYTES [ENCLAVE_MIB]]]
  * With ENCLAVE_MIB the index has that much enclave memory, else as much as it needs. */
 #include "common/check.h"
@@ -73,9 +74,10 @@ static uint64_t zipf_draw(const struct zipf *z, struct prng *p)
 }
 
 /* Gets of drawn keys; the draws are made ahead, so that their price is not measured. */
-static void bench_gets(struct store *s, uint64_t keys, const struct zipf *z, const char *name)
+static void bench_gets(struct store *s, uint64_t keys, const struct zipf *z, const char *name,
+                       bool in_bursts)
 {
-    enum { DRAWS = 1 << 20, ROUNDS = 3 };
+    enum { DRAWS = 1 << 20, ROUNDS = 4 };
     static uint8_t got[VALUE_MAX];
     static uint8_t drawn[DRAWS][BENCH_KEY_LEN];
     struct prng p = {7};
@@ -92,6 +94,14 @@ static void bench_gets(struct store *s, uint64_t keys, const struct zipf *z, con
         double start = now_s();
 
         for (uint64_t i = 0; i < DRAWS; i++) {
+            if (in_bursts && i % STORE_EXPECT_MAX == 0) {
+                struct bytes soon[STORE_EXPECT_MAX];
+
+                for (unsigned k = 0; k < STORE_EXPECT_MAX; k++) {
+                    soon[k] = (struct bytes){drawn[i + k], BENCH_KEY_LEN};
+                }
+                store_expect(s, soon, STORE_EXPECT_MAX);
+            }
             CHECK(store_read(s, (struct bytes){drawn[i], BENCH_KEY_LEN},
                              (struct mbytes){got, sizeof(got)}, &e) == OK);
         }
@@ -106,6 +116,32 @@ static void bench_gets(struct store *s, uint64_t keys, const struct zipf *z, con
     printf("           loads per get: %.3f\n",
            (double)(after.page_ins - before.page_ins + after.page_reads - before.page_reads) /
                (double)DRAWS);
+}
+
+static void bench_updates(struct store *s, uint64_t keys, struct bytes value, uint64_t ts,
+                          bool in_bursts)
+{
+    uint64_t ops = keys > BENCH_OPS_MIN ? keys : BENCH_OPS_MIN;
+    struct prng p = {ts};
+    uint8_t drawn[STORE_EXPECT_MAX][BENCH_KEY_LEN];
+    double start = now_s();
+    bool applied;
+
+    for (uint64_t i = 0; i < ops; i += STORE_EXPECT_MAX) {
+        struct bytes soon[STORE_EXPECT_MAX];
+
+        for (unsigned k = 0; k < STORE_EXPECT_MAX; k++) {
+            soon[k] = key_of(prng_below(&p, keys), drawn[k]);
+        }
+        if (in_bursts) {
+            store_expect(s, soon, STORE_EXPECT_MAX);
+        }
+        for (unsigned k = 0; k < STORE_EXPECT_MAX; k++) {
+            CHECK(store_apply(s, soon[k], (struct tag){.ts = ts << 40 | i, .rmwc = k}, false, value,
+                              &applied) == OK);
+        }
+    }
+    report(in_bursts ? "upd x16" : "update", ops, now_s() - start);
 }
 
 static void bench(uint64_t keys, uint32_t value_len, size_t enclave_bytes)
@@ -143,16 +179,14 @@ static void bench(uint64_t keys, uint32_t value_len, size_t enclave_bytes)
         CHECK(store_find(f.store, key_of(prng_below(&p, keys), key), &e) == OK);
     }
     report("find", ops, now_s() - start);
-    bench_gets(f.store, keys, NULL, "get");
+    bench_gets(f.store, keys, NULL, "get", false);
+    bench_gets(f.store, keys, NULL, "get x16", true);
     struct zipf z = zipf_init(keys);
 
-    bench_gets(f.store, keys, &z, "get zipf");
-    start = now_s();
-    for (uint64_t i = 0; i < ops; i++) {
-        CHECK(store_apply(f.store, key_of(prng_below(&p, keys), key), (struct tag){.ts = i + 2},
-                          false, (struct bytes){value, value_len}, &applied) == OK);
-    }
-    report("update", ops, now_s() - start);
+    bench_gets(f.store, keys, &z, "get zipf", false);
+    bench_gets(f.store, keys, &z, "zipf x16", true);
+    bench_updates(f.store, keys, (struct bytes){value, value_len}, 2, false);
+    bench_updates(f.store, keys, (struct bytes){value, value_len}, 3, true);
     start = now_s();
     for (uint64_t i = 0; i < keys; i++) {
         CHECK(store_next(f.store, (struct bytes){next, next_len}, true,

@@ -50,6 +50,7 @@ static void apply_one(struct world *w, int part)
     struct tag tag = {.ts = 1 + prng_below(&w->p, 9), .writer = 1};
 
     draw_bytes(&w->p, value, sizeof(value));
+    store_expect(w->parts[part], &k, 1);
     assert_int_equal(store_apply(w->parts[part], k, tag, tombstone, v, &applied), OK);
     assert_int_equal(applied, model_apply(&w->models[part], k, tag, tombstone, v));
 }

@@ -162,4 +162,7 @@ void abd_push_again(struct abd *a, struct abd_batch *b, struct abd_out *out);
 /* Ends a batch of any kind whose items are closed. */
 void abd_batch_finish(struct abd *a, struct abd_batch *b, struct abd_out *out);
 
+/* Operations on the keys of the list are about to come: tells the store. */
+void abd_expect(struct abd *a, struct batch_list list);
+
 #endif

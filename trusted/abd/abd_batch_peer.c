@@ -150,6 +150,25 @@ static void on_range(struct abd *a, const struct peer_ask *ask, struct abd_out *
     }
 }
 
+void abd_expect(struct abd *a, struct batch_list list)
+{
+    struct bytes keys[STORE_EXPECT_MAX];
+    struct batch_item m;
+    size_t n = 0;
+
+    if (list.n < 2 || !store_waits(a->store)) {
+        return;
+    }
+    while (batch_list_next(&list, &m)) {
+        keys[n++] = m.key;
+        if (n == STORE_EXPECT_MAX) {
+            store_expect(a->store, keys, n);
+            n = 0;
+        }
+    }
+    store_expect(a->store, keys, n);
+}
+
 /* ---- TAGS ---- */
 
 static void on_tags(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
@@ -171,6 +190,7 @@ static void on_tags(struct abd *a, const struct peer_ask *ask, struct abd_out *o
         return;
     }
     put_u16(&w, list.n);
+    abd_expect(a, list);
     while (err == OK && batch_list_next(&list, &m)) {
         err = abd_find(a, m.key, &e);
         put_tag(&w, e.tag);
@@ -229,6 +249,7 @@ static RESULT looked_bytes(struct abd *a, struct batch_list list, uint16_t *ret_
 
     *ret_fit = 0;
     *ret_bytes = 0;
+    abd_expect(a, list);
     while (batch_list_next(&list, &m)) {
         struct store_entry e;
         uint32_t len;
@@ -305,6 +326,7 @@ static void on_push(struct abd *a, const struct peer_ask *ask, struct abd_out *o
         return;
     }
     put_u16(&w, list.n);
+    abd_expect(a, list);
     while (batch_list_next(&list, &m)) {
         put_u8(&w, (uint8_t)abd_take_in(a, m.key, m.tag, m.state == BATCH_TOMBSTONE, m.value, out));
     }

@@ -485,6 +485,7 @@ RESULT abd_mget_start(struct abd *a, struct abd_batch *b, struct bytes body, str
     }
     a->counters.batch_gets += list.n;
     b->kind = BATCH_KIND_MGET;
+    abd_expect(a, list);
     while (batch_list_next(&list, &m)) {
         TRY(abd_batch_add(a, b, m.key, out, &i));
     }

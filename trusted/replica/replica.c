@@ -318,7 +318,13 @@ static void drain(struct replica *r)
 {
     struct rpc_event e;
 
-    while (rpc_next(r->rpc, &e)) {
+    for (unsigned i = 0;; i++) {
+        if (i % REPLICA_EXPECT == 0) {
+            replica_expect(r);
+        }
+        if (!rpc_next(r->rpc, &e)) {
+            break;
+        }
         on_event(r, &e);
     }
 }

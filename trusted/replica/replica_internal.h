@@ -10,6 +10,7 @@ enum {
      * One operation has at most one call to each member, and a failed call is not repeated before
      * the member comes up, so the list stays below the square of the members. */
     REPLICA_FAILED_MAX = NODES_MAX * NODES_MAX,
+    REPLICA_EXPECT = STORE_EXPECT_MAX,
 };
 
 /* A client's request that the ABD machine works on; `user` of the operation is its place here. */
@@ -100,5 +101,9 @@ void replica_on_page(struct replica *r, uint8_t member, uint64_t cookie,
 void replica_copy_begin(struct replica *r);
 /* Asks for the pages that can be asked for now. */
 void replica_copy_on(struct replica *r);
+
+/* Tells the store of the next REPLICA_EXPECT requests of the datagram under way, if it waits for
+ * memory: these then wait together. Does nothing else. */
+void replica_expect(const struct replica *r);
 
 #endif

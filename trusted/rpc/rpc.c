@@ -150,6 +150,21 @@ bool rpc_next(struct rpc *r, struct rpc_event *ret)
     return false;
 }
 
+size_t rpc_peek(const struct rpc *r, struct bytes *ret, size_t max, uint64_t *ret_user)
+{
+    struct reader frames = r->rx_frames;
+    struct rpc_frame f;
+    size_t n = 0;
+
+    while (n < max && frames.rest.n != 0 && rpc_frame_decode(&frames, &f) == OK) {
+        if (f.kind == RPC_FRAME_REQUEST) {
+            ret[n++] = f.body;
+            *ret_user = r->rx_session->user;
+        }
+    }
+    return n;
+}
+
 bool rpc_take_body(struct rpc *r, void **ret_block, size_t *ret_block_n)
 {
     if (r->body_block == NULL) {

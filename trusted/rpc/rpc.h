@@ -139,6 +139,10 @@ void rpc_session_close(struct rpc *r, uint32_t index, bool say);
 RESULT rpc_receive(struct rpc *r, uint64_t now_ns, struct bytes datagram, struct abi_addr from);
 /* False when there is nothing more. */
 bool rpc_next(struct rpc *r, struct rpc_event *ret);
+/* Looks ahead: the bodies of the next requests that lie whole in the datagram under way, at most
+ * `max`, and the user of their session. They are the peer's bytes, and whether each becomes an
+ * event is not decided yet: for hints only. Valid as the body of an event is. */
+size_t rpc_peek(const struct rpc *r, struct bytes *ret, size_t max, uint64_t *ret_user);
 /* Detaches the body of the event just returned: true if it was a reassembled message, whose heap
  * block (*ret_block, *ret_block_n for heap_free; the body lies inside) is the caller's now. False:
  * it lies in the receive buffer, copy it. */

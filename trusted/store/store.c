@@ -34,6 +34,7 @@ struct store {
 /* From 512 bytes on the heap aligns to a cache line. */
 _Static_assert(sizeof(struct store_core) >= 512 && _Alignof(struct store_core) <= 64,
                "the heap aligns it");
+_Static_assert((int)STORE_EXPECT_MAX == (int)STORE_LOOKS_MAX, "the index takes all at once");
 
 /* STORE-21: how the index knows the key. Good until the next call. */
 static inline struct bytes in_index(struct store *s, struct bytes key)
@@ -166,6 +167,37 @@ RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret)
     }
     *ret = entry_of(&r);
     return OK;
+}
+
+bool store_waits(const struct store *s)
+{
+    enum { NEAR = 4 << 20 }; /* bytes of the index: some second-level caches and more */
+
+    return s->index->bytes > NEAR || s->index->pager.cold > 0;
+}
+
+void store_expect(struct store *s, const struct bytes *keys, size_t n)
+{
+    enum { SHORT = 96 }; /* longer ones are not worth the copy */
+    uint8_t copies[STORE_EXPECT_MAX][SHORT];
+    struct bytes own[STORE_EXPECT_MAX];
+    size_t own_n = 0;
+
+    CHECK(n <= STORE_EXPECT_MAX);
+    if (!s->is_part) {
+        store_index_expect(s->index, keys, n);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (keys[i].n < SHORT) {
+            struct bytes key = in_index(s, keys[i]);
+
+            memcpy(copies[own_n], key.p, key.n);
+            own[own_n] = (struct bytes){copies[own_n], key.n};
+            own_n++;
+        }
+    }
+    store_index_expect(s->index, own, own_n);
 }
 
 /* STORE-10: what failed once stays refused, whatever the host puts there later. */

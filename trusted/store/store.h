@@ -88,6 +88,14 @@ bool store_shed(struct store *s, uint32_t most);
 /* Metadata of a key, from enclave memory only. NOT_FOUND: *ret is untouched. */
 RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret);
 
+/* store_find, _read or _apply of these keys are about to come, n <= STORE_EXPECT_MAX of them: asks
+ * for the memory that they will wait for, all at once. Changes nothing; keys that do not come cost
+ * only that. */
+enum { STORE_EXPECT_MAX = 16 };
+void store_expect(struct store *s, const struct bytes *keys, size_t n);
+/* Whether that is worth it: the index is larger than what a processor keeps near. */
+bool store_waits(const struct store *s);
+
 /* Metadata and value. `to` needs room for the value: TOO_BIG otherwise, and then *ret is set all
  * the same, so that the caller can come back with ret->value_len bytes. NOT_FOUND when absent. A
  * tombstone is OK with value_len 0. Bytes of `to` beyond the value may be overwritten. INTEGRITY

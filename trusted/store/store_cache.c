@@ -121,6 +121,21 @@ const struct store_record *store_cache_get(struct store_cache *c, struct bytes k
     return &s.bucket->e[i].record;
 }
 
+void store_cache_expect(const struct store_cache *c, struct bytes key)
+{
+    if (c->chunks_n > 0) {
+        (void)slot_of(c, key);
+    }
+}
+
+const struct store_record *store_cache_peek(const struct store_cache *c, struct bytes key)
+{
+    struct slot s = slot_of(c, key);
+    unsigned i = search(&s);
+
+    return i == STORE_CACHE_WAYS ? NULL : &s.bucket->e[i].record;
+}
+
 static void fill(struct bucket *b, unsigned i, const struct slot *s, const struct store_record *r)
 {
     b->mark[i] = s->mark;

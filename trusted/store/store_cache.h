@@ -42,6 +42,10 @@ void store_cache_fini(struct store_cache *c);
 
 /* What the key is held with, good until the next call; NULL: not known here. */
 const struct store_record *store_cache_get(struct store_cache *c, struct bytes key);
+/* Two steps of the same, for whom has other things to do between them: asks for the memory that it
+ * needs; finds it, and counts no use. */
+void store_cache_expect(const struct store_cache *c, struct bytes key);
+const struct store_record *store_cache_peek(const struct store_cache *c, struct bytes key);
 /* Remembers what a key is held with, or not: one that is used more often keeps its place. */
 void store_cache_put(struct store_cache *c, struct bytes key, const struct store_record *r);
 /* The key is held with something else now; NULL: it is no more. */

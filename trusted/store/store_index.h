@@ -27,6 +27,8 @@ enum {
     STORE_NODE_ENTRIES = 16, /* what "few" is */
     STORE_DEPTH_MAX = 32,
     STORE_LEAF_MIN = HEAP_MOVABLE_MIN,
+    STORE_LOOKS_MAX = 16,
+    STORE_EXPECT_BYTES = 512, /* of a value's beginning; then the processor sees where we go */
 };
 
 /* From the root ([0]) to a leaf ([depth]): the node, and the entry before which the key belongs
@@ -66,6 +68,9 @@ void store_index_fini(struct store_index *x);
 
 /* What the key is held with; false if there is nothing. */
 bool store_index_find(struct store_index *x, struct bytes key, struct store_record *ret);
+/* Lookups of n <= STORE_LOOKS_MAX keys are about to come: the memory that they need is asked for.
+ * Changes nothing. */
+void store_index_expect(struct store_index *x, const struct bytes *keys, size_t n);
 /* The payload of the key's entry, to change it, and remembers the way there; NULL if there is none.
  * `want`: STORE_USE, or STORE_KEEP for what changes the leaf's shape. */
 uint8_t *store_index_seek(struct store_index *x, struct bytes key, enum store_want want);

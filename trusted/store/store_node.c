@@ -99,6 +99,11 @@ unsigned store_node_search(struct store_node *x, size_t payload_len, struct byte
     }
 }
 
+unsigned store_node_guess(const struct store_node *x, struct bytes suffix)
+{
+    return bound(x, 0, head_of(suffix), false);
+}
+
 void store_node_init(struct store_node *x, size_t block, struct bytes prefix)
 {
     CHECK(block <= UINT16_MAX && prefix.n <= block - sizeof(*x));
