@@ -298,16 +298,16 @@ static void a_damaged_value_is_read_elsewhere(void **state)
     uint32_t user;
 
     (void)state;
-    everywhere(w, "a", "1");
-    everywhere(w, "b", "2");
+    everywhere(w, "a", "long 1");
+    everywhere(w, "b", "long 2");
     world_damage(w, 0);
     user = scan(w, 0, (struct range){"", "", false, false, 0});
     world_settle(w);
     assert_page(w, user, "a b"); /* keys are inside */
     user = scan(w, 0, (struct range){"", "", false, true, 0});
     world_settle(w);
-    assert_page(w, user, "a=1 b=2");
-    assert_true(world_holds(w, 0, "a", "1") && world_holds(w, 0, "b", "2"));
+    assert_page(w, user, "a=long 1 b=long 2");
+    assert_true(world_holds(w, 0, "a", "long 1") && world_holds(w, 0, "b", "long 2"));
     world_close(w);
 }
 
@@ -319,7 +319,7 @@ static void a_page_ends_before_what_nobody_can_read(void **state)
 
     (void)state;
     everywhere(w, "a", NULL);
-    everywhere(w, "b", "2");
+    everywhere(w, "b", "long 2");
     for (uint8_t i = 0; i < 3; i++) {
         world_damage(w, i);
     }

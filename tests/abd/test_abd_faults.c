@@ -346,7 +346,7 @@ static void test_peers_damaged_value(void **state)
     uint32_t user;
 
     (void)state;
-    put_settled(w, "k", "old");
+    put_settled(w, "k", "old value");
     world_plant(w, 1, "k", newer, "newer value");
     world_plant(w, 2, "k", newer, "newer value");
     world_damage(w, 1);
@@ -356,7 +356,7 @@ static void test_peers_damaged_value(void **state)
     user = world_get(w, 0, "k", 1000);
     assert_true(world_exchange(w, 0, 1));
     assert_false(w->replies[user].have);
-    assert_true(world_holds(w, 0, "k", "old"));
+    assert_true(world_holds(w, 0, "k", "old value"));
     world_up(w, 0, 2, true);
     assert_true(world_exchange(w, 0, 2));
     assert_true(world_is(w, user, OK, "newer value"));
@@ -371,7 +371,7 @@ static void test_nobody_can_open_it(void **state)
     uint32_t user;
 
     (void)state;
-    put_settled(w, "k", "old");
+    put_settled(w, "k", "old value");
     world_plant(w, 1, "k", newer, "newer value");
     world_damage(w, 1);
     world_up(w, 0, 2, false);
@@ -381,7 +381,7 @@ static void test_nobody_can_open_it(void **state)
     assert_false(w->replies[user].have);
     assert_true(world_exchange(w, 0, 2));
     assert_true(world_is(w, user, ERR_INTEGRITY, NULL));
-    assert_true(world_holds(w, 0, "k", "old"));
+    assert_true(world_holds(w, 0, "k", "old value"));
     world_close(w);
 }
 
@@ -392,20 +392,20 @@ static void test_repair_of_what_a_peer_asked_for(void **state)
     uint32_t user;
 
     (void)state;
-    put_settled(w, "k", "v1");
-    world_plant(w, 1, "k", (struct tag){.ts = 2, .writer = 9}, "v2");
-    world_plant(w, 2, "k", (struct tag){.ts = 2, .writer = 9}, "v2");
+    put_settled(w, "k", "value1");
+    world_plant(w, 1, "k", (struct tag){.ts = 2, .writer = 9}, "value2");
+    world_plant(w, 2, "k", (struct tag){.ts = 2, .writer = 9}, "value2");
     world_damage(w, 1);
     world_up(w, 0, 2, false);
     user = world_get(w, 0, "k", 1000);
     assert_true(world_exchange(w, 0, 1)); /* DAMAGED, and 1 asks the others now */
     assert_int_equal(world_counters(w, 1)->ops, 1);
     assert_true(world_exchange(w, 1, 2));
-    assert_true(world_holds(w, 1, "k", "v2"));
+    assert_true(world_holds(w, 1, "k", "value2"));
     assert_int_equal(world_counters(w, 1)->repairs, 1);
     world_up(w, 0, 2, true);
     world_settle(w);
-    assert_true(world_is(w, user, OK, "v2"));
+    assert_true(world_is(w, user, OK, "value2"));
     world_close(w);
 }
 
@@ -417,8 +417,8 @@ static void test_repairs_are_bounded(void **state)
     (void)state;
     for (int i = 0; i < 10; i++) {
         key[1] = (char)('0' + i);
-        world_plant(w, 0, key, (struct tag){.ts = 1, .writer = 9}, "v1");
-        world_plant(w, 1, key, (struct tag){.ts = 2, .writer = 9}, "v2");
+        world_plant(w, 0, key, (struct tag){.ts = 1, .writer = 9}, "value1");
+        world_plant(w, 1, key, (struct tag){.ts = 2, .writer = 9}, "value2");
     }
     world_damage(w, 1);
     world_up(w, 0, 2, false);

@@ -123,12 +123,12 @@ static void damaged_values_are_found_and_repaired(void **state)
 
         (void)state;
         for (uint8_t i = 0; i < 3; i++) {
-            world_plant(w, i, "a", older, "1");
-            world_plant(w, i, "b", older, "2");
+            world_plant(w, i, "a", older, "long 1");
+            world_plant(w, i, "b", older, "long 2");
         }
         world_damage(w, node);
         pages(w, 0, 12);
-        assert_true(world_holds(w, node, "a", "1") && world_holds(w, node, "b", "2"));
+        assert_true(world_holds(w, node, "a", "long 1") && world_holds(w, node, "b", "long 2"));
         assert_int_equal(world_counters(w, 0)->divergences, 0);
         assert_true(world_counters(w, node)->repairs >= 2);
         world_close(w);
@@ -141,15 +141,15 @@ static void a_page_repairs_both_sides(void **state)
     struct world *w = open_n(3);
 
     (void)state;
-    world_plant(w, 0, "a", older, "1");
-    world_plant(w, 1, "b", older, "2");
+    world_plant(w, 0, "a", older, "long 1");
+    world_plant(w, 1, "b", older, "long 2");
     world_damage(w, 0);
     world_damage(w, 1);
-    world_plant(w, 1, "a", older, "1");
-    world_plant(w, 0, "b", older, "2");
-    world_plant(w, 2, "a", older, "1");
+    world_plant(w, 1, "a", older, "long 1");
+    world_plant(w, 0, "b", older, "long 2");
+    world_plant(w, 2, "a", older, "long 1");
     pages(w, 0, 1);
-    assert_true(world_holds(w, 0, "a", "1") && world_holds(w, 1, "b", "2"));
+    assert_true(world_holds(w, 0, "a", "long 1") && world_holds(w, 1, "b", "long 2"));
     assert_int_equal(world_counters(w, 0)->divergences, 0);
     world_close(w);
 }

@@ -245,15 +245,15 @@ static void test_damaged(void **state)
     struct copier c;
 
     (void)state;
-    world_plant(w, 0, "k", base, "old");
+    world_plant(w, 0, "k", base, "old value");
     accept_at(w, 0, accepted("k", base, 1, 1));
     world_damage(w, 0);
     start(&c, w);
     for (int i = 0; i < 50; i++) {
         (void)one_page(&c);
     }
-    assert_int_equal(c.copy.complete_n, 1); /* of node 1, which has nothing */
-    world_plant(w, 2, "k", base, "old");    /* a live write brings it */
+    assert_int_equal(c.copy.complete_n, 1);    /* of node 1, which has nothing */
+    world_plant(w, 2, "k", base, "old value"); /* a live write brings it */
     run(&c);
     assert_true(has_accepted(w, 2, "k", base, &item));
     world_close(w);
