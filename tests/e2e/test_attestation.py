@@ -94,7 +94,7 @@ class World:
         (self.dir / "root.pub").write_bytes(key)
         spki = self.openssl("pkey", "-pubin", "-in", "root.pub", "-outform", "DER")
         members = "".join(
-            f"    - node: {i}\n      incarnation: {i}\n      address: \"127.0.0.1\"\n"
+            f"    - node: {i}\n      incarnation: {i}\n      address: \"{self.address(i)}\"\n"
             f"      control_port: {p}\n      data_port: {p}\n"
             for i, p in enumerate(self.ports[1:], 1))
         (self.dir / "policy.yaml").write_text(POLICY.format(
@@ -114,9 +114,13 @@ class World:
         process.send_signal(how)
         return process.wait(timeout=30)
 
+    def address(self, node):
+        """Of a replica; of the CAS, which is 0."""
+        return "127.0.0.1"
+
     @property
     def cas_address(self):
-        return f"127.0.0.1:{self.ports[0]}"
+        return f"{self.address(0)}:{self.ports[0]}"
 
     def cas_args(self, *more):
         return ["--listen", self.cas_address, "--state", "cas.db", "--seal-key", "seal.key",
@@ -178,7 +182,7 @@ class World:
 
     def client_yaml(self, pair):
         """client.yaml of certificate and key; exchanged as a whole, for readers that do not wait."""
-        members = "".join(f"  - node: {i}\n    address: \"127.0.0.1\"\n    control_port: {p}\n"
+        members = "".join(f"  - node: {i}\n    address: \"{self.address(i)}\"\n    control_port: {p}\n"
                           for i, p in enumerate(self.ports[1:], 1))
         path = self.dir / "client.yaml"
         new = self.dir / "client.yaml.new"
