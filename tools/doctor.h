@@ -45,6 +45,9 @@ void doctor_examine(int root, struct doctor_sheet *ret);
 /* The two halves: what files say, and what only trying tells. They append to `to`. */
 void doctor_examine_files(int root, struct doctor_sheet *to);
 void doctor_examine_process(struct doctor_sheet *to);
+/* Of these, what DPDK needs. */
+void doctor_examine_nics(int root, struct doctor_sheet *to);
+void doctor_examine_module(struct doctor_sheet *to);
 
 /* A new row, FINE until somebody says otherwise. */
 struct doctor_check *doctor_add(struct doctor_sheet *to, const char *name, uint8_t needed_by);

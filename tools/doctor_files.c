@@ -353,5 +353,6 @@ void doctor_examine_files(int root, struct doctor_sheet *to)
     examine_huge_pages(&m, to);
     examine_ram(&m, to);
     examine_clock(&m, to);
+    doctor_examine_nics(root, to);
     free(cpuinfo);
 }

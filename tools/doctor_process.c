@@ -144,4 +144,5 @@ void doctor_examine_process(struct doctor_sheet *to)
     examine_locked_memory(to);
     examine_trains(to);
     examine_pidfd(to);
+    doctor_examine_module(to);
 }

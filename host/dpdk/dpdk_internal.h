@@ -2,13 +2,15 @@
 #ifndef HOST_DPDK_DPDK_INTERNAL_H
 #define HOST_DPDK_DPDK_INTERNAL_H
 
-/* What ports.c starts, pktio_open.c puts together and pktio_dpdk.c uses. */
+/* avocado-dpdk.so: what ports.c starts, pktio_open.c puts together and pktio_dpdk.c uses. */
 
 #include "host/net/dpdk.h"
 #include "host/net/udp_batch.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
+
+extern const struct dpdk_module dpdk_module;
 
 struct rte_mbuf;
 struct rte_mempool;
@@ -56,9 +58,6 @@ struct dpdk {
     _Atomic bool is_asleep[SHARDS_MAX];
 };
 
-/* Room in front of a frame and for the longest, of all buffers. */
-uint32_t dpdk_buffer_bytes(const struct dpdk *d);
-
 enum {
     DPDK_OUT_MAX = 2 * BURST_MAX, /* datagrams, and the questions that go before them */
     DPDK_NAP_FIRST_NS = 20000,
@@ -81,13 +80,14 @@ struct pktio_dpdk {
     int epoll_fd;
     uint8_t *region, *tx;
     bool is_ready, is_door_turn, has_slept;
-    bool can_wait;  /* whatever arrives wakes us */
     uint32_t first; /* the port that is looked at first */
     uint64_t now_ns, nap_ns, looked_ns;
     struct link *links; /* of each port */
     struct dpdk_outbox out[DPDK_PORTS_MAX];
 };
 
+RESULT dpdk_open_shard(struct dpdk *d, uint32_t shard, struct abi_regions *regions,
+                       struct pktio **ret, char why[static DPDK_WHY]);
 /* The data path, for the ops. */
 uint32_t dpdk_rx(struct pktio *base, struct abi_packet *to);
 void dpdk_tx(struct pktio *base, const struct abi_packet *packets, uint32_t n);

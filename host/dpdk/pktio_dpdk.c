@@ -172,8 +172,12 @@ void dpdk_tx(struct pktio *base, const struct abi_packet *packets, uint32_t n)
         }
     }
     if (rest_n > 0) {
+        uint64_t lost = p->door->counters.tx_dropped;
+
         p->door->ops->tx(p->door, rest, rest_n);
-        base->counters.tx_kernel += rest_n;
+        lost = p->door->counters.tx_dropped - lost;
+        base->counters.tx_dropped += lost;
+        base->counters.tx_kernel += rest_n - lost;
     }
 }
 

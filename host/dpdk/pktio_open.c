@@ -34,7 +34,7 @@ static uint64_t nap(struct pktio *base)
     if (rte_ring_count(p->d->inbox[p->shard]) > 0) {
         return 0;
     }
-    if (p->can_wait) {
+    if (!base->is_polled) {
         return UINT64_MAX;
     }
     p->nap_ns = p->nap_ns >= NAP_MAX_NS / 2 ? NAP_MAX_NS : 2 * p->nap_ns;
@@ -62,11 +62,11 @@ static bool watch_all(struct pktio_dpdk *p)
     if (p->epoll_fd < 0 || !watch(p, p->d->bell[p->shard])) {
         return false;
     }
-    p->can_wait = true;
+    p->base.is_polled = false;
     for (uint32_t i = 0; i < p->d->ports_n; i++) {
         bool device = watch_device(p, &p->d->ports[i].device);
 
-        p->can_wait &= watch_device(p, &p->d->ports[i].kernel) && device;
+        p->base.is_polled |= !watch_device(p, &p->d->ports[i].kernel) || !device;
     }
     return p->door == NULL || watch(p, p->door->ops->fd(p->door));
 }
@@ -144,7 +144,7 @@ static RESULT open_sockets(struct pktio_dpdk *p, const struct abi_regions *regio
     return OK;
 }
 
-RESULT pktio_dpdk_open(struct dpdk *d, uint32_t shard, struct abi_regions *regions,
+RESULT dpdk_open_shard(struct dpdk *d, uint32_t shard, struct abi_regions *regions,
                        struct pktio **ret, char why[static DPDK_WHY])
 {
     struct pktio_dpdk *p = calloc(1, sizeof(*p));

@@ -307,7 +307,8 @@ static RESULT open_port(struct dpdk *d, struct dpdk_port *p, char why[static DPD
     return OK;
 }
 
-uint32_t dpdk_buffer_bytes(const struct dpdk *d)
+/* Room in front of a frame and for the longest. */
+static uint32_t buffer_bytes(const struct dpdk *d)
 {
     uint32_t longest = RTE_MBUF_DEFAULT_DATAROOM;
 
@@ -329,14 +330,14 @@ static RESULT make_buffers(struct dpdk *d, char why[static DPDK_WHY])
     }
     n = d->node.shards * (devices * 2 * RING_WANTED + SPARE + (d->node.shards > 1 ? INBOX : 0U));
 
-    d->pool = rte_pktmbuf_pool_create("frames", n, CACHE, 0, (uint16_t)dpdk_buffer_bytes(d),
-                                      SOCKET_ID_ANY);
+    d->pool =
+        rte_pktmbuf_pool_create("frames", n, CACHE, 0, (uint16_t)buffer_bytes(d), SOCKET_ID_ANY);
     if (d->pool == NULL) {
         (void)snprintf(
             why, DPDK_WHY,
             "DPDK has no memory for %u buffers of %u bytes: %s; give it more (-m MIB with "
             "--no-huge, hugepages without)",
-            n, dpdk_buffer_bytes(d), rte_strerror(rte_errno));
+            n, buffer_bytes(d), rte_strerror(rte_errno));
         return ERR_IO;
     }
     for (uint32_t s = 0; s < d->node.shards; s++) {
@@ -351,8 +352,34 @@ static RESULT make_buffers(struct dpdk *d, char why[static DPDK_WHY])
     return OK;
 }
 
-RESULT dpdk_open(const struct dpdk_options *o, const struct dpdk_node *node, struct dpdk **ret,
-                 char why[static DPDK_WHY])
+static void close_device(const struct dpdk_device *dev)
+{
+    if (dev->id != DPDK_NONE) {
+        (void)rte_eth_dev_stop(dev->id);
+        (void)rte_eth_dev_close(dev->id);
+    }
+}
+
+static void close_all(struct dpdk *d)
+{
+    for (uint32_t i = 0; i < d->ports_n; i++) {
+        close_device(&d->ports[i].device);
+        close_device(&d->ports[i].kernel);
+    }
+    for (uint32_t s = 0; s < d->node.shards; s++) {
+        if (d->bell[s] >= 0) {
+            (void)close(d->bell[s]);
+        }
+    }
+    if (d->has_eal) {
+        (void)rte_eal_cleanup();
+    }
+    free(d->words);
+    free(d);
+}
+
+static RESULT open_all(const struct dpdk_options *o, const struct dpdk_node *node,
+                       struct dpdk **ret, char why[static DPDK_WHY])
 {
     struct dpdk *d = calloc(1, sizeof(*d));
     enum err err = OK;
@@ -374,38 +401,16 @@ RESULT dpdk_open(const struct dpdk_options *o, const struct dpdk_node *node, str
         err = open_port(d, &d->ports[i], why);
     }
     if (err != OK) {
-        dpdk_close(d);
+        close_all(d);
         return err;
     }
     *ret = d;
     return OK;
 }
 
-static void close_device(const struct dpdk_device *dev)
-{
-    if (dev->id != DPDK_NONE) {
-        (void)rte_eth_dev_stop(dev->id);
-        (void)rte_eth_dev_close(dev->id);
-    }
-}
-
-void dpdk_close(struct dpdk *d)
-{
-    if (d == NULL) {
-        return;
-    }
-    for (uint32_t i = 0; i < d->ports_n; i++) {
-        close_device(&d->ports[i].device);
-        close_device(&d->ports[i].kernel);
-    }
-    for (uint32_t s = 0; s < d->node.shards; s++) {
-        if (d->bell[s] >= 0) {
-            (void)close(d->bell[s]);
-        }
-    }
-    if (d->has_eal) {
-        (void)rte_eal_cleanup();
-    }
-    free(d->words);
-    free(d);
-}
+__attribute__((visibility("default"))) const struct dpdk_module dpdk_module = {
+    .version = AVOCADO_VERSION,
+    .open = open_all,
+    .open_shard = dpdk_open_shard,
+    .close = close_all,
+};

@@ -12,19 +12,42 @@
 #include <stdint.h>
 #include <string.h>
 
+/* With the carry added at the other end: 64 bits are four words side by side. */
+static inline uint64_t checksum_add64(uint64_t sum, uint64_t words)
+{
+    sum += words;
+    return sum + (sum < words);
+}
+
+static inline uint64_t checksum_words(const uint8_t *p)
+{
+    uint64_t words;
+
+    memcpy(&words, p, sizeof(words));
+    return words;
+}
+
 /* Adds n bytes, padded with zero to an even number, to a running sum. Only the last part of what is
  * summed may have an odd length. */
 static inline uint64_t checksum_add(uint64_t sum, const uint8_t *p, size_t n)
 {
-    uint32_t word;
+    uint64_t second = 0, third = 0, fourth = 0; /* that need not wait for each other's carry */
+    uint8_t rest[8] = {0};
 
-    for (; n >= sizeof(word); n -= sizeof(word), p += sizeof(word)) {
-        memcpy(&word, p, sizeof(word));
-        sum += word;
+    for (; n >= 32; n -= 32, p += 32) {
+        sum = checksum_add64(sum, checksum_words(p));
+        second = checksum_add64(second, checksum_words(p + 8));
+        third = checksum_add64(third, checksum_words(p + 16));
+        fourth = checksum_add64(fourth, checksum_words(p + 24));
     }
-    word = 0;
-    memcpy(&word, p, n);
-    return sum + word;
+    sum = checksum_add64(checksum_add64(sum, second), checksum_add64(third, fourth));
+    for (; n >= 8; n -= 8, p += 8) {
+        sum = checksum_add64(sum, checksum_words(p));
+    }
+    for (size_t i = 0; i < n; i++) {
+        rest[i] = p[i];
+    }
+    return checksum_add64(sum, checksum_words(rest));
 }
 
 /* The sum in 16 bits, not complemented. */

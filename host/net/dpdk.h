@@ -4,8 +4,9 @@
 
 /*
  * Packets without the kernel: ports of DPDK, each with addresses of its own (host/frame), one queue
- * per shard. What this program was built without (meson option `dpdk`) it refuses, with the remedy.
- * docs/dpdk.md is for operators, docs/adr/0071 says why it is so.
+ * per shard. All of it lies in avocado-dpdk.so, which is loaded with dpdk_open and not before;
+ * where it was not built (meson option `dpdk`) that fails, with the remedy. docs/dpdk.md is for
+ * operators, docs/adr/0071 says why it is so.
  *
  *   shard 0   shard 1   ...          one thread each, polls its queue of every port
  *     |  \    /  |                   a datagram for another shard goes to that one's inbox
@@ -71,5 +72,17 @@ RESULT dpdk_open(const struct dpdk_options *o, const struct dpdk_node *node, str
 RESULT pktio_dpdk_open(struct dpdk *d, uint32_t shard, struct abi_regions *regions,
                        struct pktio **ret, char why[static DPDK_WHY]);
 void dpdk_close(struct dpdk *d); /* NULL is allowed; after all shards have closed theirs */
+
+/* The only symbol of avocado-dpdk.so that is meant for others: the three functions above. */
+struct dpdk_module {
+    const char *version;
+    RESULT (*open)
+    (const struct dpdk_options *o, const struct dpdk_node *node, struct dpdk **ret,
+     char why[static DPDK_WHY]);
+    RESULT (*open_shard)
+    (struct dpdk *d, uint32_t shard, struct abi_regions *regions, struct pktio **ret,
+     char why[static DPDK_WHY]);
+    void (*close)(struct dpdk *d);
+};
 
 #endif

@@ -10,6 +10,8 @@
 #include "boundary/abi.h"
 #include "common/result.h"
 
+#include <stdbool.h>
+
 struct pktio;
 
 struct pktio_counters {
@@ -45,6 +47,7 @@ struct pktio_ops {
 
 struct pktio {
     const struct pktio_ops *ops;
+    bool is_polled; /* packets can come that wake nobody: look longer before a sleep */
     struct pktio_counters counters;
 };
 

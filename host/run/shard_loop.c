@@ -5,6 +5,7 @@
 #include "host/run/clock.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -13,6 +14,9 @@
 enum {
     /* Sleeping and being woken costs about 5 us of CPU; spinning longer than that cannot pay. */
     SPIN_NS = 5000,
+    /* Where nobody is woken, a sleep is a guess. Giving the core away at each turn costs others
+     * nothing. */
+    LOOK_NS = 100000,
     GAP_MAX_NS = 1000000,
     JOIN_PAUSE_US = 200,
 };
@@ -81,8 +85,7 @@ static void note_gap(struct shard_loop *l, uint64_t gap_ns)
 static void idle(struct shard_loop *l, uint64_t since_ns)
 {
     struct abi_poll *b = &l->block;
-    bool spin = l->gap_ns < SPIN_NS;
-    uint64_t now;
+    uint64_t now, patience = l->io->is_polled ? LOOK_NS : l->gap_ns < SPIN_NS ? SPIN_NS : 0;
 
     do {
         b->rx_n = l->io->ops->rx(l->io, b->rx);
@@ -95,7 +98,10 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
         if (l->polling == SHARD_LOOP_BUSY) {
             return; /* commands and timers are looked at in every turn */
         }
-    } while (spin && now - since_ns < SPIN_NS && now < b->wake_at_ns);
+        if (l->io->is_polled) {
+            (void)sched_yield();
+        }
+    } while (now - since_ns < patience && now < b->wake_at_ns);
     sleep_until(l, b->wake_at_ns);
     note_gap(l, now_ns(l) - since_ns);
     b->rx_n = l->io->ops->rx(l->io, b->rx);

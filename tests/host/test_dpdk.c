@@ -5,7 +5,7 @@
  *
  *   Linux, 10.9.0.1, fd0a::1  va ==== vb  net_af_packet, 10.9.0.2, fd0a::2, two shards, one queue
  */
-#include "host/net/dpdk.h"
+#include "host/dpdk/dpdk_internal.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -79,12 +79,12 @@ static void open_dpdk(void)
     char why[DPDK_WHY] = "";
 
     if (dpdk_port_parse("net_af_packet0,ip=10.9.0.2/24,ip=fd0a::2/64,mtu=9000", &o, why) != OK ||
-        dpdk_open(&o, &node, &dpdk, why) != OK) {
+        dpdk_module.open(&o, &node, &dpdk, why) != OK) {
         fail_msg("%s", why);
     }
     for (uint32_t s = 0; s < SHARDS; s++) {
         regions[s].tx = tx_region;
-        if (pktio_dpdk_open(dpdk, s, &regions[s], &io[s], why) != OK) {
+        if (dpdk_module.open_shard(dpdk, s, &regions[s], &io[s], why) != OK) {
             fail_msg("%s", why);
         }
     }
@@ -274,7 +274,7 @@ static int teardown(void **state)
     for (uint32_t s = 0; s < SHARDS; s++) {
         io[s]->ops->close(io[s]);
     }
-    dpdk_close(dpdk);
+    dpdk_module.close(dpdk);
     return 0;
 }
 

@@ -267,6 +267,29 @@ static void test_worse(void **state)
     assert_modes(&s, "software");
 }
 
+static void test_dpdk(void **state)
+{
+    const struct place *m = *state;
+    struct doctor_sheet s = look(m);
+
+    assert_int_equal(state_of(&s, "dpdk-memory"), DOCTOR_WORSE);
+    assert_int_equal(state_of(&s, "vfio"), DOCTOR_WORSE);
+    assert_non_null(strstr(remedy_of(&s, "vfio"), "modprobe"));
+    put(m, "proc/meminfo",
+        "MemAvailable:    2097152 kB\nHugePages_Total:     512\nHugePages_Free:       12\n"
+        "Hugepagesize:       2048 kB\n");
+    put(m, "dev/vfio/vfio", "");
+    s = look(m);
+    assert_int_equal(state_of(&s, "dpdk-memory"), DOCTOR_FINE);
+    assert_string_equal(row(&s, "dpdk-memory")->found, "12 of 512 huge pages of 2048 KiB free");
+    assert_non_null(strstr(remedy_of(&s, "vfio"), "iommu=on"));
+    put(m, "sys/kernel/iommu_groups/0/type", "DMA\n");
+    put(m, "sys/kernel/iommu_groups/1/type", "DMA\n");
+    s = look(m);
+    assert_int_equal(state_of(&s, "vfio"), DOCTOR_FINE);
+    assert_modes(&s, "software");
+}
+
 /* This very machine: only that every row says something, and that software mode works. */
 static void test_this_process(void **state)
 {
@@ -293,6 +316,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sgx, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_in_gramine, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_worse, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_dpdk, set_up, tear_down),
         cmocka_unit_test(test_this_process),
     };
 
