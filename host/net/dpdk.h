@@ -76,10 +76,10 @@ void dpdk_close(struct dpdk *d); /* NULL is allowed; after all shards have close
 /* The only symbol of avocado-dpdk.so that is meant for others: the three functions above. */
 struct dpdk_module {
     const char *version;
-    RESULT (*open)
+    RESULT(*open)
     (const struct dpdk_options *o, const struct dpdk_node *node, struct dpdk **ret,
      char why[static DPDK_WHY]);
-    RESULT (*open_shard)
+    RESULT(*open_shard)
     (struct dpdk *d, uint32_t shard, struct abi_regions *regions, struct pktio **ret,
      char why[static DPDK_WHY]);
     void (*close)(struct dpdk *d);

@@ -5,7 +5,6 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -33,12 +32,16 @@ static struct abi_addr v6(uint8_t last, uint16_t port)
 static struct buffer hex(const char *text)
 {
     struct buffer f = {.n = 0};
-    unsigned byte;
-    int used;
 
-    while (sscanf(text, " %2x%n", &byte, &used) == 1) {
-        f.b[f.n++] = (uint8_t)byte;
-        text += used;
+    while (*text != 0) {
+        char pair[3] = {text[0], text[1], 0};
+
+        if (*text == ' ') {
+            text++;
+            continue;
+        }
+        f.b[f.n++] = (uint8_t)strtoul(pair, NULL, 16);
+        text += 2;
     }
     return f;
 }
