@@ -64,8 +64,7 @@ static enum avo_status open_files(struct avo_client *c, const char *path, struct
     enum err err = profile_load(path, &c->profile, why);
 
     if (err == OK) {
-        err = identity_from_files(c->profile.ca_file, c->profile.cert_file, c->profile.key_file,
-                                  (uint64_t)time(NULL), &c->identity, why);
+        err = client_load_identity(c, why);
     }
     if (err != OK) {
         return status_of(err);

@@ -25,10 +25,19 @@ struct client_watch {
     bool external; /* avo_fd was asked for: its timer must be kept */
 };
 
+/* The files of our identity, as they were when they were read. */
+struct client_file {
+    uint64_t inode, bytes, changed_ns;
+};
+struct client_stamp {
+    struct client_file at[3];
+};
+
 struct avo_client {
     struct profile profile;
     struct avo_options options; /* with defaults filled in */
     struct identity *identity;
+    struct client_stamp stamp; /* of its files */
     struct aead *aead;
     struct heap *heap; /* within region */
     void *region;      /* the core's memory */
@@ -69,6 +78,10 @@ enum avo_status client_refuse(struct avo_client *c, enum avo_status status, cons
 enum avo_status client_refuse_big(struct avo_client *c);
 /* last_error says which rights (access.h) our certificate lacks for `op`. */
 void client_refuse_lacking(struct avo_client *c, const char *op, unsigned lacks);
+/* Reads the identity's files; on failure the one before stays. As identity_from_files. */
+enum err client_load_identity(struct avo_client *c, struct explain *why);
+/* The same if one of them has changed. Before each attempt to connect. */
+void client_refresh_identity(struct avo_client *c);
 /* A blocking call is not possible; last_error says so. */
 bool client_is_busy(struct avo_client *c);
 /* Sets the timer behind avo_fd, if anybody looks at it. */

@@ -167,6 +167,9 @@ static void serve_links(struct avo_client *c, uint64_t now_ns)
     for (uint32_t place = 0; place < c->profile.members_n; place++) {
         struct link *l = &c->links[place];
 
+        if (l->state == LINK_RESTING && now_ns >= l->wake_at_ns) {
+            client_refresh_identity(c);
+        }
         switch (link_step(l, &c->env, now_ns, (ready >> place & 1) != 0)) {
         case LINK_UP:
             on_up(c, l, now_ns);

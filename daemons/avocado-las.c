@@ -114,6 +114,18 @@ static bool parse_options(int argc, char **argv, struct las *l, const char **ret
     return true;
 }
 
+/* The CAS tells which CA follows its own before it changes, CAS-41. */
+static void set_trust(struct las *l, const char *ca_pem)
+{
+    char *copy = ca_pem == NULL ? NULL : strdup(ca_pem);
+
+    if (copy != NULL) {
+        free(l->ca_pem);
+        l->ca_pem = copy;
+        l->prove.cas.ca_pem = copy;
+    }
+}
+
 /* Proves itself; how long until the next time, in seconds. */
 static unsigned attest(struct las *l)
 {
@@ -126,6 +138,7 @@ static unsigned attest(struct las *l)
 
     if (err == OK) {
         renew_s = json_integer_value(json_object_get(answer, "renew_after_s"));
+        set_trust(l, json_string_value(json_object_get(answer, "ca")));
         json_decref(answer);
         las_serve_set_attested(l->serve, true);
         node_log("info", "%s is attested; again in %lld s", l->name, (long long)renew_s);
@@ -236,6 +249,6 @@ int main(int argc, char **argv)
         }
     }
     end(&l);
-    file_free(l.ca_pem, ca_n);
+    free(l.ca_pem); /* a certificate: nothing to wipe */
     return code;
 }

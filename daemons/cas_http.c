@@ -33,6 +33,7 @@ struct cas_http {
     struct cas_conns *conns;
     struct event *on_term, *on_int, *on_renew;
     SSL_CTX *tls;
+    uint64_t ca_step; /* of the CA that issued our certificate */
     uint8_t key_hash[EVIDENCE_KEY_HASH_LEN];
     struct evidence_source evidence;
     bool has_evidence;
@@ -88,6 +89,7 @@ static enum err make_tls(struct cas_http *h, struct explain *why)
         SSL_CTX_set_max_cert_list(tls, HEAD_MAX);
         SSL_CTX_free(h->tls); /* connections keep their own reference */
         h->tls = tls;
+        h->ca_step = cas_ca_step(h->cas);
     } else {
         SSL_CTX_free(tls);
         explain(why, "TLS cannot be set up");
@@ -271,6 +273,9 @@ static void on_request(struct evhttp_request *r, void *arg)
         return;
     }
     cas_handle(h->cas, &ask, &answer);
+    if (cas_ca_step(h->cas) != h->ca_step) {
+        on_renew(-1, 0, h);
+    }
     if (answer.log[0] != '\0') {
         node_log(answer.status == 200 ? "info" : "warning", "%s", answer.log);
     }

@@ -95,6 +95,7 @@ RESULT join_accept(const json_t *answer, EVP_PKEY *key, struct join *ret, struct
         return err;
     }
     ret->renew_after_s = (uint32_t)renew_s;
+    ret->ca_step = (uint64_t)json_integer_value(json_object_get(answer, "ca_step"));
     return OK;
 }
 

@@ -29,6 +29,7 @@ struct join {
     EVP_PKEY *key;         /* of our certificate */
     X509 *cert;
     uint32_t renew_after_s;
+    uint64_t ca_step; /* which CAs these are, CAS-41 */
     uint64_t state_version;
     char state_mark[JOIN_MARK_LEN + 1];
 };

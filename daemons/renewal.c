@@ -51,14 +51,47 @@ static void read_revoked(const json_t *list, struct control_revoked *ret)
     }
 }
 
-static void publish(struct renewal *k, struct identity *identity, const json_t *revoked)
+void renewal_trust_free(struct renewal_trust *t)
 {
+    free(t->ca_pem);
+    free(t->config);
+    free(t->sig);
+    *t = (struct renewal_trust){0};
+}
+
+static const char *text_of(const json_t *j, const char *key)
+{
+    const char *text = json_string_value(json_object_get(j, key));
+
+    return text == NULL ? "" : text;
+}
+
+static struct renewal_trust read_trust(const json_t *answer)
+{
+    const char *sig = text_of(answer, "signature");
+    struct renewal_trust t = {.ca_pem = strdup(text_of(answer, "ca")),
+                              .config = strdup(text_of(answer, "cluster"))};
+
+    t.sig = evidence_unbase64(sig, strlen(sig), &t.sig_n);
+    return t;
+}
+
+/* An identity with the answer that brought it, or names. */
+static void publish(struct renewal *k, struct identity *identity, const json_t *answer,
+                    const json_t *revoked)
+{
+    struct renewal_trust trust = {0}, former_trust = {0};
     struct identity *former = NULL;
 
+    if (identity != NULL) {
+        trust = read_trust(answer);
+    }
     (void)pthread_mutex_lock(&k->lock);
     if (identity != NULL) {
         former = k->news.identity;
+        former_trust = k->news.trust;
         k->news.identity = identity;
+        k->news.trust = trust;
     }
     if (revoked != NULL) {
         k->news.has_revoked = true;
@@ -66,6 +99,7 @@ static void publish(struct renewal *k, struct identity *identity, const json_t *
     }
     (void)pthread_mutex_unlock(&k->lock);
     identity_free(former); /* renewed twice before anybody looked */
+    renewal_trust_free(&former_trust);
     (void)eventfd_write(k->fd, 1);
 }
 
@@ -100,16 +134,20 @@ static enum err ask(const struct renewal *k, const struct prove_ask *with, json_
     return prove_call(&o, &a, ret, why);
 }
 
-static void look(struct renewal *k)
+/* True: the CAs that are trusted are other ones than we have, or about to change. */
+static bool look(struct renewal *k, bool *ret_other_cas)
 {
     char path[PATH_MAX_LEN];
     const struct prove_ask with = {.method = "GET", .path = path};
     struct explain why = {{0}};
     json_t *answer = NULL;
+    bool changes = false;
     enum err err;
 
-    (void)snprintf(path, sizeof(path), "/v1/config?seen=%llu&mark=%s",
-                   (unsigned long long)k->from.state_version, k->from.state_mark);
+    *ret_other_cas = false;
+    (void)snprintf(path, sizeof(path), "/v1/config?ca=%llu&seen=%llu&mark=%s",
+                   (unsigned long long)k->from.ca_step, (unsigned long long)k->from.state_version,
+                   k->from.state_mark);
     err = ask(k, &with, &answer, &why);
     note(k, err, &why);
     if (err == OK) {
@@ -119,13 +157,28 @@ static void look(struct renewal *k)
         if (version != k->from.state_version || !k->has_looked) {
             k->has_looked = true;
             k->from.state_version = version;
-            publish(k, NULL, json_object_get(answer, "revoked"));
+            publish(k, NULL, NULL, json_object_get(answer, "revoked"));
         }
+        *ret_other_cas =
+            (uint64_t)json_integer_value(json_object_get(answer, "ca_step")) != k->from.ca_step;
+        changes = json_is_true(json_object_get(answer, "ca_changes"));
         json_decref(answer);
+    }
+    return changes;
+}
+
+/* Who answers as the CAS must be of a CA that it has told us of itself. */
+static void trust_for_calls(struct renewal *k, const json_t *answer)
+{
+    char *pem = strdup(text_of(answer, "ca"));
+
+    if (pem != NULL) {
+        free(k->from.ca_pem);
+        k->from.ca_pem = pem;
     }
 }
 
-/* A new key under the old name. */
+/* A new key under the old name, and the CAs that are trusted now. */
 static void renew(struct renewal *k)
 {
     struct prove_ask with = {.method = "POST", .path = "/v1/renew"};
@@ -145,11 +198,13 @@ static void renew(struct renewal *k)
     }
     note(k, err, &why);
     if (err == OK) {
-        publish(k, next.identity, NULL);
+        publish(k, next.identity, answer, NULL);
+        trust_for_calls(k, answer);
         X509_free(k->from.cert);
         EVP_PKEY_free(k->from.key);
         k->from.cert = next.cert;
         k->from.key = key;
+        k->from.ca_step = next.ca_step;
         k->renew_at_s = now_s() + next.renew_after_s;
         node_log("info", "our certificate is renewed, and again in %u s", next.renew_after_s);
         key = NULL;
@@ -179,13 +234,16 @@ static void *keep(void *arg)
 {
     struct renewal *k = arg;
     uint64_t renews = k->from.renew_after_s == 0 ? 1 : k->from.renew_after_s, left;
-    uint64_t period = renews < RENEWAL_PERIOD_S ? renews : RENEWAL_PERIOD_S;
+    uint64_t calm = renews < RENEWAL_PERIOD_S ? renews : RENEWAL_PERIOD_S, period = calm;
 
     do {
-        look(k);
-        if (now_s() >= k->renew_at_s) {
+        bool other_cas, changes = look(k, &other_cas);
+
+        if (other_cas || now_s() >= k->renew_at_s) {
             renew(k);
+            changes = look(k, &other_cas) || changes; /* so that the CAS knows */
         }
+        period = changes ? 1 : calm;
         left = k->renew_at_s > now_s() ? k->renew_at_s - now_s() : period;
     } while (!wait_for_stop(k, left < period ? left : period));
     return NULL;
@@ -217,6 +275,7 @@ static void renewal_free(struct renewal *k)
         (void)close(k->fd);
     }
     identity_free(k->news.identity);
+    renewal_trust_free(&k->news.trust);
     join_free(&k->from);
     free(k);
 }
@@ -256,6 +315,7 @@ void renewal_take(struct renewal *k, struct renewal_news *ret)
     (void)pthread_mutex_lock(&k->lock);
     *ret = k->news;
     k->news.identity = NULL;
+    k->news.trust = (struct renewal_trust){0};
     k->news.has_revoked = false;
     (void)pthread_mutex_unlock(&k->lock);
 }

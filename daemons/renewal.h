@@ -4,9 +4,10 @@
 
 /*
  * What a replica that joined through the CAS keeps asking it, in a thread of its own: its
- * certificate is renewed at half of its life, the names of revoked clients are fetched, and the CAS
- * is told the highest state version that we have seen, so that it notices when it was rolled back.
- * Nobody waits for any of it. CAS-23, CAS-36, CAS-39
+ * certificate is renewed at half of its life and whenever the CAs that are trusted change, the
+ * names of revoked clients are fetched, and the CAS is told the highest state version that we have
+ * seen, so that it notices when it was rolled back. Nobody waits for any of it. CAS-23, CAS-36,
+ * CAS-39, CAS-41
  */
 
 #include "daemons/join.h"
@@ -14,12 +15,21 @@
 
 struct renewal;
 
-enum { RENEWAL_PERIOD_S = 5 }; /* between two looks; less for certificates of a short life */
+enum { RENEWAL_PERIOD_S = 2 }; /* between two looks; less for certificates of a short life */
 
-/* What is new since the last time. */
+/* Heap: the certificates of the CAs, and the configuration as the CAS signs it now. */
+struct renewal_trust {
+    char *ca_pem, *config;
+    uint8_t *sig;
+    size_t sig_n;
+};
+void renewal_trust_free(struct renewal_trust *t);
+
+/* What is new since the last time; the taker's. */
 struct renewal_news {
-    struct identity *identity; /* NULL: none; the taker's */
-    bool has_revoked;          /* the whole list follows */
+    struct identity *identity;  /* NULL: none */
+    struct renewal_trust trust; /* with an identity */
+    bool has_revoked;           /* the whole list follows */
     struct control_revoked revoked;
 };
 

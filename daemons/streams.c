@@ -377,6 +377,15 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     (void)event_base_loopbreak(s->base);
 }
 
+static void set_trust(struct server *s, const struct renewal_trust *t)
+{
+    if (t->ca_pem != NULL && t->config != NULL) {
+        control_set_trust(s->control, (struct bytes){(const uint8_t *)t->ca_pem, strlen(t->ca_pem)},
+                          (struct bytes){(const uint8_t *)t->config, strlen(t->config)},
+                          (struct bytes){t->sig, t->sig_n});
+    }
+}
+
 /* A renewed certificate, or other names that are revoked. */
 static void on_news(evutil_socket_t fd, short what, void *arg)
 {
@@ -393,6 +402,7 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
         if (control_set_identity(s->control, clock_now_ns(), news->identity) == OK) {
             identity_free(s->renewed);
             s->renewed = news->identity;
+            set_trust(s, &news->trust);
         } else {
             node_log("error", "the CAS renewed our certificate under another name; it is not used");
             identity_free(news->identity);
@@ -401,6 +411,7 @@ static void on_news(evutil_socket_t fd, short what, void *arg)
     if (news->has_revoked) {
         control_set_revoked(s->control, clock_now_ns(), &news->revoked);
     }
+    renewal_trust_free(&news->trust);
     free(news);
     drive(s);
 }

@@ -275,6 +275,50 @@ static void test_odd_pem(void **state)
     pki_pair_free(&one);
 }
 
+/* While one CA follows the other both are trusted, and no third. CAS-41 */
+static void test_two_cas(void **state)
+{
+    struct cluster c = fixture_cluster();
+    struct identity_name name = fixture_replica(&c, 1);
+    struct pki_pair first = fixture_ca(), second = fixture_ca(), third = fixture_ca(), one = {0},
+                    two = {0};
+    struct pki_pair both = {0}, all = {0};
+    struct explain why = {0};
+    struct bytes text = {(const uint8_t *)"text", 4};
+    struct cluster ret;
+    uint8_t sig[80];
+    size_t n = 0;
+
+    (void)state;
+    assert_int_equal(pki_issue(&first, &name, NOW_S, 30, &one, &why), OK);
+    assert_int_equal(pki_issue(&second, &name, NOW_S, 30, &two, &why), OK);
+    assert_true(asprintf(&both.cert_pem, "%s%s", first.cert_pem, second.cert_pem) > 0);
+    assert_true(asprintf(&all.cert_pem, "%s%s", both.cert_pem, third.cert_pem) > 0);
+    assert_int_equal(load(&both, &one, one.key_pem, NOW_S, &why), OK);
+    assert_int_equal(load(&both, &two, two.key_pem, NOW_S, &why), OK);
+    assert_int_equal(load(&first, &two, two.key_pem, NOW_S, &why), ERR_AUTH);
+    assert_int_equal(load(&all, &one, one.key_pem, NOW_S, &why), ERR_MALFORMED);
+    assert_says(&why, "or two while one follows the other");
+    /* So is what they sign; the text then is no configuration, which is another failure. */
+    assert_int_equal(pki_sign(&second, text, (struct mbytes){sig, sizeof(sig)}, &n, &why), OK);
+    assert_int_equal(cluster_check(text, (struct bytes){sig, n},
+                                   (struct bytes){(uint8_t *)both.cert_pem, strlen(both.cert_pem)},
+                                   &ret, &why),
+                     ERR_MALFORMED);
+    assert_int_equal(
+        cluster_check(text, (struct bytes){sig, n},
+                      (struct bytes){(uint8_t *)first.cert_pem, strlen(first.cert_pem)}, &ret,
+                      &why),
+        ERR_AUTH);
+    pki_pair_free(&first);
+    pki_pair_free(&second);
+    pki_pair_free(&third);
+    pki_pair_free(&both);
+    pki_pair_free(&all);
+    pki_pair_free(&one);
+    pki_pair_free(&two);
+}
+
 /* What a certificate says to those who read it with other tools. */
 static void test_certificate(void **state)
 {
@@ -393,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_name_of),
         cmocka_unit_test(test_rules_in_certificates),
+        cmocka_unit_test(test_two_cas),
         cmocka_unit_test(test_from_pem),
         cmocka_unit_test(test_odd_pem),
         cmocka_unit_test(test_certificate),

@@ -192,6 +192,12 @@ class World:
         new.rename(path)
         return path
 
+    def write_whole(self, name, text):
+        """A file in the place of another, for readers that do not wait."""
+        new = self.dir / f"{name}.new"
+        new.write_text(text)
+        new.rename(self.dir / name)
+
     def close(self):
         for name in list(self.running):
             self.stop(name, signal.SIGKILL)
@@ -381,8 +387,8 @@ class Attestation(WorldCase):
         self.expect(done, USAGE, f"line {line}: mrenclaves: unknown key")
 
 
-class Rotation(WorldCase):
-    lifetime = "12s"
+class Clients:
+    """Certificates for a client, and load under them."""
 
     pair = None  # certificate and key that client.yaml names
 
@@ -407,6 +413,20 @@ class Rotation(WorldCase):
         self.assertEqual(w.owner("/v1/policy", {"policy": policy}), {"policy": 2})
         self.assertIn("certificate", self.renew_client())
 
+    def load(self, failures, stop):
+        """New clients all the time: each is a handshake with the certificates of now."""
+        n = 0
+        while not stop.is_set():
+            for words in (("put", f"k{n % 7}", str(n)), ("get", f"k{n % 7}")):
+                done = run("avocado", "--cluster", self.yaml, *words)
+                if done.returncode != OK:
+                    failures.append(done.stderr.decode())
+            n += 1
+
+
+class Rotation(Clients, WorldCase):
+    lifetime = "12s"
+
     def test_certificates_rotate_and_names_are_revoked(self):
         w = self.world
         self.founded()
@@ -417,18 +437,14 @@ class Rotation(WorldCase):
         self.assertIn("certificate", self.renew_client())
         yaml = self.yaml
         failures, stop = [], threading.Event()
-
-        def load():
-            """New clients all the time: each is a handshake with the certificates of now."""
-            n = 0
-            while not stop.is_set():
-                for words in (("put", f"k{n % 7}", str(n)), ("get", f"k{n % 7}")):
-                    done = run("avocado", "--cluster", yaml, *words)
-                    if done.returncode != OK:
-                        failures.append(done.stderr.decode())
-                n += 1
-
-        worker = threading.Thread(target=load)
+        worker = threading.Thread(target=self.load, args=(failures, stop))
+        # A client that stays: its sessions end with its certificate (CTL-14), and new ones are made
+        # with what stands in its files then (CLI-17).
+        bench = subprocess.Popen(
+            [BUILD / "avocado-bench", "--cluster", yaml, "--workload", "get", "--records", "7",
+             "--seconds", "60", "--clients", "1", "--json", w.dir / "bench.json"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(bench.kill)
         # Until every first certificate, the client's too, has been out of date for a while.
         until = time.monotonic() + 16
         worker.start()
@@ -438,8 +454,12 @@ class Rotation(WorldCase):
         stop.set()
         worker.join()
         self.assertEqual(failures, [])
+        bench.send_signal(signal.SIGINT)
+        bench.wait(timeout=30)
+        self.assertEqual(json.loads((w.dir / "bench.json").read_text())["errors"], 0)
         for node in (1, 2, 3):
             self.assertGreaterEqual(w.log(f"n{node}").count("our certificate is renewed"), 2)
+            self.assertIn("refused client web: its certificate has ended", w.log(f"n{node}"))
 
         self.long_lived_client()  # so that nothing but the revocation ends it
         self.expect(run("avocado", "--cluster", yaml, "put", "k", "v"), OK)
@@ -466,3 +486,73 @@ class Rotation(WorldCase):
         w.start_cas()
         for node in (1, 2, 3):
             self.says(f"n{node}", "the CAS answers again", "our certificate is renewed")
+
+
+class OtherCa(Clients, WorldCase):
+    lifetime = "24h"
+
+    def rolled(self, step, **more):
+        """One step of the owner's; members take it by themselves."""
+        answer = self.world.owner("/v1/ca", {"step": step, **more})
+        self.assertIn("ca", answer, answer)
+        return answer["ca"]
+
+    def ready_for(self, step):
+        """Every member has taken the step before: what is left is the time for clients."""
+        self.eventually(f"members are ready to {step}", lambda: self.world.owner(
+            "/v1/ca", {"step": step})["error"]["code"] == "CLIENTS")
+
+    def test_everything_rotates_under_load(self):
+        """CAS-41: another CA, and with it every certificate and key, and nobody notices."""
+        w = self.world
+        self.founded()
+        for node in (1, 2, 3):
+            w.start_replica(node, "--evidence", "software:sw/platform")
+        for node in (1, 2, 3):
+            self.says(f"n{node}", "ready")
+        self.assertIn("certificate", self.renew_client())
+        bench = subprocess.Popen(  # sessions that stay, and new ones all the time
+            [BUILD / "avocado-bench", "--cluster", self.yaml, "--workload", "a", "--records", "50",
+             "--seconds", "60", "--clients", "2", "--json", w.dir / "bench.json"],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.addCleanup(bench.kill)
+        failures, stop = [], threading.Event()
+        worker = threading.Thread(target=self.load, args=(failures, stop))
+        worker.start()
+        self.addCleanup(stop.set)
+        try:
+            first = (w.dir / "ca.pem").read_text()
+            self.assertEqual(w.owner("/v1/ca", {"step": "switch"})["error"]["code"], "STEP")
+            both = self.rolled("add")
+            self.assertEqual(both.count("BEGIN"), 2)
+            self.assertTrue(both.startswith(first))
+            w.write_whole("ca.pem", both)
+            self.ready_for("switch")
+            self.rolled("switch", clients_know=True)
+            old = self.pair
+            self.assertIn("certificate", self.renew_client())
+            self.ready_for("retire")
+            last = self.rolled("retire", clients_know=True)
+            self.assertEqual(last.count("BEGIN"), 1)
+            self.assertTrue(both.endswith(last))
+            w.write_whole("ca.pem", last)
+            for node in (1, 2, 3):
+                self.eventually("each step was a renewal", lambda: w.log(f"n{node}").count(
+                    "our certificate is renewed") >= 3)
+        finally:
+            stop.set()
+            worker.join()
+        self.assertEqual(failures, [])
+        self.assertIsNone(bench.poll(), "the sessions of before serve on")
+        bench.send_signal(signal.SIGINT)
+        bench.communicate(timeout=30)
+        self.assertEqual(json.loads((w.dir / "bench.json").read_text())["errors"], 0)
+
+        # What the former CA issued is nobody's any more; a restarted CAS goes on.
+        self.expect(run("avocado", "--cluster", self.yaml, "get", "k0"), OK)
+        self.expect(run("avocado", "--cluster", w.client_yaml(old), "get", "k0"), REFUSED)
+        self.assertEqual(w.ask("/v1/config", None, old)["error"]["code"], "CERTIFICATE")
+        self.assertEqual(w.stop("cas"), 0)
+        w.start_cas()
+        self.eventually("it serves again", lambda: w.log("cas").count("serving at") == 2)
+        self.assertEqual(w.ask("/v1/config", None, self.pair)["ca"], last)

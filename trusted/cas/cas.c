@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { CA_DAYS = 3650, SELF_DAYS = 30, SIGNATURE_MAX = 80 };
+enum { SELF_DAYS = 30, SIGNATURE_MAX = 80 };
 
 RESULT cas_sign_cluster(const struct pki_pair *ca, const struct cluster *cluster, char **ret_yaml,
                         char **ret_signature, struct explain *why)
@@ -73,21 +73,24 @@ static enum err found(struct cas *c, const struct cas_founding *f, struct explai
 
     TRY(cas_policy_parse(f->policy, f->policy_n, &c->policy, why));
     TRY(hash_key(f->owner_key_pem, c->owner_hash, why));
-    TRY(pki_make_ca("avocado cluster CA", f->now_s, CA_DAYS, &c->ca, why));
+    TRY(cas_ca_make(f->now_s, &c->ca, why));
+    c->ca_step.at_s = f->now_s;
     c->cluster = c->policy->cluster;
     c->policy_text = strndup(f->policy, f->policy_n);
     TRY(cas_sign_cluster(&c->ca, &c->cluster, &c->cluster_text, &c->cluster_signature, why));
     cas_to_hex((struct bytes){c->owner_hash, sizeof(c->owner_hash)}, hex);
     cas_batch_start(c, &b);
-    cas_batch_put(&b, "meta", "ca",
-                  json_pack("{s:s,s:s}", "cert", c->ca.cert_pem, "key", c->ca.key_pem));
+    cas_ca_put(&b, &c->ca, &c->ca_other, c->ca_step);
     cas_batch_put(&b, "meta", "owner", json_pack("{s:s}", "key", hex));
     cas_put_policy(&b, c->policy_text == NULL ? "" : c->policy_text);
     cas_put_epoch(&b, c->cluster_text, c->cluster_signature);
     cas_batch_audit(&b, f->now_s, "found", "owner", "cluster %s, epoch %llu, policy version %llu",
                     c->cluster.name, (unsigned long long)c->cluster.epoch,
                     (unsigned long long)c->policy->version);
-    return cas_batch_commit(c, &b, why) ? OK : ERR_IO;
+    if (!cas_batch_commit(c, &b, why) || !cas_ca_set_bundle(c)) {
+        return ERR_IO;
+    }
+    return OK;
 }
 
 RESULT cas_found(const struct cas_founding *f, struct cas_store *store, struct cas **ret,
@@ -137,6 +140,8 @@ void cas_free(struct cas *c)
     }
     cas_policy_free(c->policy);
     pki_pair_free(&c->ca);
+    pki_pair_free(&c->ca_other);
+    free(c->ca_bundle);
     free(c->policy_text);
     free(c->cluster_text);
     free(c->cluster_signature);
@@ -159,7 +164,12 @@ RESULT cas_identity(const struct cas *c, uint64_t now_s, struct pki_pair *ret, s
 
 const char *cas_ca_pem(const struct cas *c)
 {
-    return c->ca.cert_pem;
+    return c->ca_bundle;
+}
+
+uint64_t cas_ca_step(const struct cas *c)
+{
+    return c->ca_step.n;
 }
 
 const struct cas_policy *cas_policy(const struct cas *c)
@@ -182,29 +192,6 @@ bool cas_is_broken(const struct cas *c, struct explain *why)
 
 /* ---- requests ---- */
 
-/* Was this certificate issued here? Dates apart. */
-static bool is_ours(const struct cas *c, X509 *cert)
-{
-    BIO *bio = BIO_new_mem_buf(c->ca.cert_pem, -1);
-    X509 *ca = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
-    X509_STORE *store = X509_STORE_new();
-    X509_STORE_CTX *ctx = X509_STORE_CTX_new();
-    bool good = ca != NULL && store != NULL && ctx != NULL && X509_STORE_add_cert(store, ca) == 1 &&
-                X509_STORE_CTX_init(ctx, store, cert, NULL) == 1 &&
-                X509_STORE_CTX_set_purpose(ctx, X509_PURPOSE_SSL_CLIENT) == 1;
-
-    if (good) {
-        X509_STORE_CTX_set_flags(ctx, X509_V_FLAG_NO_CHECK_TIME);
-        good = X509_verify_cert(ctx) == 1;
-    }
-    X509_STORE_CTX_free(ctx);
-    X509_STORE_free(store);
-    X509_free(ca);
-    BIO_free(bio);
-    ERR_clear_error();
-    return good;
-}
-
 static void look_at_peer(struct cas_turn *t)
 {
     X509 *cert = t->r->peer;
@@ -218,7 +205,7 @@ static void look_at_peer(struct cas_turn *t)
     evidence_key_hash((struct bytes){der, (size_t)n}, t->key_hash);
     OPENSSL_free(der);
     t->has_key = true;
-    if (is_ours(t->c, cert) && identity_name_of(cert, &t->name) == OK &&
+    if (cas_ca_issued(t->c, cert) && identity_name_of(cert, &t->name) == OK &&
         memcmp(t->name.cluster, t->c->cluster.id, CLUSTER_ID_LEN) == 0 &&
         X509_cmp_time(X509_get0_notBefore(cert), &now) < 0) {
         t->has_name = X509_cmp_time(X509_get0_notAfter(cert), &now) > 0;
@@ -249,7 +236,7 @@ static const struct route {
     {"POST", "/v1/renew", cas_on_renew},   {"GET", "/v1/config", cas_on_config},
     {"POST", "/v1/policy", cas_on_policy}, {"POST", "/v1/client", cas_on_client},
     {"POST", "/v1/revoke", cas_on_revoke}, {"POST", "/v1/epoch", cas_on_epoch},
-    {"GET", "/v1/audit", cas_on_audit},
+    {"GET", "/v1/audit", cas_on_audit},    {"POST", "/v1/ca", cas_on_ca},
 };
 
 static const struct route *find_route(struct cas_turn *t)

@@ -49,6 +49,8 @@ void cas_set_collateral(struct cas *c, enum attest_kind kind, const struct attes
 RESULT cas_identity(const struct cas *c, uint64_t now_s, struct pki_pair *ret, struct explain *why);
 /* Certificates that its peers may trust: one, or two while a CA is being replaced. */
 const char *cas_ca_pem(const struct cas *c);
+/* Grows whenever these change, CAS-41. */
+uint64_t cas_ca_step(const struct cas *c);
 const struct cas_policy *cas_policy(const struct cas *c);
 uint64_t cas_epoch(const struct cas *c);
 

@@ -145,6 +145,7 @@ void cas_on_config(struct cas_turn *t)
     if (!is_current(t)) {
         return;
     }
+    cas_ca_heard(t);
     cas_answer(t, 200, cas_public(t->c));
     check_seen(t);
 }

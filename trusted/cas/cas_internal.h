@@ -12,6 +12,12 @@ struct cas_claim {
     bool taken;
     uint8_t key_hash[EVIDENCE_KEY_HASH_LEN]; /* of the process that has the incarnation */
     uint64_t at_s;
+    uint64_t ca_step; /* that it has taken, CAS-41 */
+};
+
+/* How often the CAs that are trusted have changed, and when they did last. */
+struct cas_ca_step {
+    uint64_t n, at_s;
 };
 
 struct cas_las {
@@ -36,7 +42,10 @@ struct cas {
     struct cas_store *store;
     struct cas_policy *policy;
     char *policy_text;
-    struct pki_pair ca;
+    struct pki_pair ca;       /* issues */
+    struct pki_pair ca_other; /* is trusted, too: the next one, or without a key the former one */
+    struct cas_ca_step ca_step;
+    char *ca_bundle;                        /* certificates of both */
     struct cluster cluster;                 /* the present configuration */
     char *cluster_text, *cluster_signature; /* base64 */
     struct cas_claim claim[NODES_MAX];
@@ -123,6 +132,16 @@ RESULT cas_read_records(struct cas *c, struct explain *why);
 /* Signs a configuration; both results are heap strings. */
 RESULT cas_sign_cluster(const struct pki_pair *ca, const struct cluster *cluster, char **ret_yaml,
                         char **ret_signature, struct explain *why);
+
+/* cas_ca.c: CAS-41 */
+RESULT cas_ca_make(uint64_t now_s, struct pki_pair *ret, struct explain *why);
+bool cas_ca_set_bundle(struct cas *c); /* false: no memory */
+/* Was this certificate issued by one of the CAs? Dates apart. */
+bool cas_ca_issued(const struct cas *c, X509 *cert);
+void cas_ca_put(struct cas_batch *b, const struct pki_pair *ca, const struct pki_pair *other,
+                struct cas_ca_step step);
+void cas_ca_heard(struct cas_turn *t);
+void cas_on_ca(struct cas_turn *t);
 
 /* cas_nonce.c: CAS-30 */
 void cas_nonce_make(const struct cas *c, uint64_t now_s, uint8_t ret[static EVIDENCE_NONCE_LEN]);

@@ -46,8 +46,9 @@ json_t *cas_public(const struct cas *c)
     for (uint32_t i = 0; i < c->revoked_n; i++) {
         (void)json_array_append_new(revoked, json_string(c->revoked[i].name));
     }
-    return json_pack("{s:s,s:s,s:s,s:I,s:I,s:I,s:s,s:o}", "ca", c->ca.cert_pem, "cluster",
-                     c->cluster_text, "signature", c->cluster_signature, "epoch",
+    return json_pack("{s:s,s:I,s:b,s:s,s:s,s:I,s:I,s:I,s:s,s:o}", "ca", c->ca_bundle, "ca_step",
+                     (json_int_t)c->ca_step.n, "ca_changes", c->ca_other.cert_pem != NULL,
+                     "cluster", c->cluster_text, "signature", c->cluster_signature, "epoch",
                      (json_int_t)c->cluster.epoch, "policy", (json_int_t)c->policy->version,
                      "state_version", (json_int_t)version, "state_mark", hex, "revoked", revoked);
 }
@@ -89,7 +90,8 @@ static bool find_place(struct cas_turn *t, uint32_t *ret)
 static bool take_place(struct cas_turn *t, uint32_t place, const char *by)
 {
     const struct cluster_member *m = &t->c->cluster.members[place];
-    struct cas_claim *claim = &t->c->claim[place], next = {.taken = true, .at_s = t->r->now_s};
+    struct cas_claim *claim = &t->c->claim[place],
+                     next = {.taken = true, .at_s = t->r->now_s, .ca_step = t->c->ca_step.n};
     struct cas_batch b;
     char when[32];
 

@@ -115,8 +115,10 @@ void cas_put_claim(struct cas_batch *b, uint32_t node, const struct cas_claim *c
     (void)snprintf(id, sizeof(id), "%u", node);
     cas_to_hex((struct bytes){claim->key_hash, sizeof(claim->key_hash)}, hex);
     cas_batch_put(b, "claim", id,
-                  claim->taken ? json_pack("{s:s,s:I}", "key", hex, "at", (json_int_t)claim->at_s)
-                               : NULL);
+                  claim->taken
+                      ? json_pack("{s:s,s:I,s:I}", "key", hex, "at", (json_int_t)claim->at_s,
+                                  "ca_step", (json_int_t)claim->ca_step)
+                      : NULL);
 }
 
 void cas_put_las(struct cas_batch *b, const struct cas_las *las)
@@ -151,7 +153,16 @@ static enum err read_meta(struct load *l, const char *id, const json_t *j)
     if (strcmp(id, "ca") == 0) {
         l->c->ca.cert_pem = strdup(text_of(j, "cert"));
         l->c->ca.key_pem = strdup(text_of(j, "key"));
+        l->c->ca_step.n = (uint64_t)json_integer_value(json_object_get(j, "step"));
+        l->c->ca_step.at_s = (uint64_t)json_integer_value(json_object_get(j, "at"));
         return l->c->ca.cert_pem == NULL || l->c->ca.key_pem == NULL ? ERR_IO : OK;
+    }
+    if (strcmp(id, "ca-other") == 0) {
+        const char *key = text_of(j, "key");
+
+        l->c->ca_other.cert_pem = strdup(text_of(j, "cert"));
+        l->c->ca_other.key_pem = key[0] == '\0' ? NULL : strdup(key);
+        return l->c->ca_other.cert_pem == NULL ? ERR_IO : OK;
     }
     if (strcmp(id, "owner") == 0) {
         const char *hex = text_of(j, "key");
@@ -246,6 +257,7 @@ static enum err read_claim(struct load *l, const char *node, const json_t *j)
         if (strcmp(id, node) == 0) {
             claim->taken = true;
             claim->at_s = (uint64_t)json_integer_value(json_object_get(j, "at"));
+            claim->ca_step = (uint64_t)json_integer_value(json_object_get(j, "ca_step"));
             return cas_hex(hex, strlen(hex), claim->key_hash, sizeof(claim->key_hash))
                        ? OK
                        : ERR_MALFORMED;
@@ -317,6 +329,9 @@ RESULT cas_read_records(struct cas *c, struct explain *why)
     err = cas_store_read(c->store, read_row, &l, why);
     if (err == OK) {
         err = cas_store_read(c->store, read_claim_row, &l, why);
+    }
+    if (err == OK && c->ca.cert_pem != NULL && !cas_ca_set_bundle(c)) {
+        err = ERR_IO;
     }
     if (err == OK && (c->policy == NULL || c->ca.key_pem == NULL || !l.has_cluster)) {
         err = ERR_AUTH;

@@ -4,6 +4,7 @@
 #include "trusted/config/explain.h"
 #include "trusted/config/file.h"
 
+#include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 
@@ -17,10 +18,9 @@ enum {
     SIGNATURE_MAX = 80, /* DER of an ECDSA P-256 signature has at most 72 */
 };
 
-/* The CA's public key; NULL when the text holds none that we use. */
-static EVP_PKEY *ca_key(const char *pem, size_t n)
+/* The next CA's public key; NULL when there is none that we use. */
+static EVP_PKEY *next_key(BIO *bio)
 {
-    BIO *bio = BIO_new_mem_buf(pem, (int)n);
     X509 *cert = bio == NULL ? NULL : PEM_read_bio_X509(bio, NULL, NULL, NULL);
     EVP_PKEY *key = cert == NULL ? NULL : X509_get_pubkey(cert);
     char group[32] = "";
@@ -31,18 +31,34 @@ static EVP_PKEY *ca_key(const char *pem, size_t n)
         key = NULL;
     }
     X509_free(cert);
-    BIO_free(bio);
     return key;
 }
 
-static bool verify(EVP_PKEY *key, const char *text, size_t n, const char *sig, size_t sig_n)
+static bool verify_one(EVP_PKEY *key, struct bytes text, struct bytes sig)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     bool good = ctx != NULL && EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key) == 1 &&
-                EVP_DigestVerify(ctx, (const unsigned char *)sig, sig_n,
-                                 (const unsigned char *)text, n) == 1;
+                EVP_DigestVerify(ctx, sig.p, sig.n, text.p, text.n) == 1;
 
     EVP_MD_CTX_free(ctx);
+    return good;
+}
+
+/* By one of the CAs, of which there are two while one follows the other. *ret_keys: how many. */
+static bool verify(struct bytes ca_pem, struct bytes text, struct bytes sig, unsigned *ret_keys)
+{
+    BIO *bio = BIO_new_mem_buf(ca_pem.p, (int)ca_pem.n);
+    EVP_PKEY *key = NULL;
+    bool good = false;
+
+    *ret_keys = 0;
+    while (!good && *ret_keys < CA_CERTS_MAX && (key = next_key(bio)) != NULL) {
+        ++*ret_keys;
+        good = verify_one(key, text, sig);
+        EVP_PKEY_free(key);
+    }
+    BIO_free(bio);
+    ERR_clear_error();
     return good;
 }
 
@@ -50,39 +66,33 @@ static bool verify(EVP_PKEY *key, const char *text, size_t n, const char *sig, s
 static enum err check_signature(const char *path, const char *ca_path,
                                 const struct cluster_signed *f, struct explain *why)
 {
-    EVP_PKEY *key = ca_key((const char *)f->ca_pem.p, f->ca_pem.n);
-    enum err err = OK;
+    unsigned keys = 0;
 
-    if (key == NULL) {
+    if (verify(f->ca_pem, f->text, f->sig, &keys)) {
+        return OK;
+    }
+    if (keys == 0) {
         explain(why, "%s: holds no certificate of a P-256 key; give the cluster's CA certificate",
                 ca_path);
         return ERR_MALFORMED;
     }
-    if (!verify(key, (const char *)f->text.p, f->text.n, (const char *)f->sig.p, f->sig.n)) {
-        explain(why,
-                "%s: the signature in %s.sig is not by the CA in %s over these bytes; the file was "
-                "changed or belongs to another cluster: sign it again with the CA's key",
-                path, path, ca_path);
-        err = ERR_AUTH;
-    }
-    EVP_PKEY_free(key);
-    return err;
+    explain(why,
+            "%s: the signature in %s.sig is not by the CA in %s over these bytes; the file was "
+            "changed or belongs to another cluster: sign it again with the CA's key",
+            path, path, ca_path);
+    return ERR_AUTH;
 }
 
 RESULT cluster_check(struct bytes text, struct bytes sig, struct bytes ca_pem, struct cluster *ret,
                      struct explain *why)
 {
-    EVP_PKEY *key = NULL;
-    bool good = false;
+    unsigned keys = 0;
 
     if (text.n == 0 || text.n > CONFIG_FILE_MAX || sig.n == 0 || sig.n > SIGNATURE_MAX) {
         explain(why, "the configuration or its signature is empty or too long");
         return ERR_MALFORMED;
     }
-    key = ca_key((const char *)ca_pem.p, ca_pem.n);
-    good = key != NULL && verify(key, (const char *)text.p, text.n, (const char *)sig.p, sig.n);
-    EVP_PKEY_free(key);
-    if (!good) {
+    if (!verify(ca_pem, text, sig, &keys)) {
         explain(why, "the configuration is not signed by the cluster's CA");
         return ERR_AUTH;
     }

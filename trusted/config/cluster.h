@@ -19,6 +19,7 @@
 
 enum {
     CLUSTER_ID_LEN = 16,
+    CA_CERTS_MAX = 2, /* that are trusted at a time: two while one follows the other */
     NAME_MAX_LEN = 63,
     HOST_MAX_LEN = 63, /* an IPv4 or IPv6 address literal */
 };

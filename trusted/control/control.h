@@ -108,6 +108,9 @@ uint64_t control_deadline(const struct control *c);
  * sessions. `id` is borrowed, the former one is not needed any more. POLICY unless it has exactly
  * the name of the former one. CTL-11 */
 RESULT control_set_identity(struct control *c, uint64_t now_ns, const struct identity *id);
+/* The certificates of the CAs that are trusted from now on, for configurations of others, and their
+ * signature of the configuration in force (`text`: ignored if it is another). Copied. CTL-11 */
+void control_set_trust(struct control *c, struct bytes ca_pem, struct bytes text, struct bytes sig);
 /* Clients of these names are refused from now on, and those that are connected lose their sessions.
  * All names that are revoked; copied. CTL-12 */
 void control_set_revoked(struct control *c, uint64_t now_ns, const struct control_revoked *all);

@@ -5,7 +5,7 @@
 #include "common/check.h"
 #include "trusted/control/identity_internal.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 
 static bool same_name(const struct identity_name *a, const struct identity_name *b)
 {
@@ -38,6 +38,23 @@ RESULT control_set_identity(struct control *c, uint64_t now_ns, const struct ide
     c->first_ns = c->now_ns;
     c->c.identity = id;
     return OK;
+}
+
+void control_set_trust(struct control *c, struct bytes ca_pem, struct bytes text, struct bytes sig)
+{
+    if (c->ca_pem_n == 0) {
+        return; /* this node tells and takes none */
+    }
+    free(c->ca_pem);
+    c->ca_pem = malloc(ca_pem.n);
+    CHECK(c->ca_pem != NULL);
+    memcpy(c->ca_pem, ca_pem.p, ca_pem.n);
+    c->ca_pem_n = ca_pem.n;
+    if (text.n == c->config_n && memcmp(text.p, c->config, text.n) == 0 && sig.n > 0 &&
+        sig.n <= sizeof(c->config_sig)) {
+        memcpy(c->config_sig, sig.p, sig.n);
+        c->config_sig_n = sig.n;
+    }
 }
 
 void control_set_revoked(struct control *c, uint64_t now_ns, const struct control_revoked *all)

@@ -119,13 +119,14 @@ void identity_explain_verify(struct explain *why, const char *whose, long verify
     }
 }
 
-/* A store whose only anchor is `ca` and whose chains have no certificate between. */
-static X509_STORE *make_store(X509 *ca)
+/* A store whose only anchors are these and whose chains have no certificate between. */
+static X509_STORE *make_store(X509 *const ca[static CA_CERTS_MAX])
 {
     X509_STORE *store = X509_STORE_new();
     X509_VERIFY_PARAM *param = store == NULL ? NULL : X509_STORE_get0_param(store);
 
-    if (param == NULL || X509_STORE_add_cert(store, ca) != 1 ||
+    if (param == NULL || X509_STORE_add_cert(store, ca[0]) != 1 ||
+        (ca[1] != NULL && X509_STORE_add_cert(store, ca[1]) != 1) ||
         X509_VERIFY_PARAM_set_flags(param, X509_V_FLAG_X509_STRICT) != 1) {
         X509_STORE_free(store);
         return NULL;
@@ -192,16 +193,37 @@ static SSL_CTX *make_ctx(X509_STORE *store, X509 *cert, EVP_PKEY *key, uint64_t 
 }
 
 struct parts {
-    X509 *ca, *cert;
+    X509 *ca[CA_CERTS_MAX], *cert;
     EVP_PKEY *key;
 };
+
+/* One or two CA certificates and no more. */
+static bool read_cas(const char *pem, X509 *ret[static CA_CERTS_MAX])
+{
+    BIO *bio = BIO_new_mem_buf(pem, -1);
+    X509 *cert = NULL;
+    bool good = bio != NULL;
+    unsigned n = 0;
+
+    while (good && (cert = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)) != NULL) {
+        good = n < CA_CERTS_MAX && X509_check_ca(cert) == 1 && is_p256(X509_get0_pubkey(cert));
+        if (good) {
+            ret[n++] = cert;
+        } else {
+            X509_free(cert);
+        }
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    return good && n > 0;
+}
 
 static enum err read_parts(struct parts *p, const char *ca_pem, const char *cert_pem,
                            const char *key_pem, struct explain *why)
 {
-    p->ca = read_cert(ca_pem);
-    if (p->ca == NULL || X509_check_ca(p->ca) != 1 || !is_p256(X509_get0_pubkey(p->ca))) {
-        explain(why, "the CA's PEM text is not one CA certificate of a P-256 key");
+    if (!read_cas(ca_pem, p->ca)) {
+        explain(why, "the CA's PEM text is not one CA certificate of a P-256 key, or two while one "
+                     "follows the other");
         return ERR_MALFORMED;
     }
     p->cert = read_cert(cert_pem);
@@ -268,7 +290,8 @@ out:
     X509_STORE_free(store);
     EVP_PKEY_free(p.key);
     X509_free(p.cert);
-    X509_free(p.ca);
+    X509_free(p.ca[0]);
+    X509_free(p.ca[1]);
     identity_free(id);
     ERR_clear_error();
     return err;

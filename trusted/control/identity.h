@@ -32,8 +32,10 @@ struct identity_name {
 
 struct identity; /* own certificate, key, trust anchor, and the SSL_CTX made of them */
 
-/* PEM texts. Checks that the key fits the certificate, that it is in date at `now_s` (Unix time)
- * and was issued by the CA. MALFORMED, AUTH (not ours, expired); *why is one line. */
+/* PEM texts; that of the CA may hold two certificates, while one follows the other: whoever has a
+ * certificate of either is believed. Checks that the key fits the certificate, that it is in date
+ * at `now_s` (Unix time) and was issued by the CA. MALFORMED, AUTH (not ours, expired); *why is one
+ * line. */
 RESULT identity_from_pem(const char *ca_pem, const char *cert_pem, const char *key_pem,
                          uint64_t now_s, struct identity **ret, struct explain *why);
 /* The same from files. The key file must be readable by nobody but its owner (POLICY otherwise). */
