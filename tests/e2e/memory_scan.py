@@ -41,6 +41,28 @@ def resident(pid):
     return found
 
 
+def flags(pid):
+    """The kernel's flags (proc(5): VmFlags) of each mapping, by its start."""
+    found, start = {}, 0
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        first, *rest = line.split()
+        if not first.endswith(":"):
+            start = int(first.split("-")[0], 16)
+        elif first == "VmFlags:":
+            found[start] = set(rest)
+    return found
+
+
+def stacks(pid):
+    """Where the stack of each waiting thread stands, by thread; it takes root."""
+    found = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        words = (task / "syscall").read_text().split()
+        if len(words) > 2:  # not running
+            found[int(task.name)] = int(words[-2], 16)
+    return found
+
+
 class Scan:
     """Where `needles` (a dict of name to bytes) are found in a process, and what could not be read."""
 

@@ -16,7 +16,7 @@ import unittest
 from pathlib import Path
 
 from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, run
-from memory_scan import Scan, dump
+from memory_scan import Scan, dump, flags, mappings, stacks
 
 KEY = "planted-key/" + "7f3a91c0d4e8" * 2
 VALUE = b"planted-value/" + b"0b6e55a1c9f2" * 4
@@ -89,6 +89,28 @@ class Secret(Planted):
             self.hidden(c.pid(1), by_syscall=True)
             spilled = [n["report"]["memory_spilled"] for n in c.status()[1]["nodes"]]
             self.assertEqual(spilled, [0, 0, 0])
+
+    def test_heap_and_stacks_are_locked_and_stay_out_of_dumps_and_children(self):
+        with Cluster(*SMALL, "--workers", "2") as c:
+            pid = c.pid(1)
+            secret = [(a, b) for a, b, _, name in mappings(pid) if "secretmem" in name]
+            # A heap of 12 MiB for each shard, and OpenSSL's 64 MiB.
+            sizes = sorted(b - a for a, b in secret)
+            self.assertEqual([n >> 20 for n in sizes if n >= 4 << 20], [12, 12, 64])
+            kinds = flags(pid)
+            for a, _ in secret:
+                self.assertLessEqual({"lo", "dd", "dc"}, kinds[a], "locked, no dump, no fork")
+            # Every thread but the first, which runs the control machine, stands on such memory.
+            seen = {}
+
+            def all_seen():
+                seen.update(stacks(pid))
+                return len(seen) >= 3
+
+            self.eventually("each thread waits once", all_seen)
+            for thread, at in seen.items():
+                inside = any(a <= at < b for a, b in secret)
+                self.assertEqual(inside, thread != pid, f"thread {thread} stands at {at:#x}")
 
     @unittest.skipUnless(shutil.which("gcore"), "forcing a core dump takes gdb")
     def test_a_forced_core_dump_has_no_secret(self):
@@ -172,6 +194,9 @@ class Ordinary(Planted):
         with Cluster(*SMALL, "--memory", "huge") as c:
             self.plant(c)
             self.assertEqual(self.memory(c), {"locked"})
+            kinds = flags(c.pid(2))
+            self.assertTrue(any({"lo", "dd", "dc"} <= kinds[a] for a, b, _, name in mappings(c.pid(2))
+                                if not name and b - a >= 16 << 20), "the heap is not locked")
             self.assertNotEqual(Scan(c.pid(2), self.needles()).found["key"], [])
             self.assertNotEqual(Scan(c.pid(2), self.needles(), True).found["key"], [])
             if shutil.which("gcore"):
