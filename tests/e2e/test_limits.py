@@ -4,6 +4,7 @@ are too long; and memory that goes back to the host. Cause and remedy, never a c
 
 import contextlib
 import os
+import re
 import subprocess
 import tempfile
 import unittest
@@ -85,16 +86,34 @@ class Asking(ClusterCase):
 
 @unittest.skipUnless(os.geteuid() == 0, "mounting a small file system takes root")
 class Running(Case):
-    def setUp(self):
+    def mount(self, options):
+        """A tmpfs with these options; None: the kernel has them not."""
         folder = tempfile.mkdtemp(prefix="avocado-small-")
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", folder], check=True)
-        self.addCleanup(lambda: (subprocess.run(["umount", folder], check=True), os.rmdir(folder)))
-        self.folder = folder
+        self.addCleanup(os.rmdir, folder)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder]).returncode != 0:
+            return None
+        self.addCleanup(subprocess.run, ["umount", folder], check=True)
+        return folder
+
+    def test_huge_pages_where_the_host_has_them(self):
+        folder = self.mount("huge=advise,size=512m")
+        if folder is None:
+            self.skipTest("no huge pages for shared memory")
+        lines = "".join(f"{i}\t{'x' * 900000}\n" for i in range(20)).encode()
+        with Cluster("--arena-dir", folder, "--host-memory", "64M", nodes=1) as c:
+            self.expect(c.avocado("import", "-", stdin=lines), OK)
+            maps = Path(f"/proc/{c.pid(1)}/smaps").read_text().split("avocado-arena-")[1]
+            kib = int(re.search(r"ShmemPmdMapped: +(\d+)", maps).group(1))
+            self.assertGreater(kib << 10, 12 * MIB)
+            full = blocks(c.pid(1))
+            lines = "".join(f"{i}\tx\n" for i in range(20)).encode()
+            self.expect(c.avocado("import", "-", stdin=lines), OK)
+            self.eventually("they go back", lambda: blocks(c.pid(1)) < full // 2)
 
     def test_a_host_that_runs_out_of_memory(self):
         """Growth is refused, what was acknowledged is there, and space that comes free is used."""
         value = os.urandom(200000)
-        with Cluster("--arena-dir", self.folder, "--host-memory", "64M") as c:
+        with Cluster("--arena-dir", self.mount("size=12m"), "--host-memory", "64M") as c:
             held = []
             while True:
                 done = c.avocado("put", f"k{len(held)}", "-", stdin=value)
