@@ -531,7 +531,7 @@ void store_plant(struct store *s, unsigned plants)
     s->plants = plants;
 }
 
-bool store_tidy_is_wanted(const struct store *s)
+bool store_tidy_is_wanted(struct store *s)
 {
     return store_tidy_wanted(&s->core->tidier, s->arena);
 }

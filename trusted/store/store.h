@@ -154,7 +154,7 @@ bool store_trim(struct store *s, uint64_t *ret_off, uint64_t *ret_len);
 bool store_has_idle(const struct store *s);
 /* One step of moving values together in host memory, some microseconds, so that more of it can be
  * given back; ends a walk. STORE-27. Whether there is anything to do is cheap to ask. */
-bool store_tidy_is_wanted(const struct store *s);
+bool store_tidy_is_wanted(struct store *s);
 void store_tidy(struct store *s);
 /* What the host says of itself: that it has, or has no, memory for parts of the arena that hold
  * nothing yet. While it has none, what would need them is refused (HOST_MEMORY). It has at first.

@@ -3,8 +3,9 @@
 
 #include "trusted/store/store_seal.h"
 
-bool store_tidy_wanted(const struct store_tidier *t, const struct store_arena *a)
+bool store_tidy_wanted(struct store_tidier *t, const struct store_arena *a)
 {
+    t->futile = t->futile < a->slots_free ? t->futile : a->slots_free;
     return t->active || (store_arena_is_sparse(a) && a->slots_free > t->futile + t->futile / 4);
 }
 
