@@ -6,7 +6,6 @@
 #include "host/run/futex.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/mman.h>
@@ -107,6 +106,13 @@ static void rest(struct relay_loop *l)
     ring_awake(&l->to_host);
 }
 
+static bool looks(const struct relay_loop *l, uint64_t since_ns)
+{
+    uint64_t now = clock_now_ns();
+
+    return now - since_ns < SPIN_NS && courtesy_pays(&l->courtesy, now);
+}
+
 static void *run(void *self)
 {
     struct relay_loop *l = self;
@@ -118,8 +124,8 @@ static void *run(void *self)
         moved |= take_away(l);
         if (moved) {
             since = clock_now_ns();
-        } else if (l->polling == SHARD_LOOP_BUSY || clock_now_ns() - since < SPIN_NS) {
-            (void)sched_yield(); /* to the replica, if it waits for this core */
+        } else if (l->polling == SHARD_LOOP_BUSY || looks(l, since)) {
+            courtesy_yield(&l->courtesy); /* to the replica, if it waits for this core */
         } else {
             rest(l);
             since = clock_now_ns();

@@ -28,6 +28,7 @@ struct relay_loop {
     uint64_t rx_bytes;
     int epoll_fd;
     _Atomic bool stop;
+    struct courtesy courtesy;
     uint64_t ring_full; /* packets that came in and found no room */
 };
 

@@ -5,7 +5,6 @@
 #include "host/run/clock.h"
 
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -80,12 +79,21 @@ static void note_gap(struct shard_loop *l, uint64_t gap_ns)
     l->gap_ns = (7 * l->gap_ns + gap_ns) / 8;
 }
 
+/* How long to look before a sleep. */
+static uint64_t patience_of(const struct shard_loop *l)
+{
+    if (l->io->is_polled) {
+        return courtesy_pays(&l->courtesy, clock_now_ns()) ? LOOK_NS : 0;
+    }
+    return l->gap_ns < SPIN_NS ? SPIN_NS : 0;
+}
+
 /* Nothing to do at the moment. With more pollers than cores the gap is long, because whoever would
  * send to us waits for our core: then spinning stops by itself. */
 static void idle(struct shard_loop *l, uint64_t since_ns)
 {
     struct abi_poll *b = &l->block;
-    uint64_t now, patience = l->io->is_polled ? LOOK_NS : l->gap_ns < SPIN_NS ? SPIN_NS : 0;
+    uint64_t now, patience = patience_of(l);
 
     do {
         b->rx_n = l->io->ops->rx(l->io, b->rx);
@@ -98,8 +106,8 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
         if (l->polling == SHARD_LOOP_BUSY) {
             return; /* commands and timers are looked at in every turn */
         }
-        if (l->io->is_polled) {
-            (void)sched_yield();
+        if (l->io->is_polled && patience > 0) {
+            courtesy_yield(&l->courtesy);
         }
     } while (now - since_ns < patience && now < b->wake_at_ns);
     sleep_until(l, b->wake_at_ns);

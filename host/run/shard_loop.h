@@ -9,6 +9,7 @@
 
 #include "boundary/abi.h"
 #include "host/net/pktio.h"
+#include "host/run/courtesy.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -35,6 +36,7 @@ struct shard_loop {
     pthread_t thread;
     int wake_fd, epoll_fd;
     _Atomic bool stop;
+    struct courtesy courtesy;
     uint64_t gap_ns; /* smoothed time between going idle and the next packet */
     _Atomic uint64_t sleeps, spin_hits;
     _Atomic uint64_t dropped; /* bytes of the arena given back to the kernel */

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Packet I/O by DPDK: replicas linked by shared memory, clients through the kernel."""
+"""Packet I/O by DPDK: replicas linked by shared memory, clients through the kernel; and replicas on machines of their
+own, as far as the kernel has them, with clients that know nothing of DPDK."""
 
+import json
+import subprocess
 import tempfile
 import unittest
 
 from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, run, total
+from test_attestation import WorldCase
+from test_partition import ApartWorld, Net, ip, namespaces_work
 
 HAS_DPDK = (BUILD / "avocado-dpdk.so").exists()
 
@@ -37,6 +42,52 @@ class Mesh(Case):
             before = by_dpdk(c, 2)
             self.expect(c.avocado("check", "--coordinator", 1, "-", stdin=lines), OK)
             self.eventually("its links are there again", lambda: by_dpdk(c, 2) > before)
+
+
+class OwnStackWorld(ApartWorld):
+    """Frames of each replica's e0 are taken by the kernel (TCP, ARP) and by DPDK (UDP, ARP)."""
+
+    def replica_args(self, node, *proof):
+        eal = ("--no-huge -m 64 --no-pci --no-shconf --no-telemetry --log-level=*:error "
+               "--vdev=net_af_packet0,iface=e0")
+        return [*super().replica_args(node, *proof), "--io", "dpdk", "--dpdk-eal", eal, "--dpdk-port",
+                f"net_af_packet0,ip=10.77.{node}.2/30,via=10.77.{node}.1"]
+
+
+@unittest.skipUnless(HAS_DPDK, "built without DPDK; scripts/packages dpdk installs it")
+@unittest.skipUnless(namespaces_work(), "no network namespaces here (root, iproute2, veth)")
+class OwnStack(WorldCase):
+    def setUp(self):
+        self.net = Net(3)
+        self.addCleanup(self.net.close)
+        for n in (1, 2, 3):  # trains would arrive whole: there is no NIC that cuts them up
+            ip("-n", self.net.of(0), "link", "set", f"v{n}", "gso_max_segs", 1)
+        self.world = OwnStackWorld(self.net)
+        self.addCleanup(self.world.close)
+
+    def test_history(self):
+        """Neighbours behind a router, checksums that the kernel believes, and a linearizable history."""
+        w = self.world
+        self.founded()
+        w.start_las()
+        self.says("las", "las.m1 is attested")
+        for node in (1, 2, 3):
+            w.start_replica(node)
+        for node in (1, 2, 3):
+            self.says(f"n{node}", f"ready: node {node} listens")
+        given = w.owner("/v1/client", {"name": "web", "key": w.new_key("web.key")})
+        (w.dir / "web.crt").write_text(given["certificate"])
+        history = w.dir / "h.jsonl"
+        done = subprocess.run(
+            ["ip", "netns", "exec", self.net.of(0), BUILD / "avocado-bench", "--cluster",
+             w.client_yaml(("web.crt", "web.key")), "--workload", "mix", "--records", "20", "--seconds", "1.5",
+             "--warmup", "0", "--clients", "3", "--depth", "4", "--history", history, "--json", "-"],
+            capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, OK, done.stderr.decode())
+        self.assertGreater(json.loads(done.stdout)["ops"], 200)
+        self.expect(run("avocado-sim", "--check-history", history), OK, "linearizable")
+        for node in (1, 2, 3):
+            self.assertIsNone(w.running[f"n{node}"].poll(), w.log(f"n{node}"))
 
 
 class Refused(Case):

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef HOST_RUN_COURTESY_H
+#define HOST_RUN_COURTESY_H
+
+/*
+ * Looking for work and giving the core away at each turn: the cheapest way to hand it over, as long
+ * as those who get it give it back soon. Somebody who computes takes it for milliseconds, and
+ * sleeping is better then: who wakes from a sleep is let in. So it is tried, and given up for a
+ * while, longer each time, when a turn took long.
+ */
+
+#include "host/run/clock.h"
+
+#include <sched.h>
+#include <stdbool.h>
+
+enum {
+    COURTESY_LONG_NS = 500000,
+    COURTESY_PAUSE_NS = 50000000,
+    COURTESY_PAUSE_MAX_NS = 1600000000,
+};
+
+struct courtesy {
+    uint64_t from_ns;  /* not before */
+    uint64_t pause_ns; /* the last one; 0: none yet */
+};
+
+static inline bool courtesy_pays(const struct courtesy *c, uint64_t now_ns)
+{
+    return now_ns >= c->from_ns;
+}
+
+/* Gives the core away once. */
+static inline void courtesy_yield(struct courtesy *c)
+{
+    uint64_t began = clock_now_ns(), now;
+
+    (void)sched_yield();
+    now = clock_now_ns();
+    if (now - began > COURTESY_LONG_NS) {
+        c->pause_ns = c->pause_ns == 0                          ? COURTESY_PAUSE_NS
+                      : c->pause_ns < COURTESY_PAUSE_MAX_NS / 2 ? 2 * c->pause_ns
+                                                                : COURTESY_PAUSE_MAX_NS;
+        c->from_ns = now + c->pause_ns;
+    } else if (c->pause_ns > 0 && now - c->from_ns > c->pause_ns) {
+        c->pause_ns = 0; /* it has been well for as long */
+    }
+}
+
+#endif
