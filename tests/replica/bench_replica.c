@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What an operation costs without the kernel: three replicas and a client in one thread. Not a
- * test; run it under perf or callgrind. Usage: bench_replica [get|put] [operations] [in flight] */
+ * test; run it under perf or callgrind.
+ * Usage: bench_replica [get|put] [operations] [in flight] [keys] */
 #include "tests/replica/cluster.h"
 
 #include <stdio.h>
@@ -13,9 +14,9 @@ enum {
 
 struct load {
     struct test_cluster *c;
-    uint64_t started, done, total;
+    uint64_t started, done, total, keys_n;
     bool is_put;
-    uint8_t keys[KEYS][16];
+    uint8_t (*keys)[16];
     uint8_t value[VALUE];
 };
 
@@ -23,7 +24,7 @@ static void submit(struct load *l, uint8_t node)
 {
     struct client_request m = {.op = l->is_put ? CLIENT_PUT : CLIENT_GET, .timeout_ms = 5000};
 
-    m.key = (struct bytes){l->keys[l->started * 2654435761U % KEYS], 16};
+    m.key = (struct bytes){l->keys[l->started * 2654435761U % l->keys_n], 16};
     if (l->is_put) {
         m.value = (struct bytes){l->value, VALUE};
     }
@@ -49,7 +50,7 @@ static double seconds(void)
 {
     struct timespec ts;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
     return (double)ts.tv_sec + (double)ts.tv_nsec * 1e-9;
 }
 
@@ -78,13 +79,16 @@ int main(int argc, char **argv)
     double t;
 
     cluster_open(&c, 8192, CLUSTER_HEAP, CLUSTER_ARENA);
+    l.keys_n = argc > 4 ? strtoull(argv[4], NULL, 10) : KEYS;
+    l.keys = calloc(l.keys_n, sizeof(l.keys[0]));
+    CHECK(l.keys != NULL);
     l.c = &c;
     c.self = &l;
     c.on_done = on_done;
-    for (uint32_t i = 0; i < KEYS; i++) {
+    for (uint32_t i = 0; i < l.keys_n; i++) {
         memcpy(l.keys[i], &i, sizeof(i));
     }
-    run(&l, true, KEYS, 64);
+    run(&l, true, l.keys_n, 64);
     datagrams = c.datagrams;
     t = seconds();
     run(&l, is_put, total, in_flight);
@@ -94,5 +98,6 @@ int main(int argc, char **argv)
            is_put ? "put" : "get", (double)total / t, t * 1e9 / (double)total,
            (double)(c.datagrams - datagrams) / (double)total);
     cluster_close(&c);
+    free(l.keys);
     return 0;
 }
