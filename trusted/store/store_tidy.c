@@ -31,7 +31,7 @@ static void end(struct store_tidier *t, struct store_arena *a)
 {
     store_arena_drain_end(a);
     t->active = false;
-    t->futile = a->slots_free;
+    t->futile = t->moved == t->began ? a->slots_free : 0;
     t->key_len = 0;
 }
 
@@ -46,6 +46,7 @@ void store_tidy_step(struct store_tidier *t, struct store_index *x, struct store
         }
         store_arena_drain_begin(a);
         t->active = true;
+        t->began = t->moved;
     }
     payload = store_index_walk(x, (struct bytes){t->key, t->key_len}, false);
     for (unsigned i = 0; i < STORE_TIDY_KEYS && bytes < STORE_TIDY_BYTES && payload != NULL; i++) {

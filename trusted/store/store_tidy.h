@@ -21,13 +21,14 @@ enum {
 struct store_tidier {
     bool active;
     uint64_t moved;  /* values so far */
-    uint64_t futile; /* the fewest free bytes in slots since the last pass */
+    uint64_t began;  /* the same, when the pass began */
+    uint64_t futile; /* the fewest free bytes in slots since a pass that could move nothing */
     size_t key_len;
     uint8_t key[STORE_KEY_MAX]; /* where the pass stands */
 };
 
-/* Whether there is work for store_tidy_step; cheap. After a pass there is none until a quarter more
- * is free than was then or since: what could not be moved cannot be moved now. */
+/* Whether there is work for store_tidy_step; cheap. After a pass that could move nothing there
+ * is none until a quarter more is free than was then or since. */
 bool store_tidy_wanted(struct store_tidier *t, const struct store_arena *a);
 /* One step of a pass, the first one of a new pass if need be. Ends a walk over the index. */
 void store_tidy_step(struct store_tidier *t, struct store_index *x, struct store_arena *a);
