@@ -20,16 +20,12 @@ enum exit_code {
     EXIT_REFUSED = 5,
 };
 
-enum {
-    IDENTITY_MAX = 64 << 10,
-};
-
 struct options {
-    const char *config, *ca, *arena_dir;
-    struct join_options join; /* with --cas, instead of --config, --ca and --identity-fd */
+    const char *arena_dir;
+    struct join_options join;
     uint32_t node;
     uint32_t sync_pages;
-    int identity_fd, ring_fd;
+    int ring_fd;
     bool is_ring, is_dpdk;
     struct dpdk_options dpdk;
     const char *mesh_dir;    /* with --io dpdk: links to all others there, instead of ports */
@@ -39,18 +35,13 @@ struct options {
 };
 
 static const char help[] =
-    "Usage: avocadod --config FILE --ca FILE --node N --identity-fd FD [options]\n"
-    "       avocadod --cas HOST:PORT --cas-ca FILE --node N (--las PATH | --evidence KIND[:DIR])\n"
+    "Usage: avocadod --cas HOST:PORT --cas-ca FILE --node N (--las PATH | --evidence KIND[:DIR])\n"
+    "                [options]\n"
     "\n"
     "One replica of an Avocado cluster. `avocado up` starts replicas; run this by hand only to\n"
     "supervise one yourself.\n"
     "\n"
-    "  --config FILE        signed cluster configuration (its signature is FILE.sig)\n"
-    "  --ca FILE            certificate of the cluster's CA\n"
-    "  --node N             which member of the configuration this is\n"
-    "  --identity-fd FD     read certificate and private key (PEM) from this descriptor until its\n"
-    "                       end; the key is never on disk, so that an incarnation dies with its\n"
-    "                       process\n"
+    "  --node N             which node this is\n"
     "  --io udp|ring|dpdk   who does the network's work: this process by the kernel (default),\n"
     "                       avocado-hostd through shared memory, and this process makes no "
     "network\n"
@@ -133,12 +124,6 @@ static bool set_option(int which, struct options *o)
     unsigned long n;
 
     switch (which) {
-    case 'c':
-        o->config = optarg;
-        return true;
-    case 'a':
-        o->ca = optarg;
-        return true;
     case 'd':
         o->arena_dir = optarg;
         return true;
@@ -162,12 +147,6 @@ static bool set_option(int which, struct options *o)
             return false;
         }
         o->node = (uint32_t)n;
-        return true;
-    case 'i':
-        if (!parse_number(optarg, 1 << 20, &n)) {
-            return false;
-        }
-        o->identity_fd = (int)n;
         return true;
     case 'o':
         o->is_ring = strcmp(optarg, "ring") == 0;
@@ -195,15 +174,12 @@ static bool set_option(int which, struct options *o)
     }
 }
 
-/* Either everything from files and a descriptor, or everything from the CAS. */
 static bool is_complete(const struct options *o)
 {
     const struct join_options *j = &o->join;
-    bool by_files = o->config != NULL && o->ca != NULL && o->identity_fd >= 0;
-    bool by_cas = j->cas != NULL && j->cas_ca != NULL && (j->las != NULL) != (j->evidence != NULL);
 
-    return o->node != 0 && (j->cas == NULL ? by_files && j->las == NULL && j->evidence == NULL
-                                           : by_cas && o->config == NULL && o->identity_fd < 0);
+    return o->node != 0 && j->cas != NULL && j->cas_ca != NULL &&
+           (j->las != NULL) != (j->evidence != NULL);
 }
 
 static bool dpdk_fits(const struct options *o, int *ret_code)
@@ -222,10 +198,7 @@ static bool dpdk_fits(const struct options *o, int *ret_code)
 /* 0: go on; otherwise the process ends with ret_code. */
 static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
 {
-    static const struct option longs[] = {{"config", required_argument, NULL, 'c'},
-                                          {"ca", required_argument, NULL, 'a'},
-                                          {"node", required_argument, NULL, 'n'},
-                                          {"identity-fd", required_argument, NULL, 'i'},
+    static const struct option longs[] = {{"node", required_argument, NULL, 'n'},
                                           {"poll", required_argument, NULL, 'p'},
                                           {"memory", required_argument, NULL, 'm'},
                                           {"io", required_argument, NULL, 'o'},
@@ -264,17 +237,11 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
     }
     o->join.node = o->node;
     if (optind != argc || !is_complete(o)) {
-        *ret_code =
-            fail(EXIT_USAGE, "--config, --ca, --node and --identity-fd are needed, or --cas, "
-                             "--cas-ca, --node and one of --las and --evidence; see "
-                             "`avocadod --help`");
+        *ret_code = fail(EXIT_USAGE, "--cas, --cas-ca, --node and one of --las and --evidence are "
+                                     "needed; see `avocadod --help`");
         return false;
     }
     if (!dpdk_fits(o, ret_code)) {
-        return false;
-    }
-    if (o->is_ring && o->join.cas != NULL) {
-        *ret_code = fail(EXIT_USAGE, "--cas needs a network of our own: not with --io ring");
         return false;
     }
     if (o->is_ring != (o->ring_fd >= 0)) {
@@ -283,66 +250,6 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
         return false;
     }
     return true;
-}
-
-/* Reads to the end of fd; the text is zero-terminated. -1: error or too long. */
-static ssize_t read_all(int fd, char *to, size_t room)
-{
-    size_t n = 0;
-
-    while (n < room - 1) {
-        ssize_t got = read(fd, to + n, room - 1 - n);
-
-        if (got == 0) {
-            to[n] = 0;
-            return (ssize_t)n;
-        }
-        if (got < 0 && errno != EINTR) {
-            return -1;
-        }
-        n += got > 0 ? (size_t)got : 0;
-    }
-    errno = E2BIG;
-    return -1;
-}
-
-static char *read_file(const char *path)
-{
-    char *text = malloc(IDENTITY_MAX);
-    FILE *f = fopen(path, "re");
-
-    if (f == NULL || text == NULL || read_all(fileno(f), text, IDENTITY_MAX) < 0) {
-        free(text);
-        text = NULL;
-    }
-    if (f != NULL) {
-        (void)fclose(f);
-    }
-    return text;
-}
-
-static RESULT load_identity(const struct options *o, struct identity **ret, struct explain *why)
-{
-    char *pem = malloc(IDENTITY_MAX);
-    char *ca = read_file(o->ca);
-    enum err err = ERR_IO;
-
-    if (ca == NULL) {
-        (void)snprintf(why->text, sizeof(why->text), "cannot read %s: %s", o->ca, strerror(errno));
-    } else if (pem == NULL || read_all(o->identity_fd, pem, IDENTITY_MAX) < 0) {
-        (void)snprintf(why->text, sizeof(why->text),
-                       "cannot read the identity from descriptor %d: %s", o->identity_fd,
-                       strerror(errno));
-    } else {
-        err = identity_from_pem(ca, pem, pem, (uint64_t)time(NULL), ret, why);
-    }
-    (void)close(o->identity_fd);
-    if (pem != NULL) {
-        wipe(pem, IDENTITY_MAX);
-    }
-    free(pem);
-    free(ca);
-    return err;
 }
 
 /* The certificate must be that of the member we were told to be, in this very configuration. */
@@ -374,20 +281,8 @@ static bool find_self(const struct cluster *c, const struct identity *id, uint32
     return false;
 }
 
-/* Certificate, key and configuration from files and a descriptor. 0, or the exit code. */
-static int load(const struct options *o, struct cluster *cluster, struct cluster_signed *ret_config,
-                struct identity **ret)
-{
-    struct explain why = {0};
-
-    if (cluster_load_signed(o->config, o->ca, cluster, ret_config, &why) != OK) {
-        return fail(EXIT_USAGE, why.text);
-    }
-    return load_identity(o, ret, &why) == OK ? 0 : fail(EXIT_REFUSED, why.text);
-}
-
-/* The same from the CAS. Before port_harden: a LAS that is not root could not see who we are after
- * it, and whoever could look at us now could have started us himself. */
+/* Everything comes from the CAS. Before port_harden: a LAS that is not root could not see who we
+ * are after it, and whoever could look at us now could have started us himself. */
 static int join(const struct options *o, struct join *ret)
 {
     struct explain why = {0};
@@ -444,7 +339,7 @@ static int run(const struct node_options *o)
 /* What the options say, once there are memory, configuration and identity. */
 static int run_as(const struct options *o, const struct cluster *cluster,
                   const struct cluster_signed *config, const struct identity *identity,
-                  struct renewal *renewal)
+                  struct renewal *renewal, struct cas_bridge *bridge)
 {
     struct node_options n = {.cluster = cluster,
                              .config = config,
@@ -453,7 +348,8 @@ static int run_as(const struct options *o, const struct cluster *cluster,
                              .arena_dir = o->arena_dir,
                              .ring_fd = o->ring_fd,
                              .sync_pages = o->sync_pages,
-                             .renewal = renewal};
+                             .renewal = renewal,
+                             .bridge = bridge};
     struct explain why = {0};
     static struct mesh mesh;
 
@@ -474,49 +370,35 @@ static int join_and_run(const struct options *o)
 {
     struct join j = {0};
     struct renewal *renewal = NULL;
-    struct explain why = {0};
+    struct cas_bridge *bridge = NULL;
+    struct explain why = {.text = "out of memory"};
     int code = join(o, &j);
 
     if (code != 0) {
         return code;
     }
     port_harden();
-    if (renewal_start(&j, &renewal, &why) != OK) {
+    if ((o->is_ring && cas_bridge_open(&bridge) != OK) ||
+        renewal_start(&j, bridge == NULL ? NULL : cas_bridge_via(bridge), &renewal, &why) != OK) {
         code = fail(EXIT_UNAVAILABLE, why.text);
     } else {
-        code = run_as(o, &j.cluster, NULL, j.identity, renewal);
+        code = run_as(o, &j.cluster, &j.config, j.identity, renewal, bridge);
     }
     renewal_stop(renewal);
+    cas_bridge_close(bridge);
     identity_free(j.identity);
-    return code;
-}
-
-static int load_and_run(const struct options *o)
-{
-    struct cluster cluster;
-    struct cluster_signed config = {0};
-    struct identity *identity = NULL;
-    int code = load(o, &cluster, &config, &identity);
-
-    if (code == 0) {
-        code = run_as(o, &cluster, &config, identity, NULL);
-    }
-    identity_free(identity);
-    cluster_signed_free(&config);
+    cluster_signed_free(&j.config);
     return code;
 }
 
 int main(int argc, char **argv)
 {
-    struct options o = {.identity_fd = -1, .ring_fd = -1, .sync_pages = SYNC_PAGES_DEFAULT};
+    struct options o = {.ring_fd = -1, .sync_pages = SYNC_PAGES_DEFAULT};
     struct explain why = {0};
     int code = 0;
 
     if (!parse_options(argc, argv, &o, &code)) {
         return code;
-    }
-    if (o.join.cas == NULL) {
-        port_harden();
     }
     if (!port_memory_choose(o.memory)) {
         (void)snprintf(why.text, sizeof(why.text), "no enclave memory to be had: %s%s%s",
@@ -525,5 +407,5 @@ int main(int argc, char **argv)
         return fail(EXIT_UNAVAILABLE, why.text);
     }
     (void)signal(SIGPIPE, SIG_IGN);
-    return o.join.cas == NULL ? load_and_run(&o) : join_and_run(&o);
+    return join_and_run(&o);
 }

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CA_MAX = 64 << 10, TIMEOUT_MS = 10000, PAUSE_MAX_S = 10 };
+enum { CA_MAX = 64 << 10, TIMEOUT_MS = 10000, PAUSE_MIN_MS = 20, PAUSE_MAX_MS = 5000 };
 
 static const char *text_of(const json_t *j, const char *key)
 {
@@ -55,6 +55,25 @@ void join_read_state(const json_t *answer, uint64_t *ret_version,
     if (strlen(mark) == JOIN_MARK_LEN && strspn(mark, "0123456789abcdef") == JOIN_MARK_LEN) {
         memcpy(ret_mark, mark, JOIN_MARK_LEN + 1);
     }
+}
+
+RESULT join_read_config(const json_t *answer, struct cluster_signed *ret, struct explain *why)
+{
+    const char *yaml = text_of(answer, "cluster"), *sig = text_of(answer, "signature");
+    struct cluster_signed s = {0};
+    size_t n = 0;
+
+    s.sig.p = evidence_unbase64(sig, strlen(sig), &n);
+    s.sig.n = n;
+    s.text.n = strlen(yaml);
+    s.text.p = (const uint8_t *)strdup(yaml);
+    if (s.sig.p == NULL || s.text.p == NULL || s.text.n == 0) {
+        cluster_signed_free(&s);
+        explain(why, "the configuration that the CAS gave us is of no use: it is not signed");
+        return ERR_MALFORMED;
+    }
+    *ret = s;
+    return OK;
 }
 
 static X509 *read_cert(const char *pem)
@@ -103,15 +122,29 @@ RESULT join_accept(const json_t *answer, EVP_PKEY *key, struct join *ret, struct
 static enum err accept_all(const json_t *answer, EVP_PKEY *key, struct join *ret,
                            struct explain *why)
 {
-    const char *yaml = text_of(answer, "cluster");
+    const char *ca = text_of(answer, "ca");
+    struct cluster_signed config = {0};
     struct explain inner = {0};
+    enum err err;
 
-    if (cluster_parse(yaml, strlen(yaml), &ret->cluster, &inner) != OK) {
+    TRY(join_read_config(answer, &config, why));
+    config.ca_pem = (struct bytes){(const uint8_t *)strdup(ca), strlen(ca)};
+    err = config.ca_pem.p == NULL
+              ? ERR_IO
+              : cluster_check(config.text, config.sig, config.ca_pem, &ret->cluster, &inner);
+    if (err != OK) {
         explain(why, "the configuration that the CAS gave us is of no use: %s", inner.text);
-        return ERR_MALFORMED;
+    } else {
+        join_read_state(answer, &ret->state_version, ret->state_mark);
+        ret->look_s = (uint32_t)json_integer_value(json_object_get(answer, "look_s"));
+        err = join_accept(answer, key, ret, why);
     }
-    join_read_state(answer, &ret->state_version, ret->state_mark);
-    return join_accept(answer, key, ret, why);
+    if (err != OK) {
+        cluster_signed_free(&config);
+        return err;
+    }
+    ret->config = config;
+    return OK;
 }
 
 static enum err attempt(const struct join_options *o, const struct prove_options *p, EVP_PKEY *key,
@@ -147,7 +180,8 @@ RESULT join_cas(const struct join_options *o, struct join *ret, struct explain *
     X509 *cert = NULL;
     char *ca = NULL;
     size_t ca_n = 0;
-    unsigned pause_s = 1;
+    unsigned pause_ms = PAUSE_MIN_MS;
+    char said[sizeof(why->text)] = "";
     enum err err = OK;
 
     TRY(https_peer_parse(o->cas, &p.cas, why));
@@ -164,9 +198,12 @@ RESULT join_cas(const struct join_options *o, struct join *ret, struct explain *
         if (err != ERR_UNAVAILABLE) {
             break;
         }
-        node_log("warning", "waiting to join: %s", why->text);
-        (void)sleep(pause_s);
-        pause_s = pause_s * 2 > PAUSE_MAX_S ? PAUSE_MAX_S : pause_s * 2;
+        if (strcmp(said, why->text) != 0) {
+            node_log("warning", "waiting to join: %s", why->text);
+            memcpy(said, why->text, sizeof(said));
+        }
+        (void)usleep(pause_ms * 1000);
+        pause_ms = pause_ms * 3 / 2 > PAUSE_MAX_MS ? PAUSE_MAX_MS : pause_ms * 3 / 2;
         err = OK;
     }
     X509_free(cert);

@@ -8,6 +8,7 @@
  * split mode the process has no socket; packets and streams come through rings from avocado-hostd.
  */
 
+#include "daemons/cas_bridge.h"
 #include "daemons/log.h"
 #include "daemons/renewal.h"
 #include "host/net/dpdk.h"
@@ -24,7 +25,7 @@ enum { SYNC_PAGES_DEFAULT = 50, SYNC_PAGES_MAX = 10000 };
 
 struct node_options {
     const struct cluster *cluster;       /* to begin with */
-    const struct cluster_signed *config; /* the same as it was read; NULL: not from a file */
+    const struct cluster_signed *config; /* the same as it was signed */
     const struct identity *identity;
     uint8_t self; /* our place among its members */
     enum shard_loop_polling polling;
@@ -32,7 +33,8 @@ struct node_options {
     uint32_t sync_pages;   /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
     int ring_fd;           /* split mode: socket to avocado-hostd; -1: we do our own I/O */
     const struct dpdk_options *dpdk; /* NULL: I/O by the kernel's UDP */
-    struct renewal *renewal;         /* NULL: nobody renews our certificate */
+    struct renewal *renewal;
+    struct cas_bridge *bridge; /* split mode: how the renewal reaches the CAS */
 };
 
 struct node_shard {
@@ -74,6 +76,14 @@ void node_reconfigure(struct node *n);
 
 /* Serves control connections until SIGTERM or SIGINT. POLICY: we are no member any more. */
 RESULT node_serve(struct node *n, struct explain *why);
+
+/* How far the node is in its epoch, by the last reports of its shards. */
+struct node_standing {
+    uint64_t installed, keys;
+    bool copied, copying;
+    enum err err; /* why copying waits */
+};
+struct node_standing node_standing(const struct node *n);
 
 /* The node's state as JSON (heap string, the caller frees); NULL: no memory. Uses the last reports.
  */

@@ -15,20 +15,23 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TIMEOUT_MS = 2000, PATH_MAX_LEN = 160 };
+enum { TIMEOUT_MS = 2000, PATH_MAX_LEN = 160, LOOK_MAX_S = 30, RETRY_MS = 500 };
 
 struct renewal {
     struct join from;
     pthread_t thread;
     int fd;
-    uint64_t renew_at_s; /* by the clock that only goes forward */
-    bool is_away;        /* the CAS did not answer last time */
-    bool has_looked;     /* we have had a list of names */
+    uint64_t renew_at_s;           /* by the clock that only goes forward */
+    bool is_away;                  /* the CAS did not answer last time */
+    bool has_looked;               /* we have had a list of names */
+    uint64_t epoch;                /* of the configuration that we had last */
+    struct renewal_standing tried; /* what we told last */
 
     pthread_mutex_t lock; /* over what follows */
     pthread_cond_t changed;
     bool stop;
     struct renewal_news news;
+    struct renewal_standing standing; /* to be told */
 };
 
 static uint64_t now_s(void)
@@ -134,37 +137,71 @@ static enum err ask(const struct renewal *k, const struct prove_ask *with, json_
     return prove_call(&o, &a, ret, why);
 }
 
-/* True: the CAs that are trusted are other ones than we have, or about to change. */
-static bool look(struct renewal *k, bool *ret_other_cas)
+/* What is in every answer: who is revoked, and the configuration. */
+static void take(struct renewal *k, const json_t *answer)
+{
+    uint64_t version = 0, epoch = (uint64_t)json_integer_value(json_object_get(answer, "epoch"));
+    struct cluster_signed config = {0}, former;
+    struct explain why = {{0}};
+
+    join_read_state(answer, &version, k->from.state_mark);
+    if (version != k->from.state_version || !k->has_looked) {
+        k->has_looked = true;
+        k->from.state_version = version;
+        publish(k, NULL, NULL, json_object_get(answer, "revoked"));
+    }
+    if (epoch <= k->epoch || join_read_config(answer, &config, &why) != OK) {
+        return;
+    }
+    k->epoch = epoch;
+    (void)pthread_mutex_lock(&k->lock);
+    former = k->news.config;
+    k->news.config = config;
+    (void)pthread_mutex_unlock(&k->lock);
+    cluster_signed_free(&former);
+    (void)eventfd_write(k->fd, 1);
+}
+
+/* What a look found. */
+struct look {
+    bool other_cas; /* the CAs that are trusted are other ones than we have, */
+    bool changes;   /* or about to change */
+    bool was_heard; /* the CAS answered */
+};
+
+/* Tells how far we are, and hears what is new: CAS-23, CAS-51. */
+static struct look look(struct renewal *k)
 {
     char path[PATH_MAX_LEN];
-    const struct prove_ask with = {.method = "GET", .path = path};
+    struct prove_ask with = {.method = "GET", .path = path};
     struct explain why = {{0}};
     json_t *answer = NULL;
-    bool changes = false;
+    struct look found = {0};
     enum err err;
 
-    *ret_other_cas = false;
-    (void)snprintf(path, sizeof(path), "/v1/config?ca=%llu&seen=%llu&mark=%s",
+    (void)pthread_mutex_lock(&k->lock);
+    k->tried = k->standing;
+    (void)pthread_mutex_unlock(&k->lock);
+    if (k->tried.installed != 0) {
+        with.method = "POST";
+        with.body = json_pack("{s:I,s:b}", "installed", (json_int_t)k->tried.installed, "copied",
+                              k->tried.copied);
+    }
+    (void)snprintf(path, sizeof(path), "/v1/%s?ca=%llu&seen=%llu&mark=%s",
+                   k->tried.installed != 0 ? "report" : "config",
                    (unsigned long long)k->from.ca_step, (unsigned long long)k->from.state_version,
                    k->from.state_mark);
     err = ask(k, &with, &answer, &why);
     note(k, err, &why);
+    found.was_heard = err != ERR_UNAVAILABLE;
     if (err == OK) {
-        uint64_t version = 0;
-
-        join_read_state(answer, &version, k->from.state_mark);
-        if (version != k->from.state_version || !k->has_looked) {
-            k->has_looked = true;
-            k->from.state_version = version;
-            publish(k, NULL, NULL, json_object_get(answer, "revoked"));
-        }
-        *ret_other_cas =
+        take(k, answer);
+        found.other_cas =
             (uint64_t)json_integer_value(json_object_get(answer, "ca_step")) != k->from.ca_step;
-        changes = json_is_true(json_object_get(answer, "ca_changes"));
+        found.changes = json_is_true(json_object_get(answer, "ca_changes"));
         json_decref(answer);
     }
-    return changes;
+    return found;
 }
 
 /* Who answers as the CAS must be of a CA that it has told us of itself. */
@@ -214,16 +251,24 @@ static void renew(struct renewal *k)
     EVP_PKEY_free(key);
 }
 
-/* True: stop. */
-static bool wait_for_stop(struct renewal *k, uint64_t seconds)
+static bool is_tried(const struct renewal *k)
+{
+    return k->standing.installed == k->tried.installed && k->standing.copied == k->tried.copied;
+}
+
+/* For so long, or until there is something new to report. True: stop. */
+static bool wait_for_stop(struct renewal *k, uint64_t ms)
 {
     struct timespec until;
     bool stop;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)seconds;
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    until.tv_sec += (time_t)(ms / 1000) + until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
     (void)pthread_mutex_lock(&k->lock);
-    while (!k->stop && pthread_cond_timedwait(&k->changed, &k->lock, &until) != ETIMEDOUT) {
+    while (!k->stop && is_tried(k) &&
+           pthread_cond_timedwait(&k->changed, &k->lock, &until) != ETIMEDOUT) {
     }
     stop = k->stop;
     (void)pthread_mutex_unlock(&k->lock);
@@ -233,19 +278,22 @@ static bool wait_for_stop(struct renewal *k, uint64_t seconds)
 static void *keep(void *arg)
 {
     struct renewal *k = arg;
-    uint64_t renews = k->from.renew_after_s == 0 ? 1 : k->from.renew_after_s, left;
-    uint64_t calm = renews < RENEWAL_PERIOD_S ? renews : RENEWAL_PERIOD_S, period = calm;
+    uint64_t calm_s = k->from.look_s < 1            ? 1
+                      : k->from.look_s > LOOK_MAX_S ? LOOK_MAX_S
+                                                    : k->from.look_s;
+    uint64_t period_s, left_s;
+    struct look found;
 
     do {
-        bool other_cas, changes = look(k, &other_cas);
-
-        if (other_cas || now_s() >= k->renew_at_s) {
+        found = look(k);
+        if (found.other_cas || now_s() >= k->renew_at_s) {
             renew(k);
-            changes = look(k, &other_cas) || changes; /* so that the CAS knows */
+            found = look(k); /* so that the CAS knows */
         }
-        period = changes ? 1 : calm;
-        left = k->renew_at_s > now_s() ? k->renew_at_s - now_s() : period;
-    } while (!wait_for_stop(k, left < period ? left : period));
+        period_s = found.changes ? 1 : calm_s;
+        left_s = k->renew_at_s > now_s() ? k->renew_at_s - now_s() : period_s;
+        left_s = left_s < period_s ? left_s : period_s;
+    } while (!wait_for_stop(k, found.was_heard ? left_s * 1000 : RETRY_MS));
     return NULL;
 }
 
@@ -276,11 +324,13 @@ static void renewal_free(struct renewal *k)
     }
     identity_free(k->news.identity);
     renewal_trust_free(&k->news.trust);
+    cluster_signed_free(&k->news.config);
     join_free(&k->from);
     free(k);
 }
 
-RESULT renewal_start(struct join *from, struct renewal **ret, struct explain *why)
+RESULT renewal_start(struct join *from, const struct https_via *via, struct renewal **ret,
+                     struct explain *why)
 {
     struct renewal *k = calloc(1, sizeof(*k));
 
@@ -290,8 +340,17 @@ RESULT renewal_start(struct join *from, struct renewal **ret, struct explain *wh
     }
     k->from = *from;
     k->from.identity = NULL;
-    *from = (struct join){.identity = from->identity, .cluster = from->cluster};
+    k->from.config = (struct cluster_signed){0};
+    k->from.cas.via = via;
+    k->epoch = from->cluster.epoch;
+    *from =
+        (struct join){.identity = from->identity, .cluster = from->cluster, .config = from->config};
     k->renew_at_s = now_s() + k->from.renew_after_s;
+    if (via != NULL && https_peer_resolve(&k->from.cas, why) != OK) {
+        k->fd = -1;
+        renewal_free(k);
+        return ERR_IO;
+    }
     k->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (k->fd < 0 || !start_thread(k)) {
         explain(why, "no thread to be had for the renewal of our certificate");
@@ -317,6 +376,15 @@ void renewal_take(struct renewal *k, struct renewal_news *ret)
     k->news.identity = NULL;
     k->news.trust = (struct renewal_trust){0};
     k->news.has_revoked = false;
+    k->news.config = (struct cluster_signed){0};
+    (void)pthread_mutex_unlock(&k->lock);
+}
+
+void renewal_report(struct renewal *k, const struct renewal_standing *now)
+{
+    (void)pthread_mutex_lock(&k->lock);
+    k->standing = *now;
+    (void)pthread_cond_signal(&k->changed);
     (void)pthread_mutex_unlock(&k->lock);
 }
 

@@ -5,9 +5,9 @@
 /*
  * What a replica that joined through the CAS keeps asking it, in a thread of its own: its
  * certificate is renewed at half of its life and whenever the CAs that are trusted change, the
- * names of revoked clients are fetched, and the CAS is told the highest state version that we have
- * seen, so that it notices when it was rolled back. Nobody waits for any of it. CAS-23, CAS-36,
- * CAS-39, CAS-41
+ * names of revoked clients and newer configurations are fetched, the CAS is told how far we are,
+ * and the highest state version that we have seen, so that it notices when it was rolled back.
+ * Nobody waits for any of it. CAS-23, CAS-36, CAS-39, CAS-41, CAS-51
  */
 
 #include "daemons/join.h"
@@ -15,7 +15,11 @@
 
 struct renewal;
 
-enum { RENEWAL_PERIOD_S = 2 }; /* between two looks; less for certificates of a short life */
+/* How far this member is, MEM-4 and MEM-7. */
+struct renewal_standing {
+    uint64_t installed; /* all shards work under this epoch */
+    bool copied;        /* and have copied in it */
+};
 
 /* Heap: the certificates of the CAs, and the configuration as the CAS signs it now. */
 struct renewal_trust {
@@ -31,14 +35,20 @@ struct renewal_news {
     struct renewal_trust trust; /* with an identity */
     bool has_revoked;           /* the whole list follows */
     struct control_revoked revoked;
+    struct cluster_signed config; /* text.n == 0: none; the taker's */
 };
 
-/* Takes over what the joining left in *from, except its identity and configuration. IO */
-RESULT renewal_start(struct join *from, struct renewal **ret, struct explain *why);
+/* Takes over what the joining left in *from, except its identity and configuration, which the
+ * caller keeps. `via`: NULL, or how its requests travel; then the CAS's host becomes a literal. IO
+ */
+RESULT renewal_start(struct join *from, const struct https_via *via, struct renewal **ret,
+                     struct explain *why);
 /* Readable when there is news. */
 int renewal_fd(const struct renewal *k);
 /* By the thread that owns the control machine. */
 void renewal_take(struct renewal *k, struct renewal_news *ret);
+/* To be told to the CAS, now and until it has heard it. */
+void renewal_report(struct renewal *k, const struct renewal_standing *now);
 /* Waits for a request under way: two seconds at most. NULL is allowed. */
 void renewal_stop(struct renewal *k);
 

@@ -195,17 +195,9 @@ static json_t *control_json(const struct control_counters *c)
     return o;
 }
 
-/* What the shards say together about a change of membership. */
-struct standing {
-    uint64_t installed; /* the oldest epoch of any shard */
-    bool copied, copying;
-    uint64_t keys;
-    enum err err;
-};
-
-static struct standing standing_of(const struct node *n)
+struct node_standing node_standing(const struct node *n)
 {
-    struct standing t = {.installed = UINT64_MAX, .copied = true};
+    struct node_standing t = {.installed = UINT64_MAX, .copied = true};
 
     for (uint32_t i = 0; i < n->shards_n; i++) {
         const struct replica_report *r = &n->shards[i].report;
@@ -234,7 +226,7 @@ char *node_report_json(const struct node *n, const struct control *control)
 {
     const struct cluster *c = &n->cluster;
     const struct cluster_member *m = &c->members[n->self];
-    struct standing t = standing_of(n);
+    struct node_standing t = node_standing(n);
     uint8_t up = control_members_up(control);
     json_t *o = json_object();
     json_t *shards = json_array();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Streams for the control machine: libevent or the rings move bytes, the machine decides. */
 #include "daemons/alarms.h"
+#include "daemons/news.h"
 #include "host/net/addr.h"
 #include "host/net/streamio.h"
 #include "host/run/clock.h"
@@ -25,6 +26,7 @@ struct stream {
     uint32_t id;
     uint8_t member; /* while dialing */
     bool dialing;
+    bool is_cas; /* the bridge's, and not among the others */
 };
 
 struct report_wait {
@@ -41,13 +43,15 @@ struct server {
     struct event *host; /* split mode: avocado-hostd has ended */
     bool is_host_gone;
     struct event *news;       /* of the renewal */
+    struct stream to_cas;     /* split mode */
     struct identity *renewed; /* in use instead of the one that we started with */
     struct stream *streams;
-    struct report_wait *asked;   /* wait for the next round of reports */
-    struct report_wait *waiting; /* wait for the round under way */
-    uint32_t reports_missing;    /* shards that have not answered this round */
-    bool is_round;               /* of reports */
-    struct event *look;          /* at the reports, without being asked */
+    struct report_wait *asked;    /* wait for the next round of reports */
+    struct report_wait *waiting;  /* wait for the round under way */
+    uint32_t reports_missing;     /* shards that have not answered this round */
+    bool is_round;                /* of reports */
+    struct event *look, *soon;    /* at the reports, without being asked */
+    struct renewal_standing told; /* to the CAS, of the last reports */
     struct alarms alarms;
     struct explain fenced; /* why we are no member any more; empty: we are */
 };
@@ -58,6 +62,7 @@ enum {
 
 static const uint64_t HANDSHAKE_TIMEOUT_NS = UINT64_C(5000000000);
 static const struct timeval LOOK_EVERY = {.tv_sec = 10};
+static const struct timeval LOOK_SOON = {.tv_usec = 10000};
 static const uint64_t REDIAL_NS = UINT64_C(200000000);
 
 static void drive(struct server *s);
@@ -122,6 +127,10 @@ static void on_connected(void *arg, struct streamio_conn *conn)
     struct server *s = arg;
     struct stream *t = conn->user;
 
+    if (t->is_cas) {
+        cas_bridge_connected(s->node->options.bridge);
+        return;
+    }
     t->dialing = false;
     if (control_dialed(s->control, clock_now_ns(), t->member, &t->id) != OK) {
         stream_free(t);
@@ -134,6 +143,10 @@ static bool on_received(void *arg, struct streamio_conn *conn, struct bytes b)
     struct server *s = arg;
     const struct stream *t = conn->user;
 
+    if (t->is_cas) {
+        cas_bridge_received(s->node->options.bridge, b);
+        return true;
+    }
     control_received(s->control, clock_now_ns(), t->id, b);
     return true;
 }
@@ -144,6 +157,10 @@ static void on_closed(void *arg, struct streamio_conn *conn)
     struct stream *t = conn->user;
     struct stream was = *t;
 
+    if (t->is_cas) {
+        cas_bridge_closed(s->node->options.bridge);
+        return;
+    }
     stream_free(t);
     if (was.dialing) {
         control_dial_failed(s->control, clock_now_ns(), was.member);
@@ -207,11 +224,29 @@ static void on_look(evutil_socket_t fd, short what, void *arg)
     start_reports(arg);
 }
 
+/* Tells the CAS how far we are; while we are on the way to what it waits for, looks again soon. */
+static void tell_standing(struct server *s)
+{
+    const struct cluster *c = &s->node->cluster;
+    struct node_standing t = node_standing(s->node);
+    const struct renewal_standing now = {t.installed, t.copied};
+    bool copies = c->members[s->node->self].is_learner || c->settle;
+
+    if (now.installed != s->told.installed || now.copied != s->told.copied) {
+        s->told = now;
+        renewal_report(s->node->options.renewal, &now);
+    }
+    if (t.installed != c->epoch || (copies && !t.copied)) {
+        (void)event_add(s->soon, &LOOK_SOON);
+    }
+}
+
 static void finish_reports(struct server *s)
 {
     char *json = s->waiting == NULL ? NULL : node_report_json(s->node, s->control);
 
     s->is_round = false;
+    tell_standing(s);
     alarms_look(&s->alarms, s->node);
     while (s->waiting != NULL) {
         struct report_wait *w = s->waiting;
@@ -320,6 +355,7 @@ static void act(struct server *s, struct control_action *a)
         s->node->cluster = *control_cluster(s->control);
         s->node->self = control_self(s->control);
         node_reconfigure(s->node);
+        (void)event_add(s->soon, &LOOK_SOON);
         break;
     case CONTROL_ACT_FENCED:
         node_log("error", "%s", a->why.text);
@@ -377,42 +413,13 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     (void)event_base_loopbreak(s->base);
 }
 
-static void set_trust(struct server *s, const struct renewal_trust *t)
-{
-    if (t->ca_pem != NULL && t->config != NULL) {
-        control_set_trust(s->control, (struct bytes){(const uint8_t *)t->ca_pem, strlen(t->ca_pem)},
-                          (struct bytes){(const uint8_t *)t->config, strlen(t->config)},
-                          (struct bytes){t->sig, t->sig_n});
-    }
-}
-
-/* A renewed certificate, or other names that are revoked. */
 static void on_news(evutil_socket_t fd, short what, void *arg)
 {
     struct server *s = arg;
-    struct renewal_news *news = calloc(1, sizeof(*news)); /* too large for a stack */
 
     (void)fd;
     (void)what;
-    if (news == NULL) {
-        return; /* and comes again: nothing was read */
-    }
-    renewal_take(s->node->options.renewal, news);
-    if (news->identity != NULL) {
-        if (control_set_identity(s->control, clock_now_ns(), news->identity) == OK) {
-            identity_free(s->renewed);
-            s->renewed = news->identity;
-            set_trust(s, &news->trust);
-        } else {
-            node_log("error", "the CAS renewed our certificate under another name; it is not used");
-            identity_free(news->identity);
-        }
-    }
-    if (news->has_revoked) {
-        control_set_revoked(s->control, clock_now_ns(), &news->revoked);
-    }
-    renewal_trust_free(&news->trust);
-    free(news);
+    news_take(s->node->options.renewal, s->control, &s->renewed);
     drive(s);
 }
 
@@ -441,6 +448,8 @@ static RESULT open_streams(struct server *s, struct explain *why)
     if (s->node->rings != NULL) {
         TRY(streamio_ring_open(s->base, &handler, s->node->rings, &s->io));
         s->host = event_new(s->base, s->node->rings->socket, EV_READ, on_host_gone, s);
+        s->to_cas.is_cas = true;
+        TRY(cas_bridge_serve(s->node->options.bridge, s->base, s->io, &s->to_cas));
         return s->host != NULL && event_add(s->host, NULL) == 0 ? OK : ERR_IO;
     }
     if (streamio_tcp_open(s->base, &handler, m->address, m->control_port, &s->io) != OK) {
@@ -465,17 +474,14 @@ static RESULT open_events(struct server *s, struct explain *why)
     s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
     s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
     s->look = event_new(s->base, -1, EV_PERSIST, on_look, s);
-    if (s->node->options.renewal != NULL) {
-        s->news = event_new(s->base, renewal_fd(s->node->options.renewal), EV_READ | EV_PERSIST,
-                            on_news, s);
-        if (s->news == NULL || event_add(s->news, NULL) != 0) {
-            return ERR_IO;
-        }
-    }
-    if (s->look == NULL || event_add(s->look, &LOOK_EVERY) != 0 || s->timer == NULL ||
-        s->notify == NULL || s->term == NULL || s->interrupt == NULL ||
-        event_add(s->notify, NULL) != 0 || evsignal_add(s->term, NULL) != 0 ||
-        evsignal_add(s->interrupt, NULL) != 0) {
+    s->soon = event_new(s->base, -1, 0, on_look, s);
+    s->news =
+        event_new(s->base, renewal_fd(s->node->options.renewal), EV_READ | EV_PERSIST, on_news, s);
+    if (s->news == NULL || event_add(s->news, NULL) != 0 || s->soon == NULL ||
+        event_add(s->soon, &LOOK_SOON) != 0 || s->look == NULL ||
+        event_add(s->look, &LOOK_EVERY) != 0 || s->timer == NULL || s->notify == NULL ||
+        s->term == NULL || s->interrupt == NULL || event_add(s->notify, NULL) != 0 ||
+        evsignal_add(s->term, NULL) != 0 || evsignal_add(s->interrupt, NULL) != 0) {
         return ERR_IO;
     }
     return OK;
@@ -484,8 +490,9 @@ static RESULT open_events(struct server *s, struct explain *why)
 static void close_events(struct server *s)
 {
     struct event *events[] = {s->timer, s->notify, s->term, s->interrupt,
-                              s->host,  s->news,   s->look};
+                              s->host,  s->news,   s->look, s->soon};
 
+    cas_bridge_leave(s->node->options.bridge);
     if (s->io != NULL) {
         s->io->ops->free(s->io);
     }
@@ -525,16 +532,14 @@ RESULT node_serve(struct node *n, struct explain *why)
 {
     struct server s = {.node = n};
     struct control_config config = {.cluster = &n->cluster,
+                                    .config = n->options.config->text,
+                                    .config_sig = n->options.config->sig,
+                                    .ca_pem = n->options.config->ca_pem,
                                     .identity = n->options.identity,
                                     .handshake_timeout_ns = HANDSHAKE_TIMEOUT_NS,
                                     .redial_ns = REDIAL_NS};
     enum err err = open_events(&s, why);
 
-    if (n->options.config != NULL) {
-        config.config = n->options.config->text;
-        config.config_sig = n->options.config->sig;
-        config.ca_pem = n->options.config->ca_pem;
-    }
     entropy_fill(config.boot, sizeof(config.boot));
     if (err == OK) {
         err = control_init(&config, &s.control, why);

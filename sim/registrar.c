@@ -100,7 +100,7 @@ static void start_new(struct run *r, struct registrar *k)
     const struct cluster_member *m;
 
     while (k->known_n < KNOWN_MAX &&
-           (m = keeping_to_start(&k->reg, k->known, k->known_n)) != NULL) {
+           (m = keeping_to_start(register_latest(&k->reg), k->known, k->known_n)) != NULL) {
         struct birth b = {.host = registrar_host(m->node),
                           .incarnation = m->incarnation,
                           .epoch = register_latest(&k->reg)->epoch};
@@ -125,7 +125,7 @@ static void reap(struct run *r, struct registrar *k)
 {
     for (uint32_t i = k->known_n; i-- > 0;) {
         struct keeping_process *p = &k->known[i];
-        bool is_member = keeping_place(&k->reg, p->incarnation) >= 0;
+        bool is_member = keeping_place(register_latest(&k->reg), p->incarnation) >= 0;
 
         if (p->runs && !runs(replicas_of(r), p->incarnation)) {
             p->runs = false;

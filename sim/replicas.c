@@ -277,7 +277,8 @@ static void tamper(struct run *r, uint8_t host)
 static struct replica *member_at(const struct replicas *c, uint8_t host)
 {
     uint8_t p = c->runs[host];
-    bool is_member = p != NOBODY && keeping_place(&c->keeper.reg, c->ends[p].incarnation) >= 0;
+    bool is_member =
+        p != NOBODY && keeping_place(register_latest(&c->keeper.reg), c->ends[p].incarnation) >= 0;
 
     return is_member ? c->ends[p].replica : NULL;
 }

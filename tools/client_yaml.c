@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-char *client_yaml_format(const struct cluster *c)
+char *client_yaml_format(const struct cluster *c, const char *ca_file)
 {
     char *text = NULL;
     size_t n = 0;
@@ -19,9 +19,9 @@ char *client_yaml_format(const struct cluster *c)
         failed |= fprintf(f, "%02x", c->id[i]) < 0;
     }
     failed |= fprintf(f,
-                      "\"\nname: \"%s\"\nca_file: ca/ca.crt\ncert_file: client.crt\n"
+                      "\"\nname: \"%s\"\nca_file: %s\ncert_file: client.crt\n"
                       "key_file: client.key\nmembers:\n",
-                      c->name) < 0;
+                      c->name, ca_file) < 0;
     for (uint32_t i = 0; i < c->members_n; i++) {
         failed |= fprintf(f, "  - node: %u\n    address: \"%s\"\n    control_port: %u\n",
                           c->members[i].node, c->members[i].address,

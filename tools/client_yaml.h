@@ -7,6 +7,7 @@
 
 #include "trusted/config/cluster.h"
 
-char *client_yaml_format(const struct cluster *c);
+/* `ca_file`: relative to it. */
+char *client_yaml_format(const struct cluster *c, const char *ca_file);
 
 #endif

@@ -16,10 +16,8 @@
 #include <unistd.h>
 
 enum {
-    PEM_MAX = 1 << 16,
     LOAD_TRIES = 5,
     LOAD_PAUSE_US = 20000,
-    SIGNATURE_MAX = 80,
     FOLDER_MODE = 0700,
     PUBLIC_MODE = 0644,
     SECRET_MODE = 0600,
@@ -69,7 +67,7 @@ enum cluster_dir_state cluster_dir_probe(const char *path)
     if (fd < 0) {
         return errno == ENOENT ? CLUSTER_DIR_ABSENT : CLUSTER_DIR_FOREIGN;
     }
-    if (faccessat(fd, "ca/ca.crt", F_OK, 0) == 0) {
+    if (faccessat(fd, "owner.key", F_OK, 0) == 0) {
         state = CLUSTER_DIR_PRESENT;
     } else if (is_empty(fd)) {
         state = CLUSTER_DIR_ABSENT;
@@ -104,6 +102,9 @@ static enum err load(struct cluster_dir *d, struct explain *why)
 {
     char yaml[PATH_MAX + 32], ca[PATH_MAX + 32];
 
+    if (faccessat(d->fd, "cluster.yaml", F_OK, 0) != 0 && errno == ENOENT) {
+        return OK; /* epoch 0 */
+    }
     (void)snprintf(yaml, sizeof(yaml), "%s/cluster.yaml", d->path);
     (void)snprintf(ca, sizeof(ca), "%s/ca/ca.crt", d->path);
     return cluster_load(yaml, ca, &d->cluster, why);
@@ -198,40 +199,28 @@ static enum err write_files(int dir, const char *folder, const struct file *file
 }
 
 /* All that belongs to one epoch, into the new folder next/. */
-static enum err write_next(int dir, const struct cluster_dir_content *c, struct explain *why)
+static enum err write_next(int dir, const struct cluster_dir_epoch *e, struct explain *why)
 {
-    char *yaml = cluster_format(c->cluster), *client = client_yaml_format(c->cluster);
-    uint8_t sig[SIGNATURE_MAX];
-    size_t sig_n = 0;
+    char *client = client_yaml_format(e->cluster, "ca/ca.crt");
+    struct file files[EPOCH_FILES] = {
+        {"client.yaml", PUBLIC_MODE, client, client == NULL ? 0 : strlen(client)},
+        {"cluster.yaml", PUBLIC_MODE, e->text.p, e->text.n},
+        {"cluster.yaml.sig", PUBLIC_MODE, e->sig.p, e->sig.n},
+    };
+    size_t n = EPOCH_FILES - 2;
     enum err err;
 
-    if (yaml == NULL || client == NULL) {
-        err = fail(why, "out of memory");
-        goto out;
+    if (client == NULL) {
+        return fail(why, "out of memory");
     }
-    err = pki_sign(c->ca, (struct bytes){(const uint8_t *)yaml, strlen(yaml)},
-                   (struct mbytes){sig, sizeof(sig)}, &sig_n, why);
-    if (err == OK) {
-        const struct file identity[] = {
-            {"client.key", SECRET_MODE, c->client == NULL ? "" : c->client->key_pem, 0},
-            {"client.crt", PUBLIC_MODE, c->client == NULL ? "" : c->client->cert_pem, 0},
-        };
-        struct file files[EPOCH_FILES] = {
-            {"client.yaml", PUBLIC_MODE, client, strlen(client)},
-            {"cluster.yaml", PUBLIC_MODE, yaml, strlen(yaml)},
-            {"cluster.yaml.sig", PUBLIC_MODE, sig, sig_n},
-        };
-        size_t n = EPOCH_FILES - 2;
-
-        for (size_t i = 0; c->client != NULL && i < 2; i++) {
-            files[n] = identity[i];
-            files[n++].n = strlen(identity[i].p);
-        }
-        err = write_files(dir, "next", files, n, why);
+    if (e->client != NULL) {
+        files[n++] = (struct file){"client.key", SECRET_MODE, e->client->key_pem,
+                                   strlen(e->client->key_pem)};
+        files[n++] = (struct file){"client.crt", PUBLIC_MODE, e->client->cert_pem,
+                                   strlen(e->client->cert_pem)};
     }
-out:
+    err = write_files(dir, "next", files, n, why);
     free(client);
-    free(yaml);
     return err;
 }
 
@@ -243,30 +232,41 @@ static enum err commit(int dir, struct explain *why)
     return OK;
 }
 
-static enum err fill_new(int dir, const struct cluster_dir_content *c, struct explain *why)
-{
-    const struct file ca[] = {
-        {"ca.key", SECRET_MODE, c->ca->key_pem, strlen(c->ca->key_pem)},
-        {"ca.crt", PUBLIC_MODE, c->ca->cert_pem, strlen(c->ca->cert_pem)},
-    };
+/* What belongs to us in the folder: these with all that is in them, and the files at its top. */
+static const char *const folders[] = {"ca",      "cas",         "log",  "run",   "sw",
+                                      "sw/root", "sw/platform", "next", "commit"};
+enum { FOLDERS = sizeof(folders) / sizeof(folders[0]), NEW_FOLDERS = FOLDERS - 2 };
+static const char *const top_files[] = {"owner.key", "owner.pub", "policy.yaml", "measured",
+                                        "wanted.yaml"};
 
-    TRY(write_files(dir, "ca", ca, sizeof(ca) / sizeof(ca[0]), why));
-    TRY(write_files(dir, "log", NULL, 0, why));
-    TRY(write_files(dir, "run", NULL, 0, why));
-    if (!spit_at(&(struct spit){dir, SECRET_MODE, false}, "register", c->reg.p, c->reg.n)) {
-        return fail(why, "cannot write the register: %s", strerror(errno));
+static enum err fill_new(int dir, const struct cluster_dir_file *files, size_t n,
+                         struct explain *why)
+{
+    for (size_t i = 0; i < NEW_FOLDERS; i++) {
+        TRY(write_files(dir, folders[i], NULL, 0, why));
     }
-    TRY(write_next(dir, c, why));
-    return commit(dir, why);
+    for (size_t i = 0; i < n; i++) {
+        const struct spit how = {dir, files[i].is_secret ? SECRET_MODE : PUBLIC_MODE, false};
+
+        if (!spit_at(&how, files[i].name, files[i].content.p, files[i].content.n)) {
+            return fail(why, "cannot write %s: %s", files[i].name, strerror(errno));
+        }
+    }
+    return OK;
 }
 
-static void remove_below(int dir, const char *folder, const char *pattern)
+/* The folder below `dir` and the files in it. */
+static void remove_folder(int dir, const char *folder)
 {
-    char path[64];
+    int fd = open_folder(dir, folder);
+    DIR *d = fd < 0 ? NULL : fdopendir(fd);
+    const struct dirent *e;
 
-    for (uint32_t node = 1; node <= NODES_MAX; node++) {
-        (void)snprintf(path, sizeof(path), "%s/node-%u.%s", folder, node, pattern);
-        (void)unlinkat(dir, path, 0);
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        (void)unlinkat(fd, e->d_name, 0);
+    }
+    if (d != NULL) {
+        (void)closedir(d);
     }
     (void)unlinkat(dir, folder, AT_REMOVEDIR);
 }
@@ -275,25 +275,21 @@ static void remove_below(int dir, const char *folder, const char *pattern)
 static void empty_folder(int dir)
 {
     (void)settle(dir);
-    remove_below(dir, "log", "log");
-    (void)unlinkat(dir, "log/supervisor.log", 0);
-    (void)unlinkat(dir, "log", AT_REMOVEDIR);
-    (void)unlinkat(dir, "run/supervisor.pid", 0);
-    (void)unlinkat(dir, "run/supervisor.sock", 0);
-    (void)unlinkat(dir, "register", 0);
-    remove_below(dir, "run", "pid");
-    (void)unlinkat(dir, "ca/ca.key", 0);
-    (void)unlinkat(dir, "ca/ca.crt", 0);
-    (void)unlinkat(dir, "ca", AT_REMOVEDIR);
+    for (size_t i = FOLDERS; i-- > 0;) { /* inner ones first */
+        remove_folder(dir, folders[i]);
+    }
     for (size_t i = 0; i < EPOCH_FILES; i++) {
         (void)unlinkat(dir, epoch_files[i], 0);
     }
+    for (size_t i = 0; i < sizeof(top_files) / sizeof(top_files[0]); i++) {
+        (void)unlinkat(dir, top_files[i], 0);
+    }
 }
 
-RESULT cluster_dir_create(const char *path, const struct cluster_dir_content *content,
+RESULT cluster_dir_create(const char *path, const struct cluster_dir_file *files, size_t files_n,
                           struct cluster_dir *ret, struct explain *why)
 {
-    struct cluster_dir d = {.fd = -1, .cluster = *content->cluster};
+    struct cluster_dir d = {.fd = -1};
     char temporary[PATH_MAX];
     size_t n = strlen(path);
     enum err err = OK;
@@ -316,7 +312,7 @@ RESULT cluster_dir_create(const char *path, const struct cluster_dir_content *co
         err = lock(&d, why);
     }
     if (err == OK) {
-        err = fill_new(d.fd, content, why);
+        err = fill_new(d.fd, files, files_n, why);
     }
     if (err == OK && (rename(temporary, path) != 0 || realpath(path, d.path) == NULL)) {
         err = fail(why, "cannot create %s: %s", path,
@@ -335,10 +331,10 @@ RESULT cluster_dir_create(const char *path, const struct cluster_dir_content *co
     return err;
 }
 
-RESULT cluster_dir_renew(struct cluster_dir *d, const struct cluster_dir_content *content,
+RESULT cluster_dir_renew(struct cluster_dir *d, const struct cluster_dir_epoch *epoch,
                          struct explain *why)
 {
-    enum err err = write_next(d->fd, content, why);
+    enum err err = write_next(d->fd, epoch, why);
 
     if (err == OK) {
         err = commit(d->fd, why);
@@ -347,7 +343,7 @@ RESULT cluster_dir_renew(struct cluster_dir *d, const struct cluster_dir_content
         (void)settle(d->fd);
         return err;
     }
-    d->cluster = *content->cluster;
+    d->cluster = *epoch->cluster;
     return OK;
 }
 
@@ -355,26 +351,4 @@ void cluster_dir_remove(struct cluster_dir *d)
 {
     empty_folder(d->fd);
     (void)rmdir(d->path);
-}
-
-RESULT cluster_dir_ca(const struct cluster_dir *d, struct pki_pair *ret, struct explain *why)
-{
-    struct pki_pair ca = {0};
-    struct stat st;
-    size_t n;
-
-    if (fstatat(d->fd, "ca/ca.key", &st, 0) == 0 && (st.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-        (void)fail(why,
-                   "%s/ca/ca.key can be read by others; it may be known: chmod 600 it, or "
-                   "found a new cluster in another folder",
-                   d->path);
-        return ERR_POLICY;
-    }
-    if (slurp_at(d->fd, "ca/ca.crt", PEM_MAX, (uint8_t **)&ca.cert_pem, &n) != SLURP_OK ||
-        slurp_at(d->fd, "ca/ca.key", PEM_MAX, (uint8_t **)&ca.key_pem, &n) != SLURP_OK) {
-        pki_pair_free(&ca);
-        return fail(why, "cannot read the CA in %s/ca: %s", d->path, strerror(errno));
-    }
-    *ret = ca;
-    return OK;
 }

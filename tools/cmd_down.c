@@ -5,6 +5,7 @@
 #include "tools/node_process.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 enum { GRACE_MS = 10000, SUPERVISOR_MS = 3000 };
 
@@ -12,8 +13,8 @@ enum { NODES_SEEN = 64 }; /* members that have just left may still run */
 
 static int stop(const struct cli *c, struct cluster_dir *d)
 {
-    const uint32_t supervisor = NODE_SUPERVISOR;
-    struct node_process own = node_process_find(d->fd, supervisor);
+    const uint32_t supervisor = NODE_SUPERVISOR, services[] = {NODE_LAS, NODE_CAS};
+    struct node_process others[2], own = node_process_find(d->fd, supervisor);
     struct node_process nodes[NODES_SEEN];
     uint32_t numbers[NODES_SEEN];
     unsigned alive = 0, dead = 0, n = 0, killed;
@@ -29,6 +30,12 @@ static int stop(const struct cli *c, struct cluster_dir *d)
     }
     killed =
         node_process_stop(d->fd, nodes, numbers, n, c->timeout_ms == 0 ? GRACE_MS : c->timeout_ms);
+    for (size_t i = 0; i < 2; i++) {
+        others[i] = node_process_find(d->fd, services[i]);
+    }
+    (void)node_process_stop(d->fd, others, services, 2, SUPERVISOR_MS);
+    (void)unlinkat(d->fd, "run/supervisor.sock", 0);
+    (void)unlinkat(d->fd, "run/las.sock", 0);
     if (c->json) {
         cli_json_print(json_pack("{s:s,s:i,s:i,s:i}", "status", "OK", "stopped", (int)alive,
                                  "killed", (int)killed, "lost_before", (int)dead));

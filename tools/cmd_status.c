@@ -5,6 +5,7 @@
 #include "tools/node_process.h"
 #include "tools/node_report.h"
 #include "tools/status_connections.h"
+#include "tools/status_services.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ struct status {
     uint32_t n;
     struct row rows[NODES_MAX];
     char why[512]; /* why nobody could be asked */
+    struct status_services services;
 };
 
 /* What the cluster's folder on this machine knows. */
@@ -129,6 +131,7 @@ static void print_table(const struct status *s)
         (void)printf("%-5s %-22s %-12s %-7s %10" PRIu64 " %22s %12" PRIu64 "\n", r->node,
                      r->address, p->state, members, p->keys, memory, p->ops);
     }
+    status_services_print(&s->services);
     (void)printf("%u of %u nodes may vote: %s\n", voting(s), s->n,
                  voting(s) > s->n / 2 ? "a majority, the cluster serves"
                                       : "no majority, the cluster cannot serve");
@@ -184,6 +187,7 @@ static void print_json(const struct status *s)
     (void)json_object_set_new(object, "diverged", json_boolean(is_diverged));
     (void)json_object_set_new(object, "protected", json_boolean(is_protected));
     (void)json_object_set_new(object, "nodes", nodes);
+    status_services_json(&s->services, object);
     if (s->why[0] != '\0') {
         cli_json_bytes(object, "error", s->why, strlen(s->why));
     }
@@ -202,12 +206,14 @@ static int show(struct cli *c, const char *path, const struct cluster_dir *d, bo
 
     if (d != NULL) {
         add_folder(&s, d);
+        status_services_ask(d->fd, (uint32_t)options.connect_ms, &s.services);
     }
     status = avo_open(path, &options, &client, s.why, sizeof(s.why));
     if (status == AVO_OK) {
         s.why[0] = '\0';
         ask_all(&s, client, until_ms);
     } else if (s.n == 0 || status != AVO_UNAVAILABLE) {
+        status_services_free(&s.services);
         return cli_fail_status(c, status, s.why);
     }
     if (c->json) {
@@ -219,6 +225,7 @@ static int show(struct cli *c, const char *path, const struct cluster_dir *d, bo
     for (uint32_t i = 0; i < s.n; i++) {
         node_report_free(&s.rows[i].report);
     }
+    status_services_free(&s.services);
     avo_close(client);
     return majority ? CLI_OK : CLI_UNAVAILABLE;
 }

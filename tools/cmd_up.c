@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * avocado up: founds a cluster on this machine, or says why it must not.
+ * avocado up: founds a cluster on this machine, or says why it must not: CAS, LAS and replicas, in
+ * software mode.
  *
  *   the folder         its processes            what happens
  *   ----------         -------------            ------------
@@ -12,17 +13,13 @@
  *
  * The processes are started by the supervisor (supervisor.h), which outlives this command.
  */
-#include "tools/cli.h"
-#include "tools/cluster_dir.h"
-#include "tools/found.h"
-#include "tools/keeper.h"
-#include "tools/node_process.h"
-#include "tools/node_report.h"
+#include "tools/cas_link.h"
+#include "tools/ports.h"
+#include "tools/slurp.h"
 #include "tools/supervisor_call.h"
+#include "tools/up.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,165 +27,8 @@
 
 enum {
     READY_TIMEOUT_MS = 30000,
-    ASK_MS = 1000,
     PAUSE_MS = 20,
-    STOP_MS = 5000,
 };
-
-struct up {
-    struct cli *cli;
-    const char *dir;
-    struct found_wishes wishes;
-    uint64_t rf;
-    const char *io, *poll, *arena_dir, *memory, *restart;
-    bool accept_data_loss;
-    char program[PATH_MAX], hostd[PATH_MAX];
-    bool is_split;
-    struct cluster_dir folder;
-    struct node_process supervisor, nodes[NODES_MAX];
-    uint64_t until_ms;
-};
-
-static volatile sig_atomic_t interrupted;
-
-static void on_signal(int number)
-{
-    interrupted = number;
-}
-
-static void close_nodes(struct up *u)
-{
-    node_process_close(&u->supervisor);
-    for (uint32_t i = 0; i < NODES_MAX; i++) {
-        node_process_close(&u->nodes[i]);
-    }
-}
-
-/* Who runs, as the records say. */
-static void find_nodes(struct up *u)
-{
-    close_nodes(u);
-    u->supervisor = node_process_find(u->folder.fd, NODE_SUPERVISOR);
-    for (uint32_t i = 0; i < u->folder.cluster.members_n; i++) {
-        u->nodes[i] = node_process_find(u->folder.fd, u->folder.cluster.members[i].node);
-    }
-}
-
-static uint32_t count_nodes(const struct up *u, enum node_state state)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < u->folder.cluster.members_n; i++) {
-        n += u->nodes[i].state == state;
-    }
-    return n;
-}
-
-static void stop_nodes(struct up *u)
-{
-    const uint32_t supervisor = NODE_SUPERVISOR;
-    uint32_t numbers[NODES_MAX];
-
-    find_nodes(u);
-    (void)node_process_stop(u->folder.fd, &u->supervisor, &supervisor, 1, STOP_MS);
-    find_nodes(u);
-    for (uint32_t i = 0; i < u->folder.cluster.members_n; i++) {
-        numbers[i] = u->folder.cluster.members[i].node;
-    }
-    (void)node_process_stop(u->folder.fd, u->nodes, numbers, u->folder.cluster.members_n, STOP_MS);
-}
-
-static RESULT start_supervisor(struct up *u, bool founds, struct explain *why)
-{
-    const struct node_start start = {.dir = u->folder.fd,
-                                     .dir_path = u->folder.path,
-                                     .program = u->program,
-                                     .node = NODE_SUPERVISOR,
-                                     .restart = u->restart,
-                                     .io = u->io,
-                                     .founds = founds,
-                                     .poll = u->poll,
-                                     .arena_dir = u->arena_dir,
-                                     .memory = u->memory};
-
-    node_process_close(&u->supervisor);
-    return node_process_start(&start, &u->supervisor, why);
-}
-
-/* Waits a moment. False when a process has ended or we are to stop; *why says which. */
-static bool all_alive(struct up *u, struct explain *why)
-{
-    const struct cluster *c = &u->folder.cluster;
-    struct pollfd p = {.fd = u->supervisor.pidfd, .events = POLLIN};
-    uint32_t node = NODE_SUPERVISOR;
-    bool ended = poll(&p, 1, PAUSE_MS) == 1;
-    char last[256];
-
-    for (uint32_t i = 0; i < c->members_n && !ended; i++) {
-        node_process_close(&u->nodes[i]);
-        u->nodes[i] = node_process_find(u->folder.fd, c->members[i].node);
-        node = c->members[i].node;
-        ended = u->nodes[i].state == NODE_DEAD;
-    }
-    if (ended) {
-        node_process_last_words(u->folder.fd, node, last, sizeof(last));
-        (void)snprintf(why->text, sizeof(why->text), "%s %u ended at once: %s",
-                       node == NODE_SUPERVISOR ? "supervisor" : "node", node,
-                       last[0] == '\0' ? "it said nothing" : last);
-        return false;
-    }
-    if (interrupted != 0) {
-        (void)snprintf(why->text, sizeof(why->text), "interrupted");
-        return false;
-    }
-    return true;
-}
-
-static bool all_vote(struct up *u, struct avo_client *client, struct explain *why)
-{
-    const struct cluster *c = &u->folder.cluster;
-    bool all = true;
-
-    for (size_t i = 0; all && i < c->members_n; i++) {
-        struct node_report r;
-
-        node_report_ask(client, i, ASK_MS, &r);
-        all = r.is_up && r.may_vote && r.members_up == c->members_n;
-        if (!all) {
-            (void)snprintf(why->text, sizeof(why->text), "node %u %s%s", c->members[i].node,
-                           r.is_up ? "does not see all others yet" : "does not answer: ", r.why);
-        }
-        node_report_free(&r);
-    }
-    return all;
-}
-
-/* Until every node reports that all are up. */
-static RESULT wait_ready(struct up *u, struct explain *why)
-{
-    struct explain last = {.text = "no node answers"};
-    struct avo_client *client = NULL;
-    char path[PATH_MAX + 32];
-    bool ready = false;
-
-    (void)snprintf(path, sizeof(path), "%s/client.yaml", u->folder.path);
-    while (!ready) {
-        if (!all_alive(u, why)) {
-            break;
-        }
-        if (client == NULL) {
-            (void)avo_open(path, &(struct avo_options){.connect_ms = ASK_MS}, &client, last.text,
-                           sizeof(last.text));
-        }
-        ready = client != NULL && all_vote(u, client, &last);
-        if (!ready && cli_now_ms() > u->until_ms) {
-            (void)snprintf(why->text, sizeof(why->text), "not ready in time: %.400s", last.text);
-            break;
-        }
-    }
-    avo_close(client);
-    return ready ? OK : ERR_UNAVAILABLE;
-}
 
 static int report(const struct up *u, const char *what)
 {
@@ -230,88 +70,102 @@ static int report(const struct up *u, const char *what)
     return CLI_OK;
 }
 
-/* Puts the foundation into the folder: a new one, or the next epoch of one whose members all ended.
- */
-static enum err settle_in(struct up *u, struct foundation *f, bool is_new, struct explain *why)
+/* What the CAS gave: incarnations and epoch. */
+static void look_again(struct up *u)
 {
-    uint8_t bytes[REGISTER_BYTES_MAX];
-    struct cluster_dir_content content = {
-        .cluster = &f->cluster, .ca = &f->ca, .client = &f->client};
-    struct config_register first = {0};
-    struct keeper k = {0};
-    enum err err;
+    struct cluster_dir now;
+    struct explain why = {{0}};
 
-    if (is_new) {
-        TRY(register_found(&first, &f->cluster, why));
-        f->cluster = first.current;
-        content.reg.p = bytes;
-        TRY(register_encode(&first, (struct mbytes){bytes, sizeof(bytes)}, &content.reg.n));
-        return cluster_dir_create(u->dir, &content, &u->folder, why);
+    if (cluster_dir_look(u->dir, &now, &why) == OK) {
+        u->folder.cluster = now.cluster;
+        cluster_dir_close(&now);
     }
-    TRY(keeper_open(&k, &u->folder, why));
-    for (uint32_t i = 0; i < k.reg.current.members_n; i++) {
-        register_on_lost(&k.reg, k.reg.current.members[i].incarnation);
-    }
-    err = register_found_again(&k.reg, &f->cluster, why);
-    if (err == OK) {
-        err = keeper_publish(&k, &f->ca, &f->client, why);
-    }
-    keeper_close(&k);
-    return err;
+    up_find_nodes(u);
 }
 
-/* From a foundation in memory to a cluster that serves. A folder that is new goes away again if
- * that fails; one that was there stays, stopped. */
-static int bring_up(struct up *u, struct foundation *f, bool is_new, const char *what)
+/* From a folder to a cluster that serves. A folder that is new goes away again if that fails; one
+ * that was there stays, stopped. */
+static int bring_up(struct up *u, const struct cluster *wanted, bool is_new)
 {
     struct explain why = {{0}};
-    enum err err = settle_in(u, f, is_new, &why);
-    int code = CLI_UNAVAILABLE;
+    enum err err;
 
+    u->folder.cluster = *wanted;
+    err = up_start_supervisor(u, is_new, &why);
+    if (err == OK) {
+        err = up_wait_ready(u, &why);
+    }
+    if (err == OK) {
+        look_again(u);
+        return report(u, "are up");
+    }
+    up_stop_nodes(u);
+    (void)unlinkat(u->folder.fd, "wanted.yaml", 0);
+    if (is_new) {
+        cluster_dir_remove(&u->folder);
+    }
+    return cli_fail(u->cli, CLI_UNAVAILABLE, err_name(err),
+                    "%s; all that was started is stopped again", why.text);
+}
+
+/* The CAS keeps its place; if somebody else has taken it meanwhile, it gets another. */
+static enum err place_cas(struct up *u, struct explain *why)
+{
+    char address[HOST_MAX_LEN + 16];
+    struct https_peer at;
+    uint16_t busy = 0;
+    int n;
+
+    cas_link_address(u->folder.fd, address);
+    TRY(https_peer_parse(address, &at, why));
+    if (u->services[0].state == NODE_ALIVE || ports_are_free(at.port, 1, 1, &busy)) {
+        return OK;
+    }
+    n = snprintf(address, sizeof(address), "127.0.0.1:%u\n", (unsigned)ports_find(1, 1));
+    if (!spit_at(&(struct spit){u->folder.fd, 0644, true}, "cas/address", address, (size_t)n)) {
+        (void)snprintf(why->text, sizeof(why->text), "cas/address: %s", strerror(errno));
+        return ERR_IO;
+    }
+    return OK;
+}
+
+/* The next epoch, empty: what is wanted goes into a file, which the supervisor hands to the CAS. */
+static enum err want(struct up *u, struct cluster *ret, struct explain *why)
+{
+    const struct spit how = {u->folder.fd, 0644, true};
+    uint16_t unused;
+    char *text;
+    bool good;
+
+    TRY(found_describe(&u->wishes, &u->folder.cluster, ret, &unused, why));
+    TRY(place_cas(u, why));
+    text = cluster_format(ret);
+    good = text != NULL && spit_at(&how, "wanted.yaml", text, strlen(text));
+    if (!good) {
+        (void)snprintf(why->text, sizeof(why->text), "wanted.yaml: %s", strerror(errno));
+    }
+    /* Whoever waits for the new epoch must not take the old one for it. */
+    (void)unlinkat(u->folder.fd, "client.yaml", 0);
+    free(text);
+    return good ? OK : ERR_IO;
+}
+
+static int found_anew(struct up *u)
+{
+    struct cluster wanted = {0};
+    struct explain why = {{0}};
+    enum err err;
+
+    up_stop_nodes(u); /* records of processes that are gone, and perhaps the supervisor */
+    err = want(u, &wanted, &why);
     if (err != OK) {
         return cli_fail(u->cli, CLI_UNAVAILABLE, err_name(err), "%s", why.text);
     }
-    err = start_supervisor(u, true, &why);
-    if (err == OK) {
-        err = wait_ready(u, &why);
-    }
-    if (err == OK) {
-        find_nodes(u);
-        code = report(u, what);
-    } else {
-        stop_nodes(u);
-        if (is_new) {
-            cluster_dir_remove(&u->folder);
-        }
-        (void)cli_fail(u->cli, code, err_name(err), "%s; all that was started is stopped again",
-                       why.text);
-    }
-    return code;
-}
-
-static int found_anew(struct up *u, const char *what)
-{
-    struct foundation f = {0};
-    struct pki_pair ca = {0};
-    struct explain why = {{0}};
-    enum err err = cluster_dir_ca(&u->folder, &ca, &why);
-    int code;
-
-    if (err == OK) {
-        stop_nodes(u); /* only records of processes that are gone, and perhaps the supervisor */
-        err = found_next(&u->wishes, &u->folder.cluster, &ca, &f, &why);
-    }
-    if (err != OK) {
-        return cli_fail(u->cli, err == ERR_POLICY ? CLI_REFUSED : CLI_UNAVAILABLE, err_name(err),
-                        "%s", why.text);
-    }
     if (!u->cli->json) {
         (void)printf("founding an empty cluster in epoch %llu: what was stored before is gone\n",
-                     (unsigned long long)f.cluster.epoch);
+                     (unsigned long long)wanted.epoch);
     }
-    code = bring_up(u, &f, false, what);
-    foundation_free(&f);
-    return code;
+    return bring_up(u, &wanted, false);
 }
 
 static void list_missing(const struct up *u, char *to, size_t size)
@@ -332,7 +186,7 @@ static json_t *ask_supervisor(struct up *u, const char *what)
 {
     json_t *a = NULL;
 
-    while (a == NULL && cli_now_ms() < u->until_ms && interrupted == 0) {
+    while (a == NULL && cli_now_ms() < u->until_ms && !up_is_interrupted()) {
         a = supervisor_call(u->folder.fd, json_pack("{s:s}", "do", what));
         if (a == NULL) {
             (void)usleep(PAUSE_MS * 1000);
@@ -348,13 +202,16 @@ static int wait_whole(struct up *u)
     json_t *a;
 
     while (strcmp(health, "changing") == 0) {
+        const char *now, *text;
+
         a = ask_supervisor(u, "status");
         if (a == NULL) {
             break;
         }
-        (void)snprintf(health, sizeof(health), "%s",
-                       json_string_value(json_object_get(a, "health")));
-        (void)snprintf(what, sizeof(what), "%s", json_string_value(json_object_get(a, "what")));
+        now = json_string_value(json_object_get(a, "health"));
+        text = json_string_value(json_object_get(a, now == NULL ? "why" : "what"));
+        (void)snprintf(health, sizeof(health), "%s", now == NULL ? "changing" : now);
+        (void)snprintf(what, sizeof(what), "%s", text == NULL ? "" : text);
         json_decref(a);
         if (strcmp(health, "majority_lost") == 0 && u->accept_data_loss) {
             json_decref(ask_supervisor(u, "accept-loss"));
@@ -364,14 +221,7 @@ static int wait_whole(struct up *u)
         (void)usleep(PAUSE_MS * 1000);
     }
     if (strcmp(health, "whole") == 0) {
-        struct cluster_dir now;
-        struct explain why = {{0}};
-
-        if (cluster_dir_look(u->dir, &now, &why) == OK) {
-            u->folder.cluster = now.cluster;
-            cluster_dir_close(&now);
-        }
-        find_nodes(u);
+        look_again(u);
         return report(u, "are up");
     }
     if (strcmp(health, "majority_lost") == 0) {
@@ -393,18 +243,26 @@ static int up_present(struct up *u)
         return cli_fail(u->cli, err == ERR_AUTH ? CLI_REFUSED : CLI_UNAVAILABLE, err_name(err),
                         "%s", why.text);
     }
-    find_nodes(u);
-    alive = count_nodes(u, NODE_ALIVE);
+    if (c->epoch == 0) {
+        return cli_fail(u->cli, CLI_UNAVAILABLE, "UNFINISHED",
+                        "the founding of the cluster in %s was interrupted and nothing was ever "
+                        "stored in it; 'avocado down --dir %s', then remove the folder",
+                        u->folder.path, u->dir);
+    }
+    up_find_nodes(u);
+    alive = up_count_nodes(u, NODE_ALIVE);
     list_missing(u, missing, sizeof(missing));
-    if (alive == 0 && count_nodes(u, NODE_DEAD) > 0 && !u->accept_data_loss) {
+    if (alive == 0 && up_count_nodes(u, NODE_DEAD) > 0 && !u->accept_data_loss) {
         return cli_fail(u->cli, CLI_REFUSED, "DATA_AT_RISK",
                         "data at risk: all replicas lost their memory (they ended without 'avocado "
                         "down'); to found a new, empty cluster give --accept-data-loss");
     }
     if (alive == 0) {
-        return found_anew(u, "are up");
+        return found_anew(u);
     }
-    if (u->supervisor.state != NODE_ALIVE && start_supervisor(u, false, &why) != OK) {
+    if (u->supervisor.state == NODE_ALIVE) {
+        json_decref(ask_supervisor(u, "measure"));
+    } else if (up_start_supervisor(u, false, &why) != OK) {
         return cli_fail(u->cli, CLI_UNAVAILABLE, "IO", "%s", why.text);
     }
     if (alive == c->members_n) {
@@ -428,17 +286,43 @@ static int up_present(struct up *u)
 static int up_absent(struct up *u)
 {
     struct foundation f = {0};
+    struct found_measured m;
+    struct cluster wanted = {0};
     struct explain why = {{0}};
-    enum err err = found_first(&u->wishes, &f, &why);
-    int code;
+    uint16_t cas_port = 0;
+    enum err err = found_describe(&u->wishes, NULL, &wanted, &cas_port, &why);
 
+    if (err == OK) {
+        err = found_measure(&m, &why);
+    }
+    if (err == OK) {
+        err = found_first(&wanted, cas_port, &m, &f, &why);
+    }
+    if (err == OK) {
+        err = cluster_dir_create(u->dir, f.files, f.n, &u->folder, &why);
+    }
+    foundation_free(&f);
     if (err != OK) {
         return cli_fail(u->cli, err == ERR_USAGE ? CLI_USAGE : CLI_UNAVAILABLE, err_name(err), "%s",
                         why.text);
     }
-    code = bring_up(u, &f, true, "are up");
-    foundation_free(&f);
-    return code;
+    return bring_up(u, &wanted, true);
+}
+
+static int find_programs(struct up *u)
+{
+    static const char *const needed[] = {"avocadod", "avocado-cas", "avocado-las", "avocado-hostd",
+                                         "avocado"};
+
+    for (size_t i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+        if ((u->is_split || strcmp(needed[i], "avocado-hostd") != 0) &&
+            !cli_find_program(needed[i], u->program)) {
+            return cli_fail(u->cli, CLI_UNAVAILABLE, "NO_PROGRAM",
+                            "%s is neither beside this program nor in PATH; install or build it",
+                            needed[i]);
+        }
+    }
+    return 0; /* the last one was ours */
 }
 
 /* What a number's range alone cannot say. 0, or the exit code after a report. */
@@ -484,27 +368,17 @@ static int check_wishes(struct up *u)
     if (u->restart != NULL && strcmp(u->restart, "yes") != 0 && strcmp(u->restart, "no") != 0) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--restart %s: must be yes or no", u->restart);
     }
-    if (!cli_find_program("avocadod", u->program) ||
-        (u->is_split && !cli_find_program("avocado-hostd", u->hostd)) ||
-        !cli_find_program("avocado", u->program)) {
-        return cli_fail(
-            u->cli, CLI_UNAVAILABLE, "NO_PROGRAM",
-            "avocadod%s is neither beside this program nor in PATH; install or build it",
-            u->is_split ? " or avocado-hostd" : "");
-    }
-    return 0;
+    return find_programs(u);
 }
 
 static int go(struct up *u)
 {
-    struct sigaction on = {.sa_handler = on_signal};
     int code = check_wishes(u);
 
     if (code != 0) {
         return code;
     }
-    (void)sigaction(SIGINT, &on, NULL);
-    (void)sigaction(SIGTERM, &on, NULL);
+    up_catch_signals();
     u->until_ms = cli_now_ms() + (u->cli->timeout_ms == 0 ? READY_TIMEOUT_MS : u->cli->timeout_ms);
     switch (cluster_dir_probe(u->dir)) {
     case CLUSTER_DIR_ABSENT:
@@ -531,7 +405,7 @@ int cmd_up(struct cli *c, int argc, char **argv)
     u->cli = c;
     u->dir = cli_default_dir;
     u->io = "udp";
-    u->supervisor.pidfd = -1;
+    u->supervisor.pidfd = u->services[0].pidfd = u->services[1].pidfd = -1;
     u->folder.fd = -1;
     w = &u->wishes;
     for (size_t i = 0; i < NODES_MAX; i++) {
@@ -575,7 +449,7 @@ int cmd_up(struct cli *c, int argc, char **argv)
     if (cli_parse(c, &(struct cli_line){"up", specs, 0, 0}, argc, argv, &rest, &code)) {
         code = go(u);
     }
-    close_nodes(u);
+    up_close_nodes(u);
     cluster_dir_close(&u->folder);
     free(u);
     return code;

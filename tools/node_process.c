@@ -20,14 +20,45 @@
 static const char host_name[] = "avocado-hostd";
 static const char starter_name[] = "avocado"; /* what a child is until it executes the daemon */
 
+/* Who is no node. */
+static const struct special {
+    uint32_t number;
+    const char *name, *program, *title;
+} specials[] = {{NODE_SUPERVISOR, "supervisor", "avocado", "the supervisor"},
+                {UINT32_MAX, "cas", "avocado-cas", "the CAS"},
+                {UINT32_MAX - 1, "las", "avocado-las", "the LAS"}};
+
+static const struct special *special_of(uint32_t node)
+{
+    for (size_t i = 0; i < sizeof(specials) / sizeof(specials[0]); i++) {
+        if (specials[i].number == node) {
+            return &specials[i];
+        }
+    }
+    return NULL;
+}
+
 /* The name of the program behind a number. */
 static const char *name_of(uint32_t node)
 {
-    return node == NODE_SUPERVISOR ? "avocado" : "avocadod";
+    const struct special *s = special_of(node);
+
+    return s == NULL ? "avocadod" : s->program;
+}
+
+const char *node_process_title(uint32_t node, char to[static 24])
+{
+    const struct special *s = special_of(node);
+
+    if (s != NULL) {
+        (void)snprintf(to, 24, "%s", s->title);
+    } else {
+        (void)snprintf(to, 24, "node %u", node);
+    }
+    return to;
 }
 
 enum {
-    IDENTITY_FD = 3, /* where the daemon finds the pipe */
     SMALL_FILE_MAX = 4096,
     LOG_MAX = 1 << 26,
     KILL_WAIT_MS = 5000,
@@ -39,22 +70,26 @@ struct record {
     char boot[40];
 };
 
+/* run/NAME.pid, log/NAME.log */
+static void path_of(uint32_t node, const char *folder, const char *ending, char to[static 32])
+{
+    const struct special *s = special_of(node);
+
+    if (s != NULL) {
+        (void)snprintf(to, 32, "%s/%s.%s", folder, s->name, ending);
+    } else {
+        (void)snprintf(to, 32, "%s/node-%u.%s", folder, node, ending);
+    }
+}
+
 static void record_path(uint32_t node, char to[static 32])
 {
-    if (node == NODE_SUPERVISOR) {
-        (void)snprintf(to, 32, "run/supervisor.pid");
-    } else {
-        (void)snprintf(to, 32, "run/node-%u.pid", node);
-    }
+    path_of(node, "run", "pid", to);
 }
 
 static void log_path(uint32_t node, char to[static 32])
 {
-    if (node == NODE_SUPERVISOR) {
-        (void)snprintf(to, 32, "log/supervisor.log");
-    } else {
-        (void)snprintf(to, 32, "log/node-%u.log", node);
-    }
+    path_of(node, "log", "log", to);
 }
 
 /* Start time of a process in clock ticks since boot; 0 when there is no such process. Field 22 of
@@ -204,148 +239,47 @@ static bool record_write(int dir, uint32_t node)
     return spit_at(&(struct spit){dir, 0600, true}, path, text, (size_t)n);
 }
 
-/* What the program is started with. */
-struct words {
-    char config[SMALL_FILE_MAX], ca[SMALL_FILE_MAX], node[16];
-    char data_port[16], control_port[16], shards[16], mesh[SMALL_FILE_MAX];
-    const char *argv[48];
-    int argc;
-};
-
-static void add_word(struct words *w, const char *option, const char *value)
-{
-    if (value != NULL) {
-        w->argv[w->argc++] = option;
-        w->argv[w->argc++] = value;
-    }
-}
-
-/* What makes avocado-hostd become the rest. */
-static void find_host_words(const struct node_start *s, struct words *w)
-{
-    (void)snprintf(w->data_port, sizeof(w->data_port), "%u", (unsigned)s->member->data_port);
-    (void)snprintf(w->control_port, sizeof(w->control_port), "%u",
-                   (unsigned)s->member->control_port);
-    (void)snprintf(w->shards, sizeof(w->shards), "%u", s->shards);
-    w->argv[w->argc++] = host_name;
-    add_word(w, "--address", s->member->address);
-    add_word(w, "--data-port", w->data_port);
-    add_word(w, "--control-port", w->control_port);
-    add_word(w, "--shards", w->shards);
-    add_word(w, "--poll", s->poll == NULL ? "adaptive" : s->poll);
-    w->argv[w->argc++] = "--";
-}
-
-static void find_words(const struct node_start *s, struct words *w)
-{
-    (void)snprintf(w->config, sizeof(w->config), "%s/cluster.yaml", s->dir_path);
-    (void)snprintf(w->ca, sizeof(w->ca), "%s/ca/ca.crt", s->dir_path);
-    (void)snprintf(w->node, sizeof(w->node), "%u", s->node);
-    w->argc = 0;
-    if (s->hostd != NULL) {
-        find_host_words(s, w);
-        w->argv[w->argc++] = s->program;
-    } else {
-        w->argv[w->argc++] = name_of(s->node);
-    }
-    if (s->node == NODE_SUPERVISOR) {
-        w->argv[w->argc++] = "supervise";
-        add_word(w, "--dir", s->dir_path);
-        add_word(w, "--restart", s->restart);
-        add_word(w, "--io", s->io);
-        if (s->founds) {
-            w->argv[w->argc++] = "--found";
-        }
-    } else {
-        add_word(w, "--config", w->config);
-        add_word(w, "--ca", w->ca);
-        add_word(w, "--node", w->node);
-        add_word(w, "--identity-fd", "3");
-        if (s->io != NULL) {
-            (void)snprintf(w->mesh, sizeof(w->mesh), "%s/run", s->dir_path);
-            add_word(w, "--io", s->io);
-            add_word(w, "--dpdk-mesh", w->mesh);
-        }
-    }
-    add_word(w, "--poll", s->poll);
-    add_word(w, "--arena-dir", s->arena_dir);
-    add_word(w, "--memory", s->memory);
-    w->argv[w->argc] = NULL;
-}
-
 /* In the new process: never returns. It writes its own record before it becomes the daemon, so that
  * there is no instant at which a daemon runs unrecorded. */
-__attribute__((noreturn)) static void become_daemon(const struct node_start *s, int identity)
+__attribute__((noreturn)) static void become_daemon(const struct node_start *s)
 {
-    const char *program = s->hostd == NULL ? s->program : s->hostd;
-    struct words w;
     char path[32];
     sigset_t none;
     int log, null;
 
     log_path(s->node, path);
-    find_words(s, &w);
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)setsid();
     (void)signal(SIGPIPE, SIG_DFL);
     log = openat(s->dir, path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (log < 0 || null < 0 || !record_write(s->dir, s->node)) {
+    if (log < 0 || null < 0 || !record_write(s->dir, s->node) || fchdir(s->dir) != 0 ||
+        dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
+        dup2(log, STDERR_FILENO) < 0) {
         _exit(126);
     }
-    /* Above the three that are about to be replaced, then into place without close-on-exec. */
-    identity = fcntl(identity, F_DUPFD_CLOEXEC, 16);
-    if (identity < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
-        dup2(log, STDERR_FILENO) < 0 || dup2(identity, IDENTITY_FD) < 0 || chdir("/") != 0) {
-        _exit(126);
-    }
-    (void)close_range(IDENTITY_FD + 1, ~0U, 0);
-    (void)execv(program, (char *const *)(uintptr_t)w.argv);
-    (void)dprintf(STDERR_FILENO, "cannot execute %s: %s\n", program, strerror(errno));
+    (void)close_range(STDERR_FILENO + 1, ~0U, 0);
+    (void)execv(s->program, (char *const *)(uintptr_t)s->argv);
+    (void)dprintf(STDERR_FILENO, "cannot execute %s: %s\n", s->program, strerror(errno));
     _exit(127);
-}
-
-/* False when the reader is gone: it will be found dead. */
-static bool hand_over(int fd, struct bytes text)
-{
-    while (text.n > 0) {
-        ssize_t done = write(fd, text.p, text.n);
-
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done <= 0) {
-            return false;
-        }
-        text.p += done;
-        text.n -= (size_t)done;
-    }
-    return true;
 }
 
 RESULT node_process_start(const struct node_start *s, struct node_process *ret, struct explain *why)
 {
     struct node_process p = {.state = NODE_ALIVE, .pidfd = -1};
-    int pipes[2];
+    char title[24];
 
-    if (pipe2(pipes, O_CLOEXEC) != 0) {
-        (void)snprintf(why->text, sizeof(why->text), "cannot make a pipe: %s", strerror(errno));
-        return ERR_IO;
-    }
     p.pid = fork();
     if (p.pid == 0) {
-        become_daemon(s, pipes[0]);
+        become_daemon(s);
     }
-    (void)close(pipes[0]);
     if (p.pid > 0) {
         p.pidfd = pidfd_open(p.pid, 0);
-        (void)hand_over(pipes[1], s->identity);
     }
-    (void)close(pipes[1]);
     if (p.pid < 0 || p.pidfd < 0) {
-        (void)snprintf(why->text, sizeof(why->text), "cannot start node %u: %s", s->node,
-                       strerror(errno));
+        (void)snprintf(why->text, sizeof(why->text), "cannot start %s: %s",
+                       node_process_title(s->node, title), strerror(errno));
         return ERR_IO;
     }
     *ret = p;

@@ -3,20 +3,20 @@
 #define TOOLS_NODE_PROCESS_H
 
 /*
- * The avocadod processes of a cluster on this machine. Each leaves run/node-N.pid in the cluster's
+ * The processes of a cluster on this machine. Each leaves run/node-N.pid in the cluster's
  * folder, "PID START BOOT": its start time in clock ticks and the boot it belongs to, so that a
  * number that the kernel has given to somebody else is never taken for ours.
  */
 
-#include "common/bytes.h"
 #include "trusted/config/cluster.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The supervisor of the cluster is a process like the others, recorded in run/supervisor.pid. */
+/* What else belongs to a cluster is a process like its nodes, recorded in run/NAME.pid. */
 enum { NODE_SUPERVISOR = 0 };
+static const uint32_t NODE_CAS = UINT32_MAX, NODE_LAS = UINT32_MAX - 1;
 
 enum node_state {
     NODE_NONE = 0, /* no record: never started, or stopped in order */
@@ -34,25 +34,22 @@ struct node_process {
 struct node_process node_process_find(int dir, uint32_t node);
 void node_process_close(struct node_process *p);
 
+enum { NODE_WORDS_MAX = 48 };
+
 struct node_start {
-    int dir;              /* the cluster's folder */
-    const char *dir_path; /* the same, absolute */
-    const char *program;  /* absolute path of avocadod; of avocado for the supervisor */
-    uint32_t node;        /* or NODE_SUPERVISOR */
-    const char *restart;  /* the supervisor's: yes or no */
-    const char *io;       /* the supervisor's: what its members get; a member's: NULL or dpdk */
-    bool founds;          /* the supervisor's: no member has been started yet */
-    const char *poll, *arena_dir, *memory; /* options of avocadod; NULL: its defaults */
-    const char *hostd; /* absolute path of avocado-hostd: split mode; NULL: avocadod alone */
-    const struct cluster_member *member; /* with hostd: where to listen */
-    uint32_t shards;                     /* with hostd */
-    struct bytes identity; /* certificate and private key, PEM; passed through a pipe only */
+    int dir;             /* the cluster's folder, and where the process starts: relative paths do */
+    const char *program; /* absolute path */
+    uint32_t node;       /* or one of the numbers above */
+    const char *argv[NODE_WORDS_MAX + 1]; /* ended by NULL */
 };
 
-/* Starts the node as a process of its own (session, log file, record) and hands it its identity.
- * IO: *why says what failed. That the program could be executed shows in the process's life. */
+/* Starts it as a process of its own (session, log file, record). IO: *why says what failed. That
+ * the program could be executed shows in the process's life. */
 RESULT node_process_start(const struct node_start *s, struct node_process *ret,
                           struct explain *why);
+
+/* "node 3", "CAS". */
+const char *node_process_title(uint32_t node, char to[static 24]);
 
 /* Asks all to end, waits up to grace_ms together, then kills what still runs. Records of processes
  * that ended go away. Returns how many had to be killed. */

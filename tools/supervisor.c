@@ -16,7 +16,6 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -25,13 +24,12 @@ enum {
     AT_ONCE_MS = 5000,
     PAUSE_MS = 250,
     LEAVE_MS = 5000, /* who is no member any more stops by itself, or is stopped */
-    NODE_DAYS = 3650,
-    STEPS_MAX = 4 * NODES_MAX,
+    FIXED = 4,       /* descriptors before those of members */
 };
 
 int supervisor_place(const struct supervisor *s, const struct supervised *m)
 {
-    return keeping_place(&s->keeper.reg, m->incarnation);
+    return keeping_place(&s->cas.cluster, m->incarnation);
 }
 
 /* Returns how many. */
@@ -66,47 +64,6 @@ static void forget(struct supervisor *s, struct supervised *m)
 
 /* ---- processes ---- */
 
-static enum err start(struct supervisor *s, const struct cluster_member *c, uint64_t epoch,
-                      struct node_process *ret, struct explain *why)
-{
-    struct identity_name name = {
-        .role = ROLE_REPLICA, .node = c->node, .incarnation = c->incarnation, .epoch = epoch};
-    struct pki_pair pair = {0};
-    size_t cert_n, key_n;
-    uint8_t *identity;
-    enum err err;
-
-    memcpy(name.cluster, s->folder.cluster.id, sizeof(name.cluster));
-    TRY(pki_issue(&s->ca, &name, (uint64_t)time(NULL), NODE_DAYS, &pair, why));
-    cert_n = strlen(pair.cert_pem);
-    key_n = strlen(pair.key_pem);
-    identity = malloc(cert_n + key_n);
-    if (identity == NULL) {
-        pki_pair_free(&pair);
-        (void)snprintf(why->text, sizeof(why->text), "out of memory");
-        return ERR_FULL;
-    }
-    memcpy(identity, pair.cert_pem, cert_n);
-    memcpy(identity + cert_n, pair.key_pem, key_n);
-    err = node_process_start(&(struct node_start){.dir = s->folder.fd,
-                                                  .dir_path = s->folder.path,
-                                                  .program = s->program,
-                                                  .node = c->node,
-                                                  .io = s->is_dpdk ? "dpdk" : NULL,
-                                                  .poll = s->poll,
-                                                  .arena_dir = s->arena_dir,
-                                                  .memory = s->memory,
-                                                  .hostd = s->is_split ? s->hostd : NULL,
-                                                  .member = c,
-                                                  .shards = s->folder.cluster.shards,
-                                                  .identity = {identity, cert_n + key_n}},
-                             ret, why);
-    explicit_bzero(identity, cert_n + key_n);
-    free(identity);
-    pki_pair_free(&pair);
-    return err;
-}
-
 /* Members of the configuration that is handed out and have no process: they begin now. */
 static void start_new(struct supervisor *s)
 {
@@ -115,20 +72,21 @@ static void start_new(struct supervisor *s)
     struct explain why = {{0}};
 
     while (s->n < SUPERVISED_MAX &&
-           (m = keeping_to_start(&s->keeper.reg, known, processes(s, known))) != NULL) {
+           (m = keeping_to_start(&s->cas.cluster, known, processes(s, known))) != NULL) {
+        struct node_words w = {.start = {.dir = s->folder.fd}};
         struct supervised new = {.node = m->node,
                                  .incarnation = m->incarnation,
                                  .process = {.state = NODE_DEAD, .pidfd = -1},
                                  .started_at_ms = s->now_ms,
                                  .link = {.fd = -1}};
-        bool is_learner = m->is_learner;
 
-        if (start(s, m, register_latest(&s->keeper.reg)->epoch, &new.process, &why) != OK) {
-            node_log("error", "node %u cannot be started: %s", new.node, why.text);
-            register_on_lost(&s->keeper.reg, new.incarnation);
+        s->wishes.shards = s->cas.cluster.shards;
+        node_words_member(&s->wishes, m, &w);
+        if (node_process_start(&w.start, &new.process, &why) != OK) {
+            node_log("error", "%s", why.text);
         } else {
-            node_log("info", "node %u started under incarnation %u as %s", new.node,
-                     new.incarnation, is_learner ? "a learner" : "a voter");
+            node_log("info", "node %u started for incarnation %u, %s", m->node, m->incarnation,
+                     m->is_learner ? "a learner" : "a voter");
         }
         s->members[s->n++] = new;
     }
@@ -159,7 +117,6 @@ static void reap(struct supervisor *s)
         }
         node_process_reaped(&m->process);
         node_process_last_words(s->folder.fd, m->node, last, sizeof(last));
-        register_on_lost(&s->keeper.reg, m->incarnation); /* MEM-4, of one that has left too */
         if (supervisor_place(s, m) < 0) {
             node_log("info", "node %u (incarnation %u) has left", m->node, m->incarnation);
             forget(s, m);
@@ -175,13 +132,34 @@ static void reap(struct supervisor *s)
 
 void supervisor_kill_lost(struct supervisor *s)
 {
-    const struct config_register *r = &s->keeper.reg;
+    const json_t *m;
+    size_t i;
 
-    for (uint32_t i = 0; i < r->current.members_n; i++) {
-        struct supervised *m = find(s, r->current.members[i].incarnation);
+    json_array_foreach(json_object_get(s->cas.standing, "members"), i, m)
+    {
+        struct supervised *v =
+            find(s, (uint32_t)json_integer_value(json_object_get(m, "incarnation")));
 
-        if ((r->lost >> i & 1) != 0 && m != NULL && m->process.state == NODE_ALIVE) {
-            (void)pidfd_send_signal(m->process.pidfd, SIGKILL, NULL, 0);
+        if (json_is_true(json_object_get(m, "lost")) && v != NULL &&
+            v->process.state == NODE_ALIVE) {
+            (void)pidfd_send_signal(v->process.pidfd, SIGKILL, NULL, 0);
+        }
+    }
+}
+
+void supervisor_tell_lost(struct supervisor *s, bool all)
+{
+    struct explain why = {{0}};
+
+    for (uint32_t i = 0; i < s->n; i++) {
+        struct supervised *m = &s->members[i];
+
+        if (m->process.state != NODE_ALIVE && !m->is_told && (all || s->restarts) &&
+            supervisor_place(s, m) >= 0) {
+            m->is_told = supervisor_cas_order(s,
+                                              json_pack("{s:s,s:I}", "do", "lost", "incarnation",
+                                                        (json_int_t)m->incarnation),
+                                              NULL, &why) == OK;
         }
     }
 }
@@ -206,64 +184,69 @@ static void dismiss(struct supervisor *s)
     }
 }
 
-/* ---- the register ---- */
-
-static void hear(struct supervisor *s)
+/* Takes over the members that run. One that has joined and has no process has lost its memory; one
+ * that has not begins now. */
+static void adopt(struct supervisor *s)
 {
-    for (uint32_t i = 0; i < s->n; i++) {
-        const struct supervised *m = &s->members[i];
+    const json_t *o;
+    size_t i;
 
-        if (m->report.is_up && m->report.incarnation == m->incarnation) {
-            keeping_hear(&s->keeper.reg, &(struct keeping_report){.incarnation = m->incarnation,
-                                                                  .epoch = m->report.epoch,
-                                                                  .installed = m->report.installed,
-                                                                  .copied = m->report.copied});
+    json_array_foreach(json_object_get(s->cas.standing, "members"), i, o)
+    {
+        uint32_t node = (uint32_t)json_integer_value(json_object_get(o, "node"));
+        struct supervised m = {.node = node,
+                               .incarnation =
+                                   (uint32_t)json_integer_value(json_object_get(o, "incarnation")),
+                               .process = node_process_find(s->folder.fd, node),
+                               .link = {.fd = -1}};
+
+        if (m.process.state == NODE_ALIVE || json_is_true(json_object_get(o, "joined"))) {
+            m.process.state = m.process.state == NODE_ALIVE ? NODE_ALIVE : NODE_DEAD;
+            s->members[s->n++] = m;
         }
     }
+    s->adopted = true;
 }
 
 void supervisor_progress(struct supervisor *s)
 {
-    struct explain why = {{0}};
-    uint64_t before = s->keeper.epoch;
-
-    for (int i = 0; i < STEPS_MAX && !s->failed; i++) {
-        bool moved = s->now_ms >= s->pause_until_ms && keeping_advance(&s->keeper.reg, s->restarts);
-
-        if (keeper_publish(&s->keeper, &s->ca, NULL, &why) != OK) {
-            node_log("error", "%s; nothing changes from here on", why.text);
-            s->failed = true;
-            return;
-        }
-        start_new(s);
-        if (!moved) {
-            break;
-        }
+    if (s->cas.cluster.epoch == 0) {
+        return; /* the CAS has not said anything yet */
     }
-    if (s->keeper.epoch != before) {
-        register_explain(&s->keeper.reg, &why);
-        node_log("info", "%s", why.text);
+    if (!s->adopted) {
+        if (!s->is_new) {
+            supervisor_service_measure(s);
+        }
+        adopt(s);
+    }
+    if (s->cas.is_up && s->now_ms >= s->pause_until_ms) {
+        supervisor_tell_lost(s, false);
     }
     dismiss(s);
+    start_new(s);
 }
 
 /* ---- the loop ---- */
 
 static bool is_quiet(const struct supervisor *s)
 {
-    enum register_health h = register_health(&s->keeper.reg);
-
-    return h != REGISTER_HEALTH_CHANGING || keeping_waits_for_a_person(&s->keeper.reg, s->restarts);
+    return supervisor_cas_is_quiet(s) && s->services[0].process.state == NODE_ALIVE &&
+           s->services[1].process.state == NODE_ALIVE;
 }
 
 /* Waits for something to happen. False: we are to end. */
 static bool wait(struct supervisor *s, uint64_t *ret_ready)
 {
-    struct pollfd p[2 + 2 * SUPERVISED_MAX];
+    struct pollfd p[FIXED + 2 * SUPERVISED_MAX];
     nfds_t n = 2;
 
     p[0] = (struct pollfd){.fd = s->signals, .events = POLLIN};
     p[1] = (struct pollfd){.fd = s->socket, .events = POLLIN};
+    for (size_t i = 0; i < 2; i++) {
+        const struct node_process *v = &s->services[i].process;
+
+        p[n++] = (struct pollfd){.fd = v->state == NODE_ALIVE ? v->pidfd : -1, .events = POLLIN};
+    }
     for (uint32_t i = 0; i < s->n; i++) {
         struct supervised *m = &s->members[i];
 
@@ -275,7 +258,7 @@ static bool wait(struct supervisor *s, uint64_t *ret_ready)
     s->now_ms = cli_now_ms();
     *ret_ready = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        *ret_ready |= (uint64_t)(p[3 + 2 * i].revents != 0) << i;
+        *ret_ready |= (uint64_t)(p[FIXED + 1 + 2 * i].revents != 0) << i;
     }
     if (p[1].revents != 0) {
         *ret_ready |= UINT64_C(1) << 63;
@@ -293,8 +276,9 @@ static void run(struct supervisor *s)
         for (uint32_t i = 0; i < s->n; i++) {
             supervisor_link_step(s, &s->members[i], (ready >> i & 1) != 0, urgent);
         }
+        supervisor_service_step(s);
         reap(s);
-        hear(s);
+        supervisor_cas_step(s);
         supervisor_renew(s);
         supervisor_progress(s);
         if (ready >> 63 != 0) {
@@ -307,31 +291,6 @@ static void run(struct supervisor *s)
 }
 
 /* ---- life ---- */
-
-/* Takes over the members that run. Only the very first supervisor of an epoch that was founded as a
- * whole starts what it finds without a process. */
-static void adopt(struct supervisor *s, bool founds)
-{
-    const struct cluster *c = register_latest(&s->keeper.reg);
-    struct keeping_process known[SUPERVISED_MAX];
-
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        struct supervised m = {.node = c->members[i].node,
-                               .incarnation = c->members[i].incarnation,
-                               .process = node_process_find(s->folder.fd, c->members[i].node),
-                               .link = {.fd = -1}};
-
-        if (m.process.state != NODE_ALIVE) {
-            m.process.state = NODE_DEAD;
-        }
-        if (m.process.state == NODE_ALIVE || !founds) {
-            s->members[s->n++] = m;
-        }
-    }
-    if (!founds) {
-        keeping_adopt(&s->keeper.reg, known, processes(s, known));
-    }
-}
 
 static bool open_socket(struct supervisor *s)
 {
@@ -350,20 +309,15 @@ static bool open_socket(struct supervisor *s)
 
 static enum err open_all(struct supervisor *s, const char *dir, struct explain *why)
 {
-    char ca[PATH_MAX + 32], cert[PATH_MAX + 32], key[PATH_MAX + 32];
     sigset_t set;
 
     TRY(cluster_dir_look(dir, &s->folder, why));
-    TRY(keeper_open(&s->keeper, &s->folder, why));
-    TRY(cluster_dir_ca(&s->folder, &s->ca, why));
-    (void)snprintf(ca, sizeof(ca), "%s/ca/ca.crt", s->folder.path);
-    (void)snprintf(cert, sizeof(cert), "%s/client.crt", s->folder.path);
-    (void)snprintf(key, sizeof(key), "%s/client.key", s->folder.path);
-    TRY(identity_from_files(ca, cert, key, (uint64_t)time(NULL), &s->owner, why));
+    TRY(supervisor_service_open(s, why));
     (void)sigemptyset(&set);
     (void)sigaddset(&set, SIGTERM);
     (void)sigaddset(&set, SIGINT);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN);
     s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (getrandom(s->boot, sizeof(s->boot), 0) != (ssize_t)sizeof(s->boot) || s->signals < 0 ||
         !open_socket(s)) {
@@ -373,11 +327,31 @@ static enum err open_all(struct supervisor *s, const char *dir, struct explain *
     return OK;
 }
 
+/* Programs and address, and then to work. */
+static int serve(struct supervisor *s, const struct cli *c, bool is_split)
+{
+    char address[HOST_MAX_LEN + 16];
+
+    if (!cli_find_program("avocadod", s->program) ||
+        (is_split && !cli_find_program("avocado-hostd", s->hostd))) {
+        return cli_fail(c, CLI_UNAVAILABLE, "NO_PROGRAM",
+                        "avocadod or avocado-hostd is not beside this program");
+    }
+    cas_link_address(s->folder.fd, address);
+    s->wishes.cas = address;
+    s->wishes.program = s->program;
+    s->wishes.hostd = is_split ? s->hostd : NULL;
+    s->now_ms = s->began_at_ms = cli_now_ms();
+    run(s);
+    node_log("info", "stopping; the members serve on");
+    (void)unlinkat(s->folder.fd, "run/supervisor.sock", 0);
+    return CLI_OK;
+}
+
 int cmd_supervise(struct cli *c, int argc, char **argv)
 {
     struct supervisor *s = calloc(1, sizeof(*s));
     const char *dir = cli_default_dir, *restart = "yes", *io = "udp";
-    bool founds = false;
     struct explain why = {{0}};
     int rest, code = CLI_UNAVAILABLE;
     enum err err;
@@ -386,44 +360,34 @@ int cmd_supervise(struct cli *c, int argc, char **argv)
         return cli_fail_status(c, AVO_NO_MEMORY, NULL);
     }
     s->folder.fd = s->signals = s->socket = -1;
+    s->services[0].process.pidfd = s->services[1].process.pidfd = -1;
     const struct option_spec specs[] = {
         {"dir", "D", "folder of the cluster (default ./avocado-data)", OPTION_TEXT, &dir, 0, 0,
          NULL},
         {"restart", "yes|no", "start members again that end (default yes)", OPTION_TEXT, &restart,
          0, 0, NULL},
-        {"found", NULL, "the configuration is new: start all its members", OPTION_FLAG, &founds, 0,
+        {"found", NULL, "the folder is new: the CAS founds the cluster", OPTION_FLAG, &s->founds, 0,
          0, NULL},
         {"io", "KIND", "of members: udp, ring or dpdk", OPTION_TEXT, &io, 0, 0, NULL},
-        {"poll", "KIND", "for avocadod", OPTION_TEXT, &s->poll, 0, 0, NULL},
-        {"arena-dir", "DIR", "for avocadod", OPTION_TEXT, &s->arena_dir, 0, 0, NULL},
-        {"memory", "KIND", "for avocadod", OPTION_TEXT, &s->memory, 0, 0, NULL},
+        {"poll", "KIND", "for avocadod", OPTION_TEXT, &s->wishes.poll, 0, 0, NULL},
+        {"arena-dir", "DIR", "for avocadod", OPTION_TEXT, &s->wishes.arena_dir, 0, 0, NULL},
+        {"memory", "KIND", "for avocadod", OPTION_TEXT, &s->wishes.memory, 0, 0, NULL},
         {0},
     };
     if (cli_parse(c, &(struct cli_line){"supervise", specs, 0, 0}, argc, argv, &rest, &code)) {
         s->restarts = strcmp(restart, "no") != 0;
-        s->is_split = strcmp(io, "ring") == 0;
-        s->is_dpdk = strcmp(io, "dpdk") == 0;
+        s->is_new = s->founds;
+        s->wishes.is_dpdk = strcmp(io, "dpdk") == 0;
         err = open_all(s, dir, &why);
-        if (err != OK) {
-            code = cli_fail(c, CLI_UNAVAILABLE, err_name(err), "%s", why.text);
-        } else if (!cli_find_program("avocadod", s->program) ||
-                   (s->is_split && !cli_find_program("avocado-hostd", s->hostd))) {
-            code = cli_fail(c, CLI_UNAVAILABLE, "NO_PROGRAM",
-                            "avocadod or avocado-hostd is not beside this program");
-        } else {
-            s->now_ms = cli_now_ms();
-            adopt(s, founds);
-            run(s);
-            node_log("info", "stopping; the members serve on");
-            (void)unlinkat(s->folder.fd, "run/supervisor.sock", 0);
-            code = CLI_OK;
-        }
+        code = err == OK ? serve(s, c, strcmp(io, "ring") == 0)
+                         : cli_fail(c, CLI_UNAVAILABLE, err_name(err), "%s", why.text);
     }
     while (s->n > 0) {
         forget(s, &s->members[0]);
     }
-    keeper_close(&s->keeper);
-    pki_pair_free(&s->ca);
+    node_process_close(&s->services[0].process);
+    node_process_close(&s->services[1].process);
+    supervisor_cas_close(s);
     identity_free(s->owner);
     cluster_dir_close(&s->folder);
     free(s);

@@ -16,55 +16,76 @@ enum { ASK_MAX = 4096, ASK_WAIT_MS = 500 };
 
 /* ---- what is told ---- */
 
-static const char *const health_names[] = {[REGISTER_HEALTH_NONE] = "none",
-                                           [REGISTER_HEALTH_WHOLE] = "whole",
-                                           [REGISTER_HEALTH_CHANGING] = "changing",
-                                           [REGISTER_HEALTH_MAJORITY_LOST] = "majority_lost"};
-
-static json_t *member_json(const struct supervisor *s, uint32_t place)
+/* What the CAS says of a member, with what we see of its process. */
+static json_t *member_json(struct supervisor *s, const json_t *from)
 {
-    const struct config_register *r = &s->keeper.reg;
-    const struct cluster *c = register_latest(r);
-    const struct cluster_member *m = &c->members[place];
-    uint8_t lost = r->phase == REGISTER_PENDING ? r->lost_next : r->lost;
-    json_t *o = json_pack("{s:I,s:I,s:s,s:s,s:i}", "node", (json_int_t)m->node, "incarnation",
-                          (json_int_t)m->incarnation, "role", m->is_learner ? "learner" : "voter",
-                          "address", m->address, "port", (int)m->data_port);
+    json_t *o = json_deep_copy(from);
+    uint32_t incarnation = (uint32_t)json_integer_value(json_object_get(from, "incarnation"));
 
     for (uint32_t i = 0; i < s->n; i++) {
         const struct supervised *v = &s->members[i];
 
-        if (v->incarnation == m->incarnation) {
-            (void)json_object_set_new(o, "pid", json_integer(v->process.pid));
-            (void)json_object_set_new(o, "epoch", json_integer((json_int_t)v->report.installed));
-            (void)json_object_set_new(o, "keys", json_integer((json_int_t)v->report.keys));
-            (void)json_object_set_new(o, "keys_lost",
-                                      json_integer((json_int_t)v->report.keys_lost));
-            (void)json_object_set_new(o, "copied", json_boolean(v->report.copied));
+        if (v->incarnation != incarnation) {
+            continue;
+        }
+        (void)json_object_set_new(o, "pid", json_integer(v->process.pid));
+        (void)json_object_set_new(o, "epoch", json_integer((json_int_t)v->report.installed));
+        (void)json_object_set_new(o, "keys", json_integer((json_int_t)v->report.keys));
+        (void)json_object_set_new(o, "keys_lost", json_integer((json_int_t)v->report.keys_lost));
+        (void)json_object_set_new(o, "copied", json_boolean(v->report.copied));
+        if (v->process.state != NODE_ALIVE) {
+            (void)json_object_set_new(o, "lost", json_true());
         }
     }
-    (void)json_object_set_new(o, "lost", json_boolean((lost >> place & 1) != 0));
     return o;
 }
 
-static json_t *status_json(const struct supervisor *s)
+static json_t *status_json(struct supervisor *s)
 {
-    const struct config_register *r = &s->keeper.reg;
-    const struct cluster *c = register_latest(r);
+    static const char *const told[] = {"health", "what", "epoch", "replication_factor",
+                                       "losses_accepted"};
+    const json_t *standing = s->cas.standing, *m;
     json_t *o = json_object(), *members = json_array();
-    struct explain why = {{0}};
+    uint32_t ended = 0;
+    size_t i;
 
-    register_explain(r, &why);
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        (void)json_array_append_new(members, member_json(s, i));
+    if (standing == NULL) {
+        json_decref(members);
+        json_decref(o);
+        return json_pack("{s:s,s:s}", "status", "UNAVAILABLE", "why",
+                         s->cas.why.text[0] == '\0' ? "the CAS has not answered yet"
+                                                    : s->cas.why.text);
+    }
+    json_array_foreach(json_object_get(standing, "members"), i, m)
+    {
+        (void)json_array_append_new(members, member_json(s, m));
+    }
+    for (uint32_t k = 0; k < s->n; k++) {
+        if (s->members[k].process.state != NODE_ALIVE && supervisor_place(s, &s->members[k]) >= 0) {
+            ended = s->members[k].node;
+        }
     }
     (void)json_object_set_new(o, "status", json_string("OK"));
-    (void)json_object_set_new(o, "health", json_string(health_names[register_health(r)]));
-    (void)json_object_set_new(o, "what", json_string(why.text));
-    (void)json_object_set_new(o, "epoch", json_integer((json_int_t)c->epoch));
-    (void)json_object_set_new(o, "replication_factor",
-                              json_integer((json_int_t)r->replication_factor));
-    (void)json_object_set_new(o, "losses_accepted", json_integer((json_int_t)r->losses_accepted));
+    for (i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+        (void)json_object_set(o, told[i], json_object_get(standing, told[i]));
+    }
+    if (!s->cas.is_up) {
+        char what[sizeof(s->cas.why.text) + 96];
+
+        (void)snprintf(what, sizeof(what), "the cluster serves on, changes of members wait: %s",
+                       s->cas.why.text);
+        (void)json_object_set_new(o, "what", json_string(what));
+        (void)json_object_set_new(o, "health", json_string("waiting"));
+    }
+    if (ended != 0 && strcmp(json_string_value(json_object_get(o, "health")), "whole") == 0) {
+        char what[96];
+
+        (void)snprintf(what, sizeof(what), "node %u has ended, the CAS is about to hear of it",
+                       ended);
+        (void)json_object_set_new(o, "what", json_string(what));
+        (void)json_object_set_new(o, "health", json_string("changing"));
+    }
+    (void)json_object_set_new(o, "cas", json_boolean(s->cas.is_up));
     (void)json_object_set_new(o, "restarts", json_boolean(s->restarts));
     (void)json_object_set_new(o, "members", members);
     return o;
@@ -72,90 +93,55 @@ static json_t *status_json(const struct supervisor *s)
 
 /* ---- what is ordered ---- */
 
-/* The lowest number that no member and no wish has. */
-static uint32_t free_node(const struct config_register *r)
+/* A new node gets free ports of this machine. */
+static bool choose_place(const struct supervisor *s, json_t *order, struct explain *why)
 {
-    const struct cluster *c = register_latest(r);
-    uint32_t node = 0;
-    bool taken = true;
-
-    while (taken) {
-        node++;
-        taken = false;
-        for (uint32_t i = 0; i < c->members_n; i++) {
-            taken = taken || c->members[i].node == node;
-        }
-        for (uint32_t i = 0; i < r->wishes_n; i++) {
-            taken = taken || r->wishes[i].node == node;
-        }
-    }
-    return node;
-}
-
-static enum err add(struct supervisor *s, uint32_t node, uint32_t *ret_node, struct explain *why)
-{
-    const struct cluster *c = register_latest(&s->keeper.reg);
-    struct register_wish w = {.node = node == 0 ? free_node(&s->keeper.reg) : node};
-    uint16_t port = ports_find((uint16_t)c->shards, (uint16_t)c->shards);
+    uint16_t shards = (uint16_t)s->cas.cluster.shards, port = ports_find(shards, shards);
 
     if (port == 0) {
-        (void)snprintf(why->text, sizeof(why->text), "found no %u free ports in a row", c->shards);
-        return ERR_IO;
+        (void)snprintf(why->text, sizeof(why->text), "found no %u free ports in a row", shards);
+        return false;
     }
-    (void)snprintf(w.address, sizeof(w.address), "127.0.0.1");
-    w.control_port = w.data_port = port;
-    *ret_node = w.node;
-    return register_wish_add(&s->keeper.reg, &w, why);
+    (void)json_object_set_new(order, "address", json_string("127.0.0.1"));
+    (void)json_object_set_new(order, "control_port", json_integer(port));
+    (void)json_object_set_new(order, "data_port", json_integer(port));
+    return true;
 }
 
-static enum err replace(struct supervisor *s, uint32_t node, uint32_t by, uint32_t *ret_node,
-                        struct explain *why)
-{
-    struct config_register before = s->keeper.reg;
-    enum err err = add(s, by, ret_node, why);
-
-    if (err == OK) {
-        err = register_wish_remove(&s->keeper.reg, node, why);
-    }
-    if (err != OK) {
-        s->keeper.reg = before;
-    }
-    return err;
-}
-
-static json_t *obey(struct supervisor *s, const json_t *q)
+static json_t *obey(struct supervisor *s, json_t *q)
 {
     const char *what = json_string_value(json_object_get(q, "do"));
-    uint32_t node = (uint32_t)json_integer_value(json_object_get(q, "node"));
-    uint32_t by = (uint32_t)json_integer_value(json_object_get(q, "by")), got = node;
     struct explain why = {{0}};
-    enum err err = ERR_USAGE;
-    json_t *o;
+    enum err err = OK;
+    json_t *answer = NULL, *o;
 
     if (what == NULL || strcmp(what, "status") == 0) {
+        s->cas.ask_at_ms = supervisor_cas_is_quiet(s) ? s->cas.ask_at_ms : 0;
         return status_json(s);
     }
-    if (strcmp(what, "add") == 0) {
-        err = add(s, node, &got, &why);
-    } else if (strcmp(what, "remove") == 0) {
-        err = register_wish_remove(&s->keeper.reg, node, &why);
-    } else if (strcmp(what, "replace") == 0) {
-        err = replace(s, node, by, &got, &why);
-    } else if (strcmp(what, "factor") == 0) {
-        err = register_wish_factor(&s->keeper.reg, node, &why);
-    } else if (strcmp(what, "accept-loss") == 0) {
+    if (strcmp(what, "measure") == 0) { /* `avocado up`: the programs of now are those to run */
+        supervisor_service_measure(s);
+        return status_json(s);
+    }
+    if (strcmp(what, "accept-loss") == 0) {
+        supervisor_tell_lost(s, true);
         supervisor_kill_lost(s);
-        err = register_accept_loss(&s->keeper.reg, &why);
-    } else {
-        (void)snprintf(why.text, sizeof(why.text), "no order '%.32s'", what);
+    }
+    if ((strcmp(what, "add") == 0 || strcmp(what, "replace") == 0) && !choose_place(s, q, &why)) {
+        err = ERR_IO;
+    }
+    if (err == OK) {
+        err = supervisor_cas_order(s, json_incref(q), &answer, &why);
     }
     if (err != OK) {
         return json_pack("{s:s,s:s}", "status", err_name(err), "why", why.text);
     }
-    node_log("info", "order: %s %u", what, got);
+    node_log("info", "order: %s %lld", what,
+             (long long)json_integer_value(json_object_get(answer, "node")));
     supervisor_progress(s);
     o = status_json(s);
-    (void)json_object_set_new(o, "node", json_integer((json_int_t)got));
+    (void)json_object_set(o, "node", json_object_get(answer, "node"));
+    json_decref(answer);
     return o;
 }
 

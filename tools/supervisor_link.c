@@ -69,7 +69,7 @@ static void dial(struct supervisor *s, struct supervised *m, const struct cluste
         .shards_n = SHARDS_MAX,
     };
 
-    memcpy(k.cluster, s->folder.cluster.id, sizeof(k.cluster));
+    memcpy(k.cluster, s->cas.cluster.id, sizeof(k.cluster));
     memcpy(k.boot, s->boot, sizeof(k.boot));
     for (uint32_t i = 0; i < SHARDS_MAX; i++) {
         k.index[i] = i + 1; /* no datagram is ever sent */
@@ -125,7 +125,7 @@ static bool pull(struct supervisor_link *l)
     }
 }
 
-static void take_report(const struct supervisor *s, struct supervised *m)
+static void take_report(struct supervisor *s, struct supervised *m)
 {
     size_t n = 0;
     const char *text = dialer_report(m->link.dialer, &n);
@@ -134,6 +134,9 @@ static void take_report(const struct supervisor *s, struct supervised *m)
     if (text != NULL) {
         m->link.asked = false;
         if (node_report_parse(text, &r)) {
+            if (r.installed != m->report.installed || r.copied != m->report.copied) {
+                s->cas.ask_at_ms = 0; /* it has told the CAS, too */
+            }
             node_report_free(&m->report);
             m->report = r;
             m->heard_at_ms = s->now_ms;
@@ -145,14 +148,13 @@ static void take_report(const struct supervisor *s, struct supervised *m)
 static void speak(struct supervisor *s, struct supervised *m, bool urgent)
 {
     struct supervisor_link *l = &m->link;
-    const struct keeper *k = &s->keeper;
+    const struct supervisor_cas *k = &s->cas;
 
-    if (dialer_welcome(l->dialer)->epoch < k->epoch && l->told < k->epoch) {
-        l->told = k->epoch;
+    if (dialer_welcome(l->dialer)->epoch < k->cluster.epoch && l->told < k->cluster.epoch) {
+        l->told = k->cluster.epoch;
         l->ask_at_ms = 0;
-        (void)!dialer_send_config(
-            l->dialer, (struct bytes){(const uint8_t *)k->text, strlen(k->text)},
-            (struct bytes){k->sig, k->sig_n}); /* a broken connection shows itself */
+        (void)!dialer_send_config(l->dialer, k->config.text,
+                                  k->config.sig); /* a broken connection shows itself */
     }
     if (urgent && l->ask_at_ms > s->now_ms + ASK_SOON_MS) {
         l->ask_at_ms = s->now_ms;
@@ -169,8 +171,9 @@ void supervisor_link_step(struct supervisor *s, struct supervised *m, bool ready
     int place = supervisor_place(s, m);
 
     if (l->fd < 0) {
-        if (place >= 0 && s->now_ms >= l->retry_at_ms && m->process.state == NODE_ALIVE) {
-            dial(s, m, &register_latest(&s->keeper.reg)->members[place]);
+        if (place >= 0 && s->owner != NULL && s->now_ms >= l->retry_at_ms &&
+            m->process.state == NODE_ALIVE) {
+            dial(s, m, &s->cas.cluster.members[place]);
         }
         return;
     }

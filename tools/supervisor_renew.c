@@ -17,6 +17,7 @@
  */
 
 enum {
+    ASK_MS = 1000,   /* between two questions to the CAS */
     FRESH_MS = 3000, /* an older report says nothing about now */
     END_MS = 5000,   /* then by force */
     PAUSE_MS = 10000,
@@ -30,20 +31,31 @@ static bool is_heard(const struct supervisor *s, const struct supervised *m)
            m->report.incarnation == m->incarnation && s->now_ms - m->heard_at_ms < FRESH_MS;
 }
 
-/* The members that answer and hold everything they acknowledged. */
-static uint8_t sound_members(const struct supervisor *s)
+/* Incarnations of the members that answer and hold everything they acknowledged. */
+static json_t *sound_members(const struct supervisor *s)
 {
-    uint8_t sound = 0;
+    json_t *sound = json_array();
 
     for (uint32_t i = 0; i < s->n; i++) {
         const struct supervised *m = &s->members[i];
-        int place = supervisor_place(s, m);
 
-        if (place >= 0 && is_heard(s, m) && m->report.keys_lost == 0) {
-            sound |= (uint8_t)(1U << place);
+        if (is_heard(s, m) && m->report.keys_lost == 0) {
+            (void)json_array_append_new(sound, json_integer(m->incarnation));
         }
     }
     return sound;
+}
+
+/* The CAS decides. */
+static enum err may_spare(struct supervisor *s, const struct supervised *m)
+{
+    struct explain why = {{0}};
+
+    s->spare_at_ms = s->now_ms + ASK_MS;
+    return supervisor_cas_order(s,
+                                json_pack("{s:s,s:I,s:o}", "do", "spare", "incarnation",
+                                          (json_int_t)m->incarnation, "sound", sound_members(s)),
+                                NULL, &why);
 }
 
 static uint64_t pause_ms(uint32_t renewals)
@@ -84,27 +96,29 @@ static void refuse(struct supervised *m)
 
 void supervisor_renew(struct supervisor *s)
 {
-    const struct config_register *r = &s->keeper.reg;
-    uint8_t sound = sound_members(s);
-
     for (uint32_t i = 0; i < s->n; i++) {
         struct supervised *m = &s->members[i];
-        int place = supervisor_place(s, m);
+        enum err err;
 
         if (m->renewed_at_ms != 0 && m->process.state == NODE_ALIVE &&
             s->now_ms - m->renewed_at_ms >= END_MS) {
             (void)pidfd_send_signal(m->process.pidfd, SIGKILL, NULL, 0);
         }
-        if (!s->restarts || place < 0 || !is_heard(s, m) || m->report.keys_lost == 0) {
+        if (!s->restarts || supervisor_place(s, m) < 0 || !is_heard(s, m) ||
+            m->report.keys_lost == 0) {
             continue;
         }
-        if (register_health(r) != REGISTER_HEALTH_WHOLE || s->now_ms < s->renew_after_ms) {
+        if (!supervisor_cas_is_quiet(s) || s->now_ms < s->renew_after_ms ||
+            s->now_ms < s->spare_at_ms) {
             continue; /* later */
         }
-        if (register_can_spare(r, (uint32_t)place, sound)) {
+        err = may_spare(s, m);
+        if (err == OK) {
             renew(s, m);
             return;
         }
-        refuse(m);
+        if (err == ERR_POLICY) {
+            refuse(m);
+        }
     }
 }

@@ -316,3 +316,12 @@ void world_ask_policy(struct cas_world *w, unsigned version, const char *rules)
     world_ask(w, &owner, "POST", "/v1/policy", json_pack("{s:s}", "policy", text));
     free(text);
 }
+
+struct process world_join_well(struct cas_world *w, uint32_t node)
+{
+    struct process p = process_new();
+    struct software_body body = world_challenged(w, &p, &p);
+
+    world_join(w, &p, node, &body);
+    return p;
+}

@@ -69,4 +69,7 @@ void process_use_certificate(struct process *p, const struct cas_world *w);
 /* {"key": its public key}, with "name" unless that is NULL. */
 json_t *process_key_json(const struct process *p, const char *name);
 
+/* Joins as it should be; the answer stays in the world. */
+struct process world_join_well(struct cas_world *w, uint32_t node);
+
 #endif

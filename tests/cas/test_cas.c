@@ -13,16 +13,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* Joins as it should be; the answer stays in the world. */
-static struct process join_well(struct cas_world *w, uint32_t node)
-{
-    struct process p = process_new();
-    struct software_body body = world_challenged(w, &p, &p);
-
-    world_join(w, &p, node, &body);
-    return p;
-}
-
 static void test_join(void **state)
 {
     struct cas_world w;
@@ -31,7 +21,7 @@ static void test_join(void **state)
 
     (void)state;
     world_start(&w);
-    p = join_well(&w, 2);
+    p = world_join_well(&w, 2);
     world_expect(&w, "OK", "");
     assert_string_equal(
         json_string_value(json_object_get(json_object_get(w.answer, "secrets"), "pepper")),
@@ -158,13 +148,13 @@ static void test_clone(void **state)
 
     (void)state;
     world_start(&w);
-    p = join_well(&w, 3);
+    p = world_join_well(&w, 3);
     world_expect(&w, "OK", "");
-    clone = join_well(&w, 3);
-    world_expect(&w, "CLONE", "must join as a new member");
+    clone = world_join_well(&w, 3);
+    world_expect(&w, "CLONE", "joins as a new member once the other one is gone");
     world_restart(&w);
     process_end(&clone);
-    clone = join_well(&w, 3);
+    clone = world_join_well(&w, 3);
     world_expect(&w, "CLONE", "incarnation 3 of node 3 was given to another process");
     /* Its answer was lost: the same process may ask again, and gets the same incarnation. */
     body = world_challenged(&w, &p, &p);
@@ -185,7 +175,7 @@ static void test_renewal_and_old_certificates(void **state)
     world_start(&w);
     owner.key = w.owner;
     owner.cert = w.owner_cert;
-    p = join_well(&w, 1);
+    p = world_join_well(&w, 1);
     process_use_certificate(&p, &w);
     world_ask(&w, &p, "POST", "/v1/renew", process_key_json(&next, NULL));
     world_expect(&w, "OK", "");
@@ -203,7 +193,7 @@ static void test_renewal_and_old_certificates(void **state)
     process_end(&p);
     process_end(&next);
     world_restart(&w);
-    p = join_well(&w, 1);
+    p = world_join_well(&w, 1);
     assert_int_equal(json_integer_value(json_object_get(w.answer, "incarnation")), 4);
     process_end(&p);
     world_end(&w);
@@ -222,7 +212,7 @@ static void test_renewal_out_of_date(void **state)
     owner.cert = w.owner_cert;
     world_ask(&w, &owner, "POST", "/v1/client", process_key_json(&client, "web"));
     process_use_certificate(&client, &w);
-    p = join_well(&w, 1);
+    p = world_join_well(&w, 1);
     process_use_certificate(&p, &w);
     w.now_s += (uint64_t)3 * 86400;
     world_ask(&w, &client, "POST", "/v1/renew", process_key_json(&next, NULL));
@@ -263,14 +253,14 @@ static void test_second_witness(void **state)
 
     (void)state;
     world_start(&w);
-    p = join_well(&w, 1);
+    p = world_join_well(&w, 1);
     process_use_certificate(&p, &w);
     (void)snprintf(db, sizeof(db), "%s.old", w.path);
     (void)snprintf(anchor, sizeof(anchor), "%s.old", w.anchor);
     world_restart(&w);
     copy_to(w.path, db);
     copy_to(w.anchor, anchor);
-    q = join_well(&w, 2);
+    q = world_join_well(&w, 2);
     (void)snprintf(query, sizeof(query), "seen=%lld&mark=%s",
                    (long long)json_integer_value(json_object_get(w.answer, "state_version")),
                    json_string_value(json_object_get(w.answer, "state_mark")));
@@ -321,7 +311,7 @@ static void test_policies_only_rise(void **state)
     world_expect(&w, "POLICY", "line 23: isvsvn: unknown key");
     world_restart(&w);
     {
-        struct process p = join_well(&w, 1); /* ISVSVN 1: the policy of version 2 holds */
+        struct process p = world_join_well(&w, 1); /* ISVSVN 1: the policy of version 2 holds */
 
         world_expect(&w, "minimum", "rule minimum");
         process_end(&p);
@@ -398,7 +388,7 @@ static void test_audit(void **state)
     world_start(&w);
     owner.key = w.owner;
     owner.cert = w.owner_cert;
-    p = join_well(&w, 1);
+    p = world_join_well(&w, 1);
     world_restart(&w); /* follows the chain */
     world_ask(&w, &owner, "GET", "/v1/audit", NULL);
     world_expect(&w, "OK", "");

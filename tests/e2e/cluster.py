@@ -146,7 +146,20 @@ class Cluster:
 
     def kill(self, node):
         """SIGKILL, and waits until the process is gone."""
-        pid = self.pid(node)
+        self.kill_pid(self.pid(node))
+
+    def daemon(self, node, *options):
+        """The words of an avocadod that joins this cluster, started by hand."""
+        return [str(BUILD / "avocadod"), "--cas", (self.dir / "cas/address").read_text().strip(),
+                "--cas-ca", str(self.dir / "ca/ca.crt"), "--node", str(node), "--las",
+                str(self.dir / "run/las.sock"), *options]
+
+    def service_pid(self, name):
+        """Of "cas" or "las"."""
+        return int((self.dir / f"run/{name}.pid").read_text().split()[0])
+
+    def kill_pid(self, pid):
+        """SIGKILL, and waits until the process is gone."""
         handle = os.pidfd_open(pid)
         os.kill(pid, signal.SIGKILL)
         select.select([handle], [], [], HANG_S)

@@ -4,6 +4,7 @@
 import base64
 import contextlib
 import hashlib
+import http.server
 import json
 import os
 import shutil
@@ -241,6 +242,15 @@ class Attestation(WorldCase):
         self.says("cas", "refused somebody unproven at /v1/join: incarnation 2 of node 2")
         self.expect(w.refused(7), REFUSED, "node 7 is no member of epoch 1")
 
+        # One that has ended comes back as a new member, once the owner has said so, and votes.
+        self.assertEqual(w.stop("n2", signal.SIGKILL), -signal.SIGKILL)
+        self.expect(w.refused(2), REFUSED, "joins as a new member once the other one is gone")
+        self.assertEqual(w.owner("/v1/member", {"do": "lost", "incarnation": 2})["epoch"], 2)
+        w.start_replica(2)
+        self.says("cas", "node 2 joins with incarnation 4")
+        self.eventually("it votes", lambda: w.owner("/v1/members", None)["health"] == "whole")
+        self.assertEqual([m["role"] for m in w.owner("/v1/members", None)["members"]], ["voter"] * 3)
+
         # Another program with the same evidence, and one whose name alone is right.
         other = w.dir / "other"
         shutil.copy(BUILD / "avocadod", other)
@@ -385,6 +395,89 @@ class Attestation(WorldCase):
                               capture_output=True, timeout=30)
         line = text.splitlines().index("        mrenclave: [" + digest(BUILD / "avocadod") + "]") + 1
         self.expect(done, USAGE, f"line {line}: mrenclaves: unknown key")
+
+
+class Forger:
+    """Whoever answers instead of the CAS: has a key of his own, and what the real one said."""
+
+    def __init__(self, world):
+        self.world, self.recorded = world, None
+        world.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                      "-subj", "/CN=cas", "-days", "1", "-keyout", "forger.key", "-out", "forger.crt")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(world.dir / "forger.crt", world.dir / "forger.key")
+        forger = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                body = json.dumps(forger.recorded or world.ask(self.path)).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.socket = context.wrap_socket(self.server.socket, server_side=True)
+        self.address = f"127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+class Verify(WorldCase):
+    def test_who_is_a_cas(self):
+        w = self.world
+        self.founded()
+        forger = Forger(w)
+        self.addCleanup(forger.close)
+        cas = digest(BUILD / "avocado-cas")
+        software = ("--software", w.dir / "sw/root/root_ca.pem")
+
+        def verify(address, *args):
+            return run("avocado", "verify", address, *args)
+
+        good = self.expect(verify(w.cas_address, "--json", "--measurement", cas, *software), OK)
+        told = json.loads(good.stdout)
+        self.assertEqual((told["evidence"], told["protected"], told["cluster"]),
+                         ("software", False, "attested"))
+        self.expect(verify(w.cas_address, "--measurement", digest(BUILD / "avocadod"), *software),
+                    REFUSED, "refused by rule measurement")
+        self.expect(verify(w.cas_address, "--measurement", cas), REFUSED, "--software ROOT accepts it")
+        self.expect(verify(w.cas_address, "--measurement", cas[1:]), USAGE, "64 lower-case hex digits")
+        self.expect(verify(w.cas_address), USAGE, "say whom to trust")
+        (w.dir / "wants.yaml").write_text(
+            f"version: 1\nsoftware:\n  mrenclave: [{cas}]\n  isvsvn_min: 9\n")
+        self.expect(verify(w.cas_address, "--policy", w.dir / "wants.yaml", *software), REFUSED,
+                    "rule minimum")
+
+        # Somebody in between, with fresh evidence of the real one; later with what he recorded.
+        self.expect(verify(forger.address, "--measurement", cas, *software), REFUSED,
+                    "evidence of another TLS key than its own")
+        forger.recorded = w.ask("/v1/evidence")
+        refused = verify(forger.address, "--json", "--measurement", cas, *software)
+        self.assertEqual((refused.returncode, json.loads(refused.stdout)["status"]),
+                         (REFUSED, "REPLAYED"))
+        self.expect(verify(forger.address, "--ca", w.dir / "ca.pem"), REFUSED, "forged CAS")
+
+        # A client who knows a measurement, and an owner who lets him in.
+        (w.dir / "mine").mkdir()
+        self.expect(verify(w.cas_address, "--measurement", cas, *software, "--client", "web", "--out",
+                           w.dir / "mine/client.yaml"), OK, "client.csr to the owner")
+        self.assertEqual((w.dir / "mine/ca.crt").read_bytes(), (w.dir / "ca.pem").read_bytes())
+        self.expect(verify(w.cas_address, "--ca", w.dir / "ca.pem", "--owner-key", w.dir / "owner.key",
+                           "--request", w.dir / "mine/client.csr", "--client", "web", "--out",
+                           w.dir / "client.yaml"), OK)
+        shutil.copy(w.dir / "client.crt", w.dir / "mine/client.crt")
+        answer = w.ask("/v1/config", None, ("mine/client.crt", "mine/client.key"))
+        self.assertEqual(answer["epoch"], 1)
+        self.assertIn("cert_file: client.crt", (w.dir / "client.yaml").read_text())
+        self.expect(verify(w.cas_address, "--ca", w.dir / "ca.pem", "--out", w.dir /
+                           "mine/client.yaml"), USAGE, "client.key cannot be written")
 
 
 class Clients:

@@ -92,7 +92,7 @@ class OwnStack(WorldCase):
 
 class Refused(Case):
     def test_usage(self):
-        words = ["--config", "x", "--ca", "x", "--node", "1", "--identity-fd", "0"]
+        words = ["--cas", "127.0.0.1:1", "--cas-ca", "x", "--node", "1", "--las", "x"]
         self.expect(run("avocadod", *words, "--io", "dpdk"), USAGE, "--dpdk-port")
         self.expect(run("avocadod", *words, "--dpdk-mesh", "/"), USAGE, "--io dpdk")
         self.expect(run("avocadod", *words, "--io", "dpdk", "--dpdk-port", "net0"), USAGE,

@@ -56,10 +56,6 @@ class Identity(ClusterCase):
         done = self.get()
         self.assertIn(done.returncode, (USAGE, REFUSED), done.stderr)
 
-    def test_expired_certificate(self):
-        self.issue(self.cluster.dir / "ca/ca.crt", self.cluster.dir / "ca/ca.key", "-days", "-1")
-        self.expect(self.get(), REFUSED, "expired")
-
     def test_certificate_of_another_ca(self):
         self.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
                      "-nodes", "-subj", "/CN=avocado cluster CA", "-days", "2", "-keyout",

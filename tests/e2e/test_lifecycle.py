@@ -29,7 +29,9 @@ class Lifecycle(Case):
             self.assertEqual([n["state"] for n in status["nodes"]], ["voting"] * 3)
             self.assertFalse(status["protected"])
             table = run("avocado", "status", "--dir", c.dir)
-            self.expect(table, OK, "SOFTWARE, NOT PROTECTED", "3 of 3 nodes")
+            self.expect(table, OK, "SOFTWARE, NOT PROTECTED", "3 of 3 nodes",
+                        "3 of 3 members have joined", "LAS   las.local              running")
+            self.assertTrue(status["cas"]["up"] and status["las"]["up"])
             self.expect(c.avocado("put", "k", "v"), OK)
             table = run("avocado", "status", "--dir", c.dir, "--connections")
             self.expect(table, OK, "RTT us", "node 2")
@@ -91,6 +93,33 @@ class Lifecycle(Case):
             self.expect(c.down(), OK, "stopped 2 nodes", "1 had ended before")
             self.expect(c.up(), OK)
 
+    def test_without_the_cas(self):
+        """The cluster serves on, whoever wants to join waits and says so, and `up` mends it."""
+        with Cluster(restart=True) as c:
+            self.expect(c.avocado("put", "k", "v"), OK)
+            for pid in (c.supervisor_pid(), c.service_pid("cas")):
+                c.kill_pid(pid)
+            self.assertEqual(self.expect(c.avocado("get", "k"), OK).stdout, b"v")
+            code, status = c.status()
+            self.assertEqual((code, status["cas"]["up"]), (OK, False))
+            self.expect(run("avocado", "status", "--dir", c.dir), OK, "The CAS does not answer",
+                        "joins, renewed certificates and changes of members wait")
+            c.kill(2)
+            with tempfile.NamedTemporaryFile() as log:
+                joiner = subprocess.Popen(c.daemon(2), stderr=log)
+                try:
+                    self.eventually("it waits", lambda: b"waiting to join: the CAS at" in
+                                    Path(log.name).read_bytes())
+                    self.assertIsNone(joiner.poll())
+                finally:
+                    joiner.kill()
+                    joiner.wait()
+            self.expect(c.up(), OK)
+            self.eventually("all vote", c.whole)
+            self.assertTrue(c.status()[1]["cas"]["up"])
+            self.assertEqual(self.expect(c.avocado("get", "k"), OK).stdout, b"v")
+            self.assertIn("node 2 joins with incarnation 4", (c.dir / "log/cas.log").read_text())
+
     def test_reused_process_number_is_not_ours(self):
         with Cluster() as c:
             self.expect(c.down(), OK)
@@ -110,7 +139,10 @@ class Lifecycle(Case):
                 elif path.is_file() and private in path.read_bytes():
                     self.assertEqual(mode, 0o600, path)
             keys = {p.name for p in c.dir.rglob("*") if p.is_file() and private in p.read_bytes()}
-            self.assertEqual(keys, {"ca.key", "client.key"}, "a replica's key is on disk")
+            self.assertEqual(keys, {"owner.key", "client.key", "root_key.pem", "pck_key.pem"},
+                             "a replica's or the CA's key is on disk")
+            seal = (c.dir / "cas/seal.key").stat()
+            self.assertEqual(stat.S_IMODE(seal.st_mode), 0o600)
             for node in (1, 2, 3):
                 line = Path(f"/proc/{c.pid(node)}/cmdline").read_bytes()
                 self.assertNotIn(private, line)

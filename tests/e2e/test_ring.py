@@ -100,6 +100,14 @@ class Life(Case):
                             lambda: not Path(f"/proc/{third}").exists(), 10)
             self.assertIn("avocado-hostd has ended", (c.dir / "log/node-3.log").read_text())
 
+    def test_a_replica_comes_back(self):
+        """The members tell the CAS how far they are through streams of their hosts."""
+        with Cluster("--io", "ring", restart=True) as c:
+            self.expect(c.avocado("put", "k", "1"), OK)
+            c.kill(2)
+            self.eventually("all vote", lambda: c.whole() and c.members()["epoch"] > 1)
+            self.assertEqual(self.expect(c.avocado("get", "k"), OK).stdout, b"1")
+
     def test_a_busy_poller_makes_no_system_call_at_all(self):
         if not shutil.which("strace") or os.geteuid() != 0:
             self.skipTest("needs strace and root")
@@ -118,7 +126,7 @@ class Life(Case):
 
     def test_usage(self):
         self.expect(run("avocado-hostd", "--address", "127.0.0.1"), USAGE, "--data-port")
-        self.expect(run("avocadod", "--config", "x", "--ca", "x", "--node", "1", "--identity-fd", "0",
+        self.expect(run("avocadod", "--cas", "127.0.0.1:1", "--cas-ca", "x", "--node", "1", "--las", "x",
                         "--io", "ring"), USAGE, "avocado-hostd")
 
 

@@ -38,7 +38,7 @@ static uint32_t start_all(struct keeper *k)
     const struct cluster_member *m;
     uint32_t before = k->n;
 
-    while ((m = keeping_to_start(&k->r, k->known, k->n)) != NULL) {
+    while ((m = keeping_to_start(register_latest(&k->r), k->known, k->n)) != NULL) {
         assert_true(k->n < KNOWN_MAX);
         k->known[k->n++] = (struct keeping_process){m->node, m->incarnation, true};
     }
@@ -51,7 +51,8 @@ static void hear_all(struct keeper *k)
     uint64_t epoch = register_latest(&k->r)->epoch;
 
     for (uint32_t i = 0; i < k->n; i++) {
-        if (k->known[i].runs && keeping_place(&k->r, k->known[i].incarnation) >= 0) {
+        if (k->known[i].runs &&
+            keeping_place(register_latest(&k->r), k->known[i].incarnation) >= 0) {
             keeping_hear(&k->r, &(struct keeping_report){.incarnation = k->known[i].incarnation,
                                                          .epoch = epoch,
                                                          .installed = epoch,
@@ -150,7 +151,7 @@ static void test_the_only_node_is_replaced(void **state)
     turns(&k, 6);
     assert_int_equal(register_latest(&k.r)->members_n, 1);
     assert_int_equal(k.r.phase, REGISTER_PENDING);
-    assert_true(keeping_place(&k.r, k.known[0].incarnation) < 0);
+    assert_true(keeping_place(register_latest(&k.r), k.known[0].incarnation) < 0);
     k.known[0].runs = false;
     register_on_lost(&k.r, k.known[0].incarnation);
     assert_int_equal(register_health(&k.r), REGISTER_HEALTH_WHOLE);

@@ -75,7 +75,8 @@ static enum err found(struct cas *c, const struct cas_founding *f, struct explai
     TRY(hash_key(f->owner_key_pem, c->owner_hash, why));
     TRY(cas_ca_make(f->now_s, &c->ca, why));
     c->ca_step.at_s = f->now_s;
-    c->cluster = c->policy->cluster;
+    TRY(register_found(&c->reg, &c->policy->cluster, why));
+    c->cluster = *register_latest(&c->reg);
     c->policy_text = strndup(f->policy, f->policy_n);
     TRY(cas_sign_cluster(&c->ca, &c->cluster, &c->cluster_text, &c->cluster_signature, why));
     cas_to_hex((struct bytes){c->owner_hash, sizeof(c->owner_hash)}, hex);
@@ -83,6 +84,7 @@ static enum err found(struct cas *c, const struct cas_founding *f, struct explai
     cas_ca_put(&b, &c->ca, &c->ca_other, c->ca_step);
     cas_batch_put(&b, "meta", "owner", json_pack("{s:s}", "key", hex));
     cas_put_policy(&b, c->policy_text == NULL ? "" : c->policy_text);
+    cas_put_register(&b, &c->reg);
     cas_put_epoch(&b, c->cluster_text, c->cluster_signature);
     cas_batch_audit(&b, f->now_s, "found", "owner", "cluster %s, epoch %llu, policy version %llu",
                     c->cluster.name, (unsigned long long)c->cluster.epoch,
@@ -216,27 +218,25 @@ static void look_at_peer(struct cas_turn *t)
 static void on_health(struct cas_turn *t)
 {
     const struct cas *c = t->c;
-    uint32_t members = 0;
-
-    for (uint32_t i = 0; i < c->cluster.members_n; i++) {
-        members += c->claim[i].taken;
-    }
     cas_answer(t, 200,
                json_pack("{s:s,s:s,s:I,s:i,s:i,s:i}", "status", "serving", "cluster",
                          c->cluster.name, "epoch", (json_int_t)c->cluster.epoch, "members",
-                         (int)c->cluster.members_n, "joined", (int)members, "las", (int)c->las_n));
+                         (int)c->cluster.members_n, "joined", (int)c->claims_n, "las",
+                         (int)c->las_n));
 }
 
 static const struct route {
     const char *method, *path;
     void (*on)(struct cas_turn *t);
 } routes[] = {
-    {"GET", "/v1/health", on_health},      {"POST", "/v1/challenge", cas_on_challenge},
-    {"POST", "/v1/join", cas_on_join},     {"POST", "/v1/las", cas_on_las},
-    {"POST", "/v1/renew", cas_on_renew},   {"GET", "/v1/config", cas_on_config},
-    {"POST", "/v1/policy", cas_on_policy}, {"POST", "/v1/client", cas_on_client},
-    {"POST", "/v1/revoke", cas_on_revoke}, {"POST", "/v1/epoch", cas_on_epoch},
-    {"GET", "/v1/audit", cas_on_audit},    {"POST", "/v1/ca", cas_on_ca},
+    {"GET", "/v1/health", on_health},       {"POST", "/v1/challenge", cas_on_challenge},
+    {"POST", "/v1/join", cas_on_join},      {"POST", "/v1/las", cas_on_las},
+    {"POST", "/v1/renew", cas_on_renew},    {"GET", "/v1/config", cas_on_config},
+    {"POST", "/v1/policy", cas_on_policy},  {"POST", "/v1/client", cas_on_client},
+    {"POST", "/v1/revoke", cas_on_revoke},  {"POST", "/v1/epoch", cas_on_epoch},
+    {"GET", "/v1/audit", cas_on_audit},     {"POST", "/v1/report", cas_on_report},
+    {"GET", "/v1/members", cas_on_members}, {"POST", "/v1/member", cas_on_member},
+    {"POST", "/v1/ca", cas_on_ca},
 };
 
 static const struct route *find_route(struct cas_turn *t)
@@ -269,7 +269,9 @@ void cas_handle(struct cas *c, const struct cas_request *r, struct cas_response 
     if (route == NULL) {
         return;
     }
+    c->since_s = c->since_s == 0 ? r->now_s : c->since_s;
     look_at_peer(&t);
+    cas_seen(&t);
     if (strcmp(r->method, "POST") == 0) {
         t.body = r->body.n > CAS_BODY_MAX
                      ? NULL

@@ -24,6 +24,8 @@ enum {
     CAS_BODY_MAX = 2 << 20, /* of a request */
     CAS_NONCE_LIFE_S = 120,
     CAS_NONCES_MAX = 4096, /* used ones that are remembered: as many joins in two minutes */
+    CAS_LOOK_S = 2,        /* between two looks of a member for news */
+    CAS_SILENT_LOOKS = 15, /* that a member missed whose node another process may take over */
     CAS_LAS_MAX = 64,
     CAS_REVOKED_MAX = 256,
 };

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What members and the owner may ask of a cluster that exists: CAS-36 to CAS-40. */
+/* What members and the owner may ask of a cluster that exists: CAS-36 to CAS-39. */
 #include "trusted/cas/cas_internal.h"
 
 #include "trusted/crypto/ct.h"
@@ -20,8 +20,7 @@ bool cas_is_revoked(const struct cas *c, const char *name)
     return false;
 }
 
-/* Is the certificate still one of somebody who belongs here? CAS-36 */
-static bool is_current(struct cas_turn *t)
+bool cas_is_current(struct cas_turn *t)
 {
     const struct cluster *cluster = &t->c->cluster;
 
@@ -86,7 +85,7 @@ void cas_on_renew(struct cas_turn *t)
     EVP_PKEY *key = NULL;
     json_t *body = NULL;
 
-    if (!is_current(t) || (key = read_key(t)) == NULL) {
+    if (!cas_is_current(t) || (key = read_key(t)) == NULL) {
         return;
     }
     if (name.role == ROLE_SERVICE) {
@@ -112,7 +111,7 @@ void cas_on_renew(struct cas_turn *t)
 
 /* The version that a member has seen: CAS-23, the second witness. The mark shows that we said so
  * ourselves: else whoever has a certificate could stop us. */
-static void check_seen(struct cas_turn *t)
+bool cas_check_seen(struct cas_turn *t)
 {
     const char *at = strstr(t->r->query, "seen="), *mark = strstr(t->r->query, "mark=");
     unsigned long long seen = at == NULL ? 0 : strtoull(at + 5, NULL, 10);
@@ -121,13 +120,13 @@ static void check_seen(struct cas_turn *t)
     char who[96];
 
     if (at == NULL) {
-        return;
+        return true;
     }
     cas_store_mark(t->c->store, seen, wanted);
     if (mark == NULL || !cas_hex(mark + 5, strlen(mark + 5), given, sizeof(given)) ||
         !ct_equal(given, wanted, sizeof(given))) {
         cas_refuse(t, 400, "MARK", "the mark is not of state version %llu of this CAS", seen);
-        return;
+        return false;
     }
     if (seen > now) {
         t->c->broken = true;
@@ -137,17 +136,17 @@ static void check_seen(struct cas_turn *t)
             "newest copy of the state",
             cas_who(t, who), seen, (unsigned long long)now);
         cas_refuse(t, 503, "ROLLED_BACK", "%s", t->c->broken_why.text);
+        return false;
     }
+    return true;
 }
 
 void cas_on_config(struct cas_turn *t)
 {
-    if (!is_current(t)) {
-        return;
+    if (cas_is_current(t) && cas_check_seen(t)) {
+        cas_ca_heard(t);
+        cas_answer(t, 200, cas_public(t->c));
     }
-    cas_ca_heard(t);
-    cas_answer(t, 200, cas_public(t->c));
-    check_seen(t);
 }
 
 void cas_on_policy(struct cas_turn *t)
@@ -246,56 +245,6 @@ void cas_on_revoke(struct cas_turn *t)
         c->revoked[c->revoked_n++].at_s = t->r->now_s;
     }
     cas_answer(t, 200, json_pack("{s:s}", "revoked", name));
-}
-
-/* CAS-40: a new epoch of new incarnations, for a cluster whose memory is lost. */
-void cas_on_epoch(struct cas_turn *t)
-{
-    struct cas *c = t->c;
-    struct cluster next = c->cluster;
-    char *yaml = NULL, *signature = NULL;
-    struct explain why = {0};
-    struct cas_batch b;
-    uint32_t highest = 0;
-
-    if (!cas_is_owner(t)) {
-        return;
-    }
-    if (!json_is_true(json_object_get(t->body, "accept_data_loss"))) {
-        cas_refuse(t, 403, "DATA_AT_RISK",
-                   "a new epoch of new members starts empty: say "
-                   "\"accept_data_loss\": true if the memory of all replicas is lost");
-        return;
-    }
-    for (uint32_t i = 0; i < next.members_n; i++) {
-        highest = next.members[i].incarnation > highest ? next.members[i].incarnation : highest;
-    }
-    next.epoch++;
-    cas_batch_start(c, &b);
-    for (uint32_t i = 0; i < next.members_n; i++) {
-        next.members[i].incarnation = ++highest;
-        cas_put_claim(&b, next.members[i].node, &(struct cas_claim){0});
-    }
-    if (highest < next.members_n ||
-        cas_sign_cluster(&c->ca, &next, &yaml, &signature, &why) != OK) {
-        cas_refuse(t, 503, "EPOCH", "%s", why.text);
-        return;
-    }
-    cas_put_epoch(&b, yaml, signature);
-    cas_batch_audit(&b, t->r->now_s, "epoch", "owner", "epoch %llu, empty",
-                    (unsigned long long)next.epoch);
-    if (!cas_commit(t, &b)) {
-        free(yaml);
-        free(signature);
-        return;
-    }
-    free(c->cluster_text);
-    free(c->cluster_signature);
-    c->cluster_text = yaml;
-    c->cluster_signature = signature;
-    c->cluster = next;
-    memset(c->claim, 0, sizeof(c->claim));
-    cas_answer(t, 200, cas_public(c));
 }
 
 struct audit {

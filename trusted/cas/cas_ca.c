@@ -79,20 +79,20 @@ void cas_ca_heard(struct cas_turn *t)
     uint64_t step = at == NULL ? 0 : strtoull(at + 3, NULL, 10);
     struct cas *c = t->c;
 
-    for (uint32_t i = 0; t->name.role == ROLE_REPLICA && i < c->cluster.members_n; i++) {
-        struct cas_claim next = c->claim[i];
-        struct cas_batch b;
+    struct cas_claim *claim =
+        t->name.role == ROLE_REPLICA ? cas_find_claim(c, t->name.incarnation) : NULL;
+    struct cas_claim next;
+    struct cas_batch b;
 
-        if (c->cluster.members[i].node != t->name.node || !next.taken || step != c->ca_step.n ||
-            next.ca_step == step) {
-            continue;
-        }
-        next.ca_step = step;
-        cas_batch_start(c, &b);
-        cas_put_claim(&b, t->name.node, &next);
-        if (cas_commit(t, &b)) {
-            c->claim[i] = next;
-        }
+    if (claim == NULL || step != c->ca_step.n || claim->ca_step == step) {
+        return;
+    }
+    next = *claim;
+    next.ca_step = step;
+    cas_batch_start(c, &b);
+    cas_put_claim(&b, &next);
+    if (cas_commit(t, &b)) {
+        *claim = next;
     }
 }
 
@@ -103,7 +103,9 @@ static bool may_go_on(struct cas_turn *t)
     uint64_t due_s = c->ca_step.at_s + c->policy->certificate_s;
 
     for (uint32_t i = 0; i < c->cluster.members_n; i++) {
-        if (c->claim[i].taken && c->claim[i].ca_step != c->ca_step.n) {
+        const struct cas_claim *m = cas_find_claim(t->c, c->cluster.members[i].incarnation);
+
+        if (m != NULL && m->ca_step != c->ca_step.n) {
             cas_refuse(t, 409, "MEMBERS",
                        "node %u has not taken the present step yet; it asks every few seconds: try "
                        "again, or replace it if it is gone",

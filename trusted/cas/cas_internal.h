@@ -6,13 +6,17 @@
 #include "trusted/config/explain.h"
 #include "trusted/control/identity.h"
 #include "trusted/crypto/kdf.h"
+#include "trusted/register/register.h"
 
-/* The life of a member's place, CAS-33. */
+/* An incarnation that was given to a process, CAS-33. */
 struct cas_claim {
-    bool taken;
-    uint8_t key_hash[EVIDENCE_KEY_HASH_LEN]; /* of the process that has the incarnation */
+    uint32_t incarnation;
+    uint8_t key_hash[EVIDENCE_KEY_HASH_LEN]; /* of the process that has it */
     uint64_t at_s;
     uint64_t ca_step; /* that it has taken, CAS-41 */
+    /* Not stored: when it last showed its certificate, and how far it said it was. */
+    uint64_t seen_s, installed;
+    bool copied;
 };
 
 /* How often the CAs that are trusted have changed, and when they did last. */
@@ -45,10 +49,13 @@ struct cas {
     struct pki_pair ca;       /* issues */
     struct pki_pair ca_other; /* is trusted, too: the next one, or without a key the former one */
     struct cas_ca_step ca_step;
-    char *ca_bundle;                        /* certificates of both */
-    struct cluster cluster;                 /* the present configuration */
+    char *ca_bundle; /* certificates of both */
+    struct config_register reg;
+    struct cluster cluster;                 /* what it hands out: register_latest */
     char *cluster_text, *cluster_signature; /* base64 */
-    struct cas_claim claim[NODES_MAX];
+    uint32_t claims_n;
+    struct cas_claim claim[NODES_MAX]; /* of members of `cluster` */
+    uint64_t since_s;                  /* of our first request: nobody was silent before */
     uint8_t owner_hash[EVIDENCE_KEY_HASH_LEN];
     uint32_t las_n, revoked_n;
     struct cas_las las[CAS_LAS_MAX];
@@ -98,7 +105,7 @@ void cas_to_hex(struct bytes b, char *to);
 
 /* ---- records, cas_records.c ---- */
 
-enum { CAS_BATCH_MAX = 16 };
+enum { CAS_BATCH_MAX = 2 * NODES_MAX + 8 };
 
 /* Rows of one commit. */
 struct cas_batch {
@@ -123,7 +130,9 @@ bool cas_commit(struct cas_turn *t, struct cas_batch *b);
 
 void cas_put_policy(struct cas_batch *b, const char *text);
 void cas_put_epoch(struct cas_batch *b, const char *yaml, const char *signature);
-void cas_put_claim(struct cas_batch *b, uint32_t node, const struct cas_claim *claim);
+void cas_put_register(struct cas_batch *b, const struct config_register *r);
+void cas_put_claim(struct cas_batch *b, const struct cas_claim *claim);
+void cas_remove_claim(struct cas_batch *b, uint32_t incarnation);
 void cas_put_las(struct cas_batch *b, const struct cas_las *las);
 RESULT cas_read_records(struct cas *c, struct explain *why);
 
@@ -142,6 +151,21 @@ void cas_ca_put(struct cas_batch *b, const struct pki_pair *ca, const struct pki
                 struct cas_ca_step step);
 void cas_ca_heard(struct cas_turn *t);
 void cas_on_ca(struct cas_turn *t);
+/* cas_register.c: CAS-50 to CAS-54. Stores `next`, which is c->reg with something done to it, goes
+ * as many steps further as can be gone, and signs what is handed out then; with it the other rows
+ * of the batch, which is freed in any case. False: the answer is given, and nothing has changed. */
+bool cas_register_commit(struct cas_turn *t, struct config_register *next, struct cas_batch *b);
+struct cas_claim *cas_find_claim(struct cas *c, uint32_t incarnation);
+/* A member has shown itself. */
+void cas_seen(struct cas_turn *t);
+/* It has not for so long that another process may take its node over. */
+bool cas_is_silent(const struct cas_turn *t, const struct cas_claim *claim);
+/* How often members look for news, in seconds. */
+uint32_t cas_look_s(const struct cas *c);
+/* True: is the certificate still one of somebody who belongs here? Else the answer is given. */
+bool cas_is_current(struct cas_turn *t);
+/* CAS-23: false, and the answer is given, if we are not what a member has seen of us. */
+bool cas_check_seen(struct cas_turn *t);
 
 /* cas_nonce.c: CAS-30 */
 void cas_nonce_make(const struct cas *c, uint64_t now_s, uint8_t ret[static EVIDENCE_NONCE_LEN]);
@@ -163,6 +187,9 @@ void cas_on_policy(struct cas_turn *t);
 void cas_on_client(struct cas_turn *t);
 void cas_on_revoke(struct cas_turn *t);
 void cas_on_epoch(struct cas_turn *t);
+void cas_on_report(struct cas_turn *t);
+void cas_on_member(struct cas_turn *t);
+void cas_on_members(struct cas_turn *t);
 void cas_on_audit(struct cas_turn *t);
 
 /* Adds "certificate" for the key shown in TLS. False: the answer is given. */

@@ -46,11 +46,12 @@ json_t *cas_public(const struct cas *c)
     for (uint32_t i = 0; i < c->revoked_n; i++) {
         (void)json_array_append_new(revoked, json_string(c->revoked[i].name));
     }
-    return json_pack("{s:s,s:I,s:b,s:s,s:s,s:I,s:I,s:I,s:s,s:o}", "ca", c->ca_bundle, "ca_step",
+    return json_pack("{s:s,s:I,s:b,s:s,s:s,s:I,s:I,s:I,s:s,s:i,s:o}", "ca", c->ca_bundle, "ca_step",
                      (json_int_t)c->ca_step.n, "ca_changes", c->ca_other.cert_pem != NULL,
                      "cluster", c->cluster_text, "signature", c->cluster_signature, "epoch",
                      (json_int_t)c->cluster.epoch, "policy", (json_int_t)c->policy->version,
-                     "state_version", (json_int_t)version, "state_mark", hex, "revoked", revoked);
+                     "state_version", (json_int_t)version, "state_mark", hex, "look_s",
+                     (int)cas_look_s(c), "revoked", revoked);
 }
 
 static void add_secrets(const struct cas *c, enum cas_role_kind role, json_t *to)
@@ -67,74 +68,131 @@ static void add_secrets(const struct cas *c, enum cas_role_kind role, json_t *to
     (void)json_object_set_new(to, "secrets", secrets);
 }
 
-/* The place of the node that the request names. */
-static bool find_place(struct cas_turn *t, uint32_t *ret)
+/* The member of the configuration to hand out that is the node; NULL: none. */
+static const struct cluster_member *find_member(const struct config_register *r, json_int_t node)
 {
-    const json_t *node = json_object_get(t->body, "node");
+    const struct cluster *c = register_latest(r);
 
-    for (uint32_t i = 0; json_is_integer(node) && i < t->c->cluster.members_n; i++) {
-        if (t->c->cluster.members[i].node == json_integer_value(node)) {
-            *ret = i;
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        if (c->members[i].node == node) {
+            return &c->members[i];
+        }
+    }
+    return NULL;
+}
+
+static bool is_wished(const struct config_register *r, json_int_t node)
+{
+    for (uint32_t i = 0; i < r->wishes_n; i++) {
+        if (r->wishes[i].node == node) {
             return true;
         }
     }
-    cas_refuse(t, 403, "NOT_A_MEMBER",
-               "node %lld is no member of epoch %llu; add it to the policy's "
-               "configuration",
-               (long long)json_integer_value(node), (unsigned long long)t->c->cluster.epoch);
     return false;
 }
 
-/* CAS-33: each incarnation is given away once. Whoever has it may ask again (its answer was lost);
- * everybody else is a restart or a clone, and must not vote under it. */
-static bool take_place(struct cas_turn *t, uint32_t place, const char *by)
+/* CAS-33: each incarnation is given away once. What another process has must not be given to this
+ * one. The register has then been told that the former memory is lost, and has gone as far as it
+ * could; *ret_done: the answer is given. */
+static const struct cluster_member *succeed(struct cas_turn *t, const struct cluster_member *m,
+                                            bool *ret_done)
 {
-    const struct cluster_member *m = &t->c->cluster.members[place];
-    struct cas_claim *claim = &t->c->claim[place],
-                     next = {.taken = true, .at_s = t->r->now_s, .ca_step = t->c->ca_step.n};
+    const struct cas_claim *claim = cas_find_claim(t->c, m->incarnation);
+    struct config_register next = t->c->reg;
+    uint32_t node = m->node;
     struct cas_batch b;
     char when[32];
 
-    if (claim->taken && memcmp(claim->key_hash, t->key_hash, sizeof(t->key_hash)) == 0) {
-        return true;
+    if (claim == NULL || memcmp(claim->key_hash, t->key_hash, sizeof(t->key_hash)) == 0) {
+        return m;
     }
-    if (claim->taken) {
+    if (!register_is_lost(&next, m->incarnation) && !cas_is_silent(t, claim)) {
+        *ret_done = true;
         cas_refuse(t, 409, "CLONE",
-                   "incarnation %u of node %u was given to another process at %s: a restarted or "
-                   "cloned replica has no vote under it; it must join as a new member",
-                   m->incarnation, m->node, attest_time_format(claim->at_s, when));
-        return false;
+                   "incarnation %u of node %u was given to another process at %s, which was here "
+                   "within the last %u s: a restarted or cloned replica has no vote under it; it "
+                   "joins as a new member once the other one is gone",
+                   m->incarnation, m->node, attest_time_format(claim->at_s, when),
+                   CAS_SILENT_LOOKS * cas_look_s(t->c));
+        return NULL;
+    }
+    register_on_lost(&next, m->incarnation);
+    cas_batch_start(t->c, &b);
+    if (!register_is_lost(&t->c->reg, m->incarnation)) {
+        cas_batch_audit(&b, t->r->now_s, "lost", "replica", "node %u, incarnation %u: replaced",
+                        m->node, m->incarnation);
+    }
+    if (!cas_register_commit(t, &next, &b)) {
+        *ret_done = true;
+        return NULL;
+    }
+    m = find_member(&t->c->reg, node);
+    return m != NULL && cas_find_claim(t->c, m->incarnation) == NULL ? m : NULL;
+}
+
+/* The place of the node that the request names, if this process may have it. */
+static const struct cluster_member *find_place(struct cas_turn *t)
+{
+    json_int_t node = json_integer_value(json_object_get(t->body, "node"));
+    const struct cluster_member *m = find_member(&t->c->reg, node);
+    struct explain why = {0};
+    bool done = false;
+
+    if (m == NULL && !is_wished(&t->c->reg, node)) {
+        cas_refuse(t, 403, "NOT_A_MEMBER",
+                   "node %lld is no member of epoch %llu; the owner adds it with 'avocado member "
+                   "add'",
+                   (long long)node, (unsigned long long)t->c->cluster.epoch);
+        return NULL;
+    }
+    m = m == NULL ? NULL : succeed(t, m, &done);
+    if (m == NULL && !done) {
+        register_explain(&t->c->reg, &why);
+        cas_refuse(t, 503, "WAIT", "node %lld cannot join yet: %s", (long long)node, why.text);
+    }
+    return m;
+}
+
+static bool take_place(struct cas_turn *t, const struct cluster_member *m, const char *by)
+{
+    struct cas_claim next = {.incarnation = m->incarnation,
+                             .at_s = t->r->now_s,
+                             .seen_s = t->r->now_s,
+                             .ca_step = t->c->ca_step.n};
+    struct cas_batch b;
+
+    if (cas_find_claim(t->c, m->incarnation) != NULL) {
+        return true;
     }
     memcpy(next.key_hash, t->key_hash, sizeof(next.key_hash));
     cas_batch_start(t->c, &b);
-    cas_put_claim(&b, m->node, &next);
+    cas_put_claim(&b, &next);
     cas_batch_audit(&b, t->r->now_s, "join", "replica",
                     "node %u has incarnation %u of epoch %llu by %s", m->node, m->incarnation,
                     (unsigned long long)t->c->cluster.epoch, by);
     if (!cas_commit(t, &b)) {
         return false;
     }
-    *claim = next;
+    t->c->claim[t->c->claims_n++] = next;
     return true;
 }
 
 static void join_replica(struct cas_turn *t)
 {
-    struct identity_name name = {.role = ROLE_REPLICA, .epoch = t->c->cluster.epoch};
+    struct identity_name name = {.role = ROLE_REPLICA};
     EVP_PKEY *key = X509_get0_pubkey(t->r->peer);
     enum attest_kind kind = ATTEST_SOFTWARE;
     const struct cluster_member *m = NULL;
     json_t *body = NULL;
-    uint32_t place = 0;
     char by[96];
 
-    if (!cas_judge(t, CAS_ROLE_REPLICA, &kind, by) || !find_place(t, &place) ||
-        !take_place(t, place, by)) {
+    if (!cas_judge(t, CAS_ROLE_REPLICA, &kind, by) || (m = find_place(t)) == NULL ||
+        !take_place(t, m, by)) {
         return;
     }
-    m = &t->c->cluster.members[place];
     name.node = m->node;
     name.incarnation = m->incarnation;
+    name.epoch = t->c->cluster.epoch;
     memcpy(name.cluster, t->c->cluster.id, sizeof(name.cluster));
     body = cas_public(t->c);
     if (!cas_issue(t, &name, key, body)) {

@@ -108,17 +108,41 @@ void cas_put_epoch(struct cas_batch *b, const char *yaml, const char *signature)
     cas_batch_put(b, "epoch", "now", json_pack("{s:s,s:s}", "yaml", yaml, "signature", signature));
 }
 
-void cas_put_claim(struct cas_batch *b, uint32_t node, const struct cas_claim *claim)
+void cas_put_register(struct cas_batch *b, const struct config_register *r)
+{
+    uint8_t bytes[REGISTER_BYTES_MAX];
+    size_t n = 0;
+    char *text = NULL;
+
+    if (register_encode(r, (struct mbytes){bytes, sizeof(bytes)}, &n) == OK) {
+        text = evidence_base64((struct bytes){bytes, n});
+    }
+    if (text == NULL) {
+        b->failed = true;
+        return;
+    }
+    cas_batch_put(b, "register", "now", json_pack("{s:s}", "register", text));
+    free(text);
+}
+
+void cas_put_claim(struct cas_batch *b, const struct cas_claim *claim)
 {
     char id[16], hex[2 * EVIDENCE_KEY_HASH_LEN + 1];
 
-    (void)snprintf(id, sizeof(id), "%u", node);
+    (void)snprintf(id, sizeof(id), "%u", claim->incarnation);
     cas_to_hex((struct bytes){claim->key_hash, sizeof(claim->key_hash)}, hex);
     cas_batch_put(b, "claim", id,
-                  claim->taken
-                      ? json_pack("{s:s,s:I,s:I}", "key", hex, "at", (json_int_t)claim->at_s,
-                                  "ca_step", (json_int_t)claim->ca_step)
-                      : NULL);
+                  json_pack("{s:I,s:s,s:I,s:I}", "incarnation", (json_int_t)claim->incarnation,
+                            "key", hex, "at", (json_int_t)claim->at_s, "ca_step",
+                            (json_int_t)claim->ca_step));
+}
+
+void cas_remove_claim(struct cas_batch *b, uint32_t incarnation)
+{
+    char id[16];
+
+    (void)snprintf(id, sizeof(id), "%u", incarnation);
+    cas_batch_put(b, "claim", id, NULL);
 }
 
 void cas_put_las(struct cas_batch *b, const struct cas_las *las)
@@ -138,7 +162,6 @@ void cas_put_las(struct cas_batch *b, const struct cas_las *las)
 struct load {
     struct cas *c;
     struct explain *why;
-    bool has_cluster;
 };
 
 static const char *text_of(const json_t *j, const char *key)
@@ -187,15 +210,9 @@ static enum err read_epoch(struct load *l, const json_t *j)
 {
     l->c->cluster_text = strdup(text_of(j, "yaml"));
     l->c->cluster_signature = strdup(text_of(j, "signature"));
-    if (l->c->cluster_text == NULL || l->c->cluster_signature == NULL) {
-        return ERR_IO;
-    }
-    l->has_cluster = true;
-    return cluster_parse(l->c->cluster_text, strlen(l->c->cluster_text), &l->c->cluster, l->why);
+    return l->c->cluster_text == NULL || l->c->cluster_signature == NULL ? ERR_IO : OK;
 }
 
-/* Rows come in the order of their tables: claim before epoch, so they are kept by node and sorted
- * into their places at the end. */
 static enum err read_las(struct load *l, const char *name, const json_t *j)
 {
     struct cas_las *las = &l->c->las[l->c->las_n];
@@ -245,25 +262,31 @@ static enum err read_audit(struct load *l, json_t *j)
     return good ? OK : ERR_AUTH;
 }
 
-static enum err read_claim(struct load *l, const char *node, const json_t *j)
+static enum err read_claim(struct load *l, const json_t *j)
 {
+    struct cas_claim *claim = &l->c->claim[l->c->claims_n];
     const char *hex = text_of(j, "key");
 
-    for (uint32_t i = 0; i < l->c->cluster.members_n; i++) {
-        struct cas_claim *claim = &l->c->claim[i];
-        char id[16];
-
-        (void)snprintf(id, sizeof(id), "%u", l->c->cluster.members[i].node);
-        if (strcmp(id, node) == 0) {
-            claim->taken = true;
-            claim->at_s = (uint64_t)json_integer_value(json_object_get(j, "at"));
-            claim->ca_step = (uint64_t)json_integer_value(json_object_get(j, "ca_step"));
-            return cas_hex(hex, strlen(hex), claim->key_hash, sizeof(claim->key_hash))
-                       ? OK
-                       : ERR_MALFORMED;
-        }
+    if (l->c->claims_n == NODES_MAX) {
+        return ERR_MALFORMED;
     }
-    return ERR_MALFORMED;
+    l->c->claims_n++;
+    claim->incarnation = (uint32_t)json_integer_value(json_object_get(j, "incarnation"));
+    claim->at_s = (uint64_t)json_integer_value(json_object_get(j, "at"));
+    claim->ca_step = (uint64_t)json_integer_value(json_object_get(j, "ca_step"));
+    return cas_hex(hex, strlen(hex), claim->key_hash, sizeof(claim->key_hash)) ? OK : ERR_MALFORMED;
+}
+
+static enum err read_register(struct load *l, const json_t *j)
+{
+    const char *text = text_of(j, "register");
+    size_t n = 0;
+    uint8_t *bytes = evidence_unbase64(text, strlen(text), &n);
+    enum err err =
+        bytes == NULL ? ERR_MALFORMED : register_decode((struct bytes){bytes, n}, &l->c->reg);
+
+    free(bytes);
+    return err;
 }
 
 static enum err read_one(struct load *l, const struct cas_row *row, json_t *j)
@@ -283,41 +306,39 @@ static enum err read_one(struct load *l, const struct cas_row *row, json_t *j)
     if (strcmp(row->table, "audit") == 0) {
         return read_audit(l, j);
     }
+    if (strcmp(row->table, "epoch") == 0) {
+        return read_epoch(l, j);
+    }
+    if (strcmp(row->table, "claim") == 0) {
+        return read_claim(l, j);
+    }
+    if (strcmp(row->table, "register") == 0) {
+        return read_register(l, j);
+    }
     return ERR_MALFORMED;
 }
 
-/* Two passes: claims need the configuration, which sorts behind them. */
 static enum err read_row(void *ctx, const struct cas_row *row)
 {
     struct load *l = ctx;
     json_t *j = json_loadb((const char *)row->value.p, row->value.n, 0, NULL);
-    enum err err = OK;
+    enum err err = j == NULL ? ERR_MALFORMED : read_one(l, row, j);
 
-    if (j == NULL) {
-        return ERR_MALFORMED;
-    }
-    if (strcmp(row->table, "epoch") == 0) {
-        err = l->has_cluster ? OK : read_epoch(l, j);
-    } else if (strcmp(row->table, "claim") == 0) {
-        err = OK;
-    } else {
-        err = read_one(l, row, j);
-    }
     json_decref(j);
     return err;
 }
 
-static enum err read_claim_row(void *ctx, const struct cas_row *row)
+/* The rows are whole and sealed; do they fit each other? */
+static bool agrees(const struct cas *c)
 {
-    json_t *j = NULL;
-    enum err err = OK;
+    const struct cluster *latest = register_latest(&c->reg);
+    char *text = NULL;
+    bool good = c->policy != NULL && c->ca.key_pem != NULL && c->reg.phase != REGISTER_EMPTY &&
+                c->cluster_text != NULL && (text = cluster_format(latest)) != NULL &&
+                strcmp(text, c->cluster_text) == 0;
 
-    if (strcmp(row->table, "claim") == 0) {
-        j = json_loadb((const char *)row->value.p, row->value.n, 0, NULL);
-        err = j == NULL ? ERR_MALFORMED : read_claim(ctx, row->id, j);
-        json_decref(j);
-    }
-    return err;
+    free(text);
+    return good;
 }
 
 RESULT cas_read_records(struct cas *c, struct explain *why)
@@ -327,16 +348,15 @@ RESULT cas_read_records(struct cas *c, struct explain *why)
 
     why->text[0] = '\0';
     err = cas_store_read(c->store, read_row, &l, why);
-    if (err == OK) {
-        err = cas_store_read(c->store, read_claim_row, &l, why);
-    }
     if (err == OK && c->ca.cert_pem != NULL && !cas_ca_set_bundle(c)) {
         err = ERR_IO;
     }
-    if (err == OK && (c->policy == NULL || c->ca.key_pem == NULL || !l.has_cluster)) {
+    if (err == OK && !agrees(c)) {
         err = ERR_AUTH;
     }
-    if (err != OK && why->text[0] == '\0') {
+    if (err == OK) {
+        c->cluster = *register_latest(&c->reg);
+    } else if (why->text[0] == '\0') {
         explain(why, "the state is not complete, or of another version of this program");
     }
     return err;

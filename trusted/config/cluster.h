@@ -77,6 +77,9 @@ char *cluster_format(const struct cluster *c);
 RESULT cluster_check(struct bytes text, struct bytes sig, struct bytes ca_pem, struct cluster *ret,
                      struct explain *why);
 
+/* An IPv4 or IPv6 literal of one host in its one spelling. MALFORMED */
+RESULT cluster_address(const char *text, char ret[static HOST_MAX_LEN + 1]);
+
 /* Places of the members that vote (bit = place). */
 static inline uint8_t cluster_voters(const struct cluster *c)
 {

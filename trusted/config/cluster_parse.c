@@ -76,11 +76,18 @@ static bool read_address(const char *text, struct place *ret)
     return true;
 }
 
-static enum err get_address(const struct schema *s, const char *text, char ret[HOST_MAX_LEN + 1])
+RESULT cluster_address(const char *text, char ret[static HOST_MAX_LEN + 1])
 {
     struct place a = {0};
 
-    if (!read_address(text, &a) || inet_ntop(a.family, a.ip, ret, HOST_MAX_LEN + 1) == NULL) {
+    return read_address(text, &a) && inet_ntop(a.family, a.ip, ret, HOST_MAX_LEN + 1) != NULL
+               ? OK
+               : ERR_MALFORMED;
+}
+
+static enum err get_address(const struct schema *s, const char *text, char ret[HOST_MAX_LEN + 1])
+{
+    if (cluster_address(text, ret) != OK) {
         return schema_refuse(
             s, "address", text,
             "an IPv4 or IPv6 address that the other members can reach, no host name");

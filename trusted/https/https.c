@@ -6,6 +6,7 @@
 #include "trusted/control/identity.h"
 #include "trusted/evidence/evidence.h"
 #include "trusted/https/http_answer.h"
+#include "trusted/https/https_via.h"
 #include "trusted/pki/pki_cert.h"
 
 #include <openssl/err.h>
@@ -31,6 +32,7 @@ struct call {
     int fd;
     SSL_CTX *ctx;
     SSL *ssl;
+    BIO_METHOD *method; /* of peer->via */
 };
 
 static uint64_t now_ms(void)
@@ -84,18 +86,29 @@ static bool connect_one(struct call *c, const struct addrinfo *a, int *ret_errno
     return false;
 }
 
-static enum err connect_any(struct call *c)
+static enum err look_up(const struct call *c, struct addrinfo **ret)
 {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
-    struct addrinfo *list = NULL;
     char port[8];
-    int code, error = ENOENT;
+    int code;
 
     (void)snprintf(port, sizeof(port), "%u", (unsigned)c->peer->port);
-    code = getaddrinfo(c->peer->host, port, &hints, &list);
-    if (code != 0) {
-        return unreachable(c, "has no address", gai_strerror(code));
+    code = getaddrinfo(c->peer->host, port, &hints, ret);
+    return code == 0 ? OK : unreachable(c, "has no address", gai_strerror(code));
+}
+
+static enum err connect_any(struct call *c)
+{
+    const struct https_via *via = c->peer->via;
+    struct addrinfo *list = NULL;
+    int error = ENOENT;
+
+    if (via != NULL) {
+        return via->open(via->ctx, c->peer->host, c->peer->port, c->until_ms)
+                   ? OK
+                   : unreachable(c, "does not answer", "no stream through the host");
     }
+    TRY(look_up(c, &list));
     for (const struct addrinfo *a = list; a != NULL && c->fd < 0; a = a->ai_next) {
         if (connect_one(c, a, &error)) {
             break;
@@ -136,6 +149,12 @@ static enum err make_tls(struct call *c)
         return ERR_MALFORMED;
     }
     c->ssl = SSL_new(c->ctx);
+    if (c->ssl != NULL && c->peer->via != NULL) {
+        BIO *bio = https_via_bio(c->peer->via, c->until_ms, &c->method);
+
+        SSL_set_bio(c->ssl, bio, bio);
+        return bio != NULL ? OK : pki_refuse(c->why, "TLS cannot be set up");
+    }
     if (c->ssl == NULL || SSL_set_fd(c->ssl, c->fd) != 1) {
         return pki_refuse(c->why, "TLS cannot be set up");
     }
@@ -368,6 +387,10 @@ RESULT https_call(const struct https_peer *peer, const struct https_ask *ask,
     }
     SSL_free(c.ssl);
     SSL_CTX_free(c.ctx);
+    BIO_meth_free(c.method);
+    if (peer->via != NULL) {
+        peer->via->close(peer->via->ctx);
+    }
     if (c.fd >= 0) {
         (void)close(c.fd);
     }
@@ -411,6 +434,22 @@ RESULT https_peer_parse(const char *text, struct https_peer *ret, struct explain
     return OK;
 }
 
+RESULT https_peer_resolve(struct https_peer *p, struct explain *why)
+{
+    const struct call c = {.peer = p, .why = why};
+    struct addrinfo *list = NULL;
+    char host[NI_MAXHOST];
+
+    TRY(look_up(&c, &list));
+    if (getnameinfo(list->ai_addr, list->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST) ==
+            0 &&
+        strlen(host) <= HTTPS_HOST_MAX) {
+        memcpy(p->host, host, strlen(host) + 1);
+    }
+    freeaddrinfo(list);
+    return OK;
+}
+
 RESULT https_key_hash(X509 *cert, uint8_t ret[static HTTPS_KEY_HASH_LEN])
 {
     unsigned char *der = NULL;
@@ -424,19 +463,29 @@ RESULT https_key_hash(X509 *cert, uint8_t ret[static HTTPS_KEY_HASH_LEN])
     return OK;
 }
 
-RESULT https_new_key(EVP_PKEY **ret_key, X509 **ret_cert, struct explain *why)
+RESULT https_show_key(EVP_PKEY *key, X509 **ret_cert, struct explain *why)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
     const struct pki_dates dates = {(uint64_t)time(NULL), SELF_SIGNED_S};
     X509 *cert = key == NULL ? NULL : pki_cert_new("avocado, unproven", key, &dates);
 
     if (cert == NULL || X509_set_issuer_name(cert, X509_get_subject_name(cert)) != 1 ||
         X509_sign(cert, key, EVP_sha256()) == 0) {
         X509_free(cert);
-        EVP_PKEY_free(key);
         return pki_refuse(why, "a TLS key cannot be made");
     }
-    *ret_key = key;
     *ret_cert = cert;
+    return OK;
+}
+
+RESULT https_new_key(EVP_PKEY **ret_key, X509 **ret_cert, struct explain *why)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    enum err err = https_show_key(key, ret_cert, why);
+
+    if (err != OK) {
+        EVP_PKEY_free(key);
+        return err;
+    }
+    *ret_key = key;
     return OK;
 }

@@ -54,13 +54,11 @@ bool keeping_advance(struct config_register *r, bool restarts)
     return !keeping_waits_for_a_person(r, restarts) && register_advance(r);
 }
 
-const struct cluster_member *keeping_to_start(const struct config_register *r,
+const struct cluster_member *keeping_to_start(const struct cluster *latest,
                                               const struct keeping_process *p, uint32_t n)
 {
-    const struct cluster *c = register_latest(r);
-
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        const struct cluster_member *m = &c->members[i];
+    for (uint32_t i = 0; i < latest->members_n; i++) {
+        const struct cluster_member *m = &latest->members[i];
 
         if (find(p, n, m->incarnation) == NULL && !node_is_taken(p, n, m->node)) {
             return m;
@@ -69,12 +67,10 @@ const struct cluster_member *keeping_to_start(const struct config_register *r,
     return NULL;
 }
 
-int keeping_place(const struct config_register *r, uint32_t incarnation)
+int keeping_place(const struct cluster *latest, uint32_t incarnation)
 {
-    const struct cluster *c = register_latest(r);
-
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        if (c->members[i].incarnation == incarnation) {
+    for (uint32_t i = 0; i < latest->members_n; i++) {
+        if (latest->members[i].incarnation == incarnation) {
             return (int)i;
         }
     }

@@ -4,8 +4,8 @@
 
 /*
  * What the keeper of a register decides: what reports of members and ends of processes mean to it,
- * and which process is to be started next. Pure: the supervisor of `avocado up` and the simulator
- * run the same decisions, each with processes of its own.
+ * and which process is to be started next. Pure: the CAS, the supervisor of `avocado up` and the
+ * simulator run the same decisions.
  *
  * One turn of a keeper: keeping_hear for what members say, register_on_lost for processes that
  * ended; then, as long as keeping_advance moves: store the register, hand out register_latest,
@@ -40,12 +40,12 @@ void keeping_hear(struct config_register *r, const struct keeping_report *m);
 bool keeping_advance(struct config_register *r, bool restarts);
 bool keeping_waits_for_a_person(const struct config_register *r, bool restarts);
 
-/* The next member of register_latest that has no process and whose node is free; NULL: none. Every
- * incarnation is started once at most (MEM-3). */
-const struct cluster_member *keeping_to_start(const struct config_register *r,
+/* The next member of what is handed out that has no process and whose node is free; NULL: none.
+ * Every incarnation is started once at most (MEM-3). */
+const struct cluster_member *keeping_to_start(const struct cluster *latest,
                                               const struct keeping_process *p, uint32_t n);
 
-/* Place of an incarnation in register_latest; -1: it has left, and its process is to end. */
-int keeping_place(const struct config_register *r, uint32_t incarnation);
+/* Place of an incarnation in what is handed out; -1: it has left, and its process is to end. */
+int keeping_place(const struct cluster *latest, uint32_t incarnation);
 
 #endif

@@ -497,6 +497,14 @@ const struct cluster *register_latest(const struct config_register *r)
     return r->phase == REGISTER_PENDING ? &r->next : &r->current;
 }
 
+bool register_is_lost(const struct config_register *r, uint32_t incarnation)
+{
+    uint32_t here = place_of(&r->current, incarnation), there = place_of(&r->next, incarnation);
+
+    return (here != NOWHERE && (r->lost & bit(here)) != 0) ||
+           (there != NOWHERE && (r->lost_next & bit(there)) != 0);
+}
+
 static bool all_copied(const struct config_register *r)
 {
     uint8_t all = (uint8_t)((1U << r->current.members_n) - 1);

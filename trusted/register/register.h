@@ -102,6 +102,8 @@ RESULT register_found_again(struct config_register *r, const struct cluster *fir
 bool register_can_spare(const struct config_register *r, uint32_t place, uint8_t sound);
 
 enum register_health register_health(const struct config_register *r);
+/* This member's memory is known to be gone. */
+bool register_is_lost(const struct config_register *r, uint32_t incarnation);
 /* The configuration to hand out: `next` while PENDING, else `current`. */
 const struct cluster *register_latest(const struct config_register *r);
 /* One line for a person: what is going on, or what to do. */
