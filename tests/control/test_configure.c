@@ -2,6 +2,7 @@
 /* CTL-13: configurations that arrive while nodes run. */
 #include "tests/control/net.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 static struct net *mesh(void)
@@ -116,9 +117,51 @@ static void test_fenced(void **state)
     }
 }
 
+/* CAS-41: while two CAs are trusted, configurations of either are taken, and what is told of the
+ * one in force is signed by the CA of now. */
+static void test_other_ca(void **state)
+{
+    struct net *n = mesh();
+    struct identity_name name = fixture_client(&n->cluster, "alice");
+    struct identity *alice = fixture_identity(&n->ca, &name);
+    struct dialer_config k = net_client(n, alice, 0);
+    struct net_conn *client = NULL;
+    struct pki_pair next_ca = fixture_ca(), first_ca = n->ca;
+    struct cluster c = next_of(n), now = n->cluster;
+    struct explain why = {0};
+    struct bytes text, sig;
+    char *both = NULL;
+
+    (void)state;
+    assert_true(asprintf(&both, "%s%s", next_ca.cert_pem, n->ca.cert_pem) > 0);
+    n->ca = next_ca; /* signs from now on */
+    net_sign(n, &c);
+    assert_int_equal(net_configure(n, 0, &why), ERR_AUTH);
+    net_sign(n, &now);
+    control_set_trust(n->nodes[0], (struct bytes){(const uint8_t *)both, strlen(both)},
+                      (struct bytes){(const uint8_t *)n->config, strlen(n->config)},
+                      (struct bytes){n->config_sig, n->config_sig_n});
+    client = net_dial(n, &k, 0);
+    net_run(n);
+    assert_true(dialer_take_config(client->client, &text, &sig));
+    assert_true(bytes_equal(sig, (struct bytes){n->config_sig, n->config_sig_n}));
+    net_sign(n, &c);
+    assert_int_equal(net_configure(n, 0, &why), OK);
+    n->ca = first_ca;
+    c.epoch++;
+    net_sign(n, &c);
+    assert_int_equal(net_configure(n, 0, &why), OK);
+    net_hang_up(n, client);
+    pki_pair_free(&next_ca);
+    free(both);
+    identity_free(alice);
+    net_close(n);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_other_ca),
         cmocka_unit_test(test_spreads),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_fenced),

@@ -179,44 +179,62 @@ static bool copy_pair(const struct pki_pair *from, struct pki_pair *to)
     return to->cert_pem != NULL && (from->key_pem == NULL || to->key_pem != NULL);
 }
 
+enum step { STEP_ADD, STEP_SWITCH, STEP_RETIRE };
+
+static const struct {
+    const char *name, *done;
+} steps[] = {
+    [STEP_ADD] = {"add", "a next CA is trusted beside the present one"},
+    [STEP_SWITCH] = {"switch", "the next CA issues, the former one's key is gone"},
+    [STEP_RETIRE] = {"retire", "the former CA is trusted no more"},
+};
+
+static enum step step_due(const struct cas *c)
+{
+    if (c->ca_other.cert_pem == NULL) {
+        return STEP_ADD;
+    }
+    return c->ca_other.key_pem != NULL ? STEP_SWITCH : STEP_RETIRE;
+}
+
+/* The two CAs after a step. */
+static bool prepare(const struct cas *c, enum step step, uint64_t now_s, struct pki_pair *ca,
+                    struct pki_pair *other)
+{
+    struct explain why = {0};
+
+    switch (step) {
+    case STEP_ADD:
+        return copy_pair(&c->ca, ca) && cas_ca_make(now_s, other, &why) == OK;
+    case STEP_SWITCH:
+        other->cert_pem = strdup(c->ca.cert_pem);
+        return other->cert_pem != NULL && copy_pair(&c->ca_other, ca);
+    case STEP_RETIRE:
+        return copy_pair(&c->ca, ca);
+    }
+    return false;
+}
+
 void cas_on_ca(struct cas_turn *t)
 {
-    const char *step = NULL;
-    struct cas *c = t->c;
+    enum step due = step_due(t->c);
     struct pki_pair ca = {0}, other = {0};
-    struct explain why = {0};
-    bool has_next = c->ca_other.key_pem != NULL,
-         has_former = c->ca_other.cert_pem != NULL && !has_next;
+    const char *name = NULL;
 
-    if (!cas_is_owner(t) || (step = cas_text(t, "step")) == NULL) {
+    if (!cas_is_owner(t) || (name = cas_text(t, "step")) == NULL) {
         return;
     }
-    if (!(strcmp(step, "add") == 0 && !has_next && !has_former) &&
-        !(strcmp(step, "switch") == 0 && has_next) &&
-        !(strcmp(step, "retire") == 0 && has_former)) {
+    if (strcmp(name, steps[due].name) != 0) {
         cas_refuse(t, 409, "STEP", "the steps are add, switch, retire; now is due: %s",
-                   has_next     ? "switch"
-                   : has_former ? "retire"
-                                : "add");
+                   steps[due].name);
         return;
     }
-    if (strcmp(step, "add") != 0 && !may_go_on(t)) {
+    if (due != STEP_ADD && !may_go_on(t)) {
         return;
     }
-    if (strcmp(step, "switch") == 0) {
-        if (copy_pair(&c->ca_other, &ca) && (other.cert_pem = strdup(c->ca.cert_pem)) != NULL) {
-            take_step(t, "the next CA issues, the former one's key is gone", &ca, &other);
-            return;
-        }
-    } else if (copy_pair(&c->ca, &ca)) {
-        if (strcmp(step, "retire") == 0) {
-            take_step(t, "the former CA is trusted no more", &ca, &other);
-            return;
-        }
-        if (cas_ca_make(t->r->now_s, &other, &why) == OK) {
-            take_step(t, "a next CA is trusted beside the present one", &ca, &other);
-            return;
-        }
+    if (prepare(t->c, due, t->r->now_s, &ca, &other)) {
+        take_step(t, steps[due].done, &ca, &other);
+        return;
     }
     pki_pair_free(&ca);
     pki_pair_free(&other);
