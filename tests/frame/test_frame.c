@@ -156,6 +156,23 @@ static void test_udp_bytes(void **state)
     assert_true(frame_mac_equal(&g.to_mac, &mac_b) && frame_mac_equal(&g.from_mac, &mac_a));
 }
 
+/* A sum of 0 would say that there is none: RFC 768 sends all ones instead. */
+static void test_sum_of_zero(void **state)
+{
+    uint32_t ones = 0;
+
+    (void)state;
+    for (uint32_t i = 0x0101; i <= UINT16_MAX; i++) {
+        char text[] = {(char)(i >> 8), (char)i, 0};
+        struct buffer f = datagram(v4(1, 7000), v4(2, 7001), text);
+
+        assert_true(f.b[40] != 0 || f.b[41] != 0);
+        ones += f.b[40] == 0xff && f.b[41] == 0xff && f.n == 44;
+        assert_int_equal(parse(&f).kind, FRAME_UDP);
+    }
+    assert_true(ones > 0);
+}
+
 /* Not one byte less, not one bit else: after the Ethernet header everything of an IPv4 datagram is
  * under a checksum, of IPv6 all but traffic class, flow label and hop limit. */
 static void test_cut_and_flipped(void **state)
@@ -301,6 +318,9 @@ static void test_ip6_extensions(void **state)
     f = extended(60, "0000 0104 00000000 1100 0104 00000000"); /* hop by hop, but not first */
     assert_bad(&f, FRAME_MALFORMED);
     f = extended(60, "1109 0104 00000000"); /* longer than the packet */
+    assert_bad(&f, FRAME_SHORT);
+    f = extended(60,
+                 "1104 0104 00000000"); /* the same, but no longer than it would be with its head */
     assert_bad(&f, FRAME_SHORT);
     f = extended(50, "00000000 00000000"); /* ESP */
     assert_int_equal(parse(&f).kind, FRAME_OTHER);
@@ -463,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_arp),
         cmocka_unit_test(test_neighbour_discovery),
         cmocka_unit_test(test_from_a_group),
+        cmocka_unit_test(test_sum_of_zero),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
