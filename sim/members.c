@@ -62,6 +62,7 @@ void members_end(struct run *r, uint8_t process, bool told)
                         .copies = (r->plants & REPLICA_PLANT_SYNC_THEN_VOTE) != 0};
     process_end(r, process, told);
     if (is_reborn(r)) {
+        c->reborn[host] = b->incarnation;
         world_push(&r->world, r->world.now_ns + prng_below(&r->faults, 20 * ms), EVENT_REBORN, host,
                    0, b);
     } else {

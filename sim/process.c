@@ -181,9 +181,10 @@ void process_configure(struct run *r, uint8_t process, uint64_t epoch)
 
 void process_reborn(struct run *r, struct event *e)
 {
-    const struct replicas *c = replicas_of(r);
+    struct replicas *c = replicas_of(r);
     const struct birth *b = e->p;
 
+    c->reborn[e->a] = 0;
     if (c->runs[e->a] == NOBODY) {
         (void)process_start(r, b);
     }

@@ -91,6 +91,11 @@ static bool runs(const struct replicas *c, uint32_t incarnation)
 {
     uint8_t p = process_find(c, incarnation);
 
+    for (uint8_t host = 0; host < c->hosts_n; host++) {
+        if (c->reborn[host] == incarnation) {
+            return true; /* with plants a host does not say that its process ended */
+        }
+    }
     return p != NOBODY && !c->ends[p].given_up;
 }
 
@@ -139,7 +144,11 @@ static void reap(struct run *r, struct registrar *k)
         } else if (k->gone_at_ns[i] == 0) {
             k->gone_at_ns[i] = r->world.now_ns + LEAVE_NS;
         } else if (r->world.now_ns >= k->gone_at_ns[i]) {
-            process_end(r, process_find(replicas_of(r), p->incarnation), true);
+            uint8_t process = process_find(replicas_of(r), p->incarnation);
+
+            if (process != NOBODY) {
+                process_end(r, process, true);
+            }
         }
     }
 }

@@ -83,7 +83,8 @@ struct replicas {
     uint8_t ends_n, hosts_n, clients_n;
     uint8_t runs[NODES_MAX]; /* by host: the process; NOBODY */
     uint64_t host_down_until_ns[NODES_MAX];
-    bool held[NODES_MAX]; /* a scenario says when it may run something again */
+    uint32_t reborn[NODES_MAX]; /* the incarnation that comes back under its name. Plants only */
+    bool held[NODES_MAX];       /* a scenario says when it may run something again */
     struct end ends[ENDS_MAX];
     uint8_t host_of[ENDS_MAX];             /* RUN_CLIENT: a client */
     struct bond bonds[ENDS_MAX][ENDS_MAX]; /* the smaller number first */
