@@ -24,7 +24,7 @@ struct options {
     const char *arena_dir;
     struct join_options join;
     uint32_t node;
-    uint32_t sync_pages;
+    uint32_t sync_pages, collect_rounds;
     int ring_fd;
     bool is_ring, is_dpdk;
     struct dpdk_options dpdk;
@@ -63,6 +63,9 @@ static const char help[] =
     "  --sync N             compare so many pages (64 keys, 16 KiB) per second and shard with "
     "other\n"
     "                       replicas, and copy what one of the two lacks (default 50; 0: never)\n"
+    "  --collect N          forget what was deleted in so many rounds (256 keys) per second and "
+    "shard\n"
+    "                       while all members are up (default 50; 0: never)\n"
     "  --memory auto|secret|huge  what enclave memory is made of: the best kind to be had "
     "(default),\n"
     "                       memfd_secret or nothing, or ordinary memory with huge pages\n"
@@ -169,6 +172,12 @@ static bool set_option(int which, struct options *o)
         }
         o->sync_pages = (uint32_t)n;
         return true;
+    case 'g':
+        if (!parse_number(optarg, COLLECT_ROUNDS_MAX, &n)) {
+            return false;
+        }
+        o->collect_rounds = (uint32_t)n;
+        return true;
     default:
         return set_dpdk_option(which, o);
     }
@@ -215,6 +224,7 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'V'},
                                           {"sync", required_argument, NULL, 's'},
+                                          {"collect", required_argument, NULL, 'g'},
                                           {NULL, 0, NULL, 0}};
     int c;
 
@@ -348,6 +358,7 @@ static int run_as(const struct options *o, const struct cluster *cluster,
                              .arena_dir = o->arena_dir,
                              .ring_fd = o->ring_fd,
                              .sync_pages = o->sync_pages,
+                             .collect_rounds = o->collect_rounds,
                              .renewal = renewal,
                              .bridge = bridge};
     struct explain why = {0};
@@ -393,7 +404,9 @@ static int join_and_run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.ring_fd = -1, .sync_pages = SYNC_PAGES_DEFAULT};
+    struct options o = {.ring_fd = -1,
+                        .sync_pages = SYNC_PAGES_DEFAULT,
+                        .collect_rounds = COLLECT_ROUNDS_DEFAULT};
     struct explain why = {0};
     int code = 0;
 

@@ -175,7 +175,8 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
         .value_max = c->value_max,
         .sessions_max = RPC_SESSIONS_MAX,
         .hedge_ns = HEDGE_NS,
-        .sync_ns = n->options.sync_pages == 0 ? 0 : SECOND_NS / n->options.sync_pages};
+        .sync_ns = n->options.sync_pages == 0 ? 0 : SECOND_NS / n->options.sync_pages,
+        .collect_ns = n->options.collect_rounds == 0 ? 0 : SECOND_NS / n->options.collect_rounds};
     enum err err;
 
     TRY(open_memory(s, &n->options, why));

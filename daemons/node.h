@@ -22,6 +22,7 @@
 struct event_base;
 
 enum { SYNC_PAGES_DEFAULT = 50, SYNC_PAGES_MAX = 10000 };
+enum { COLLECT_ROUNDS_DEFAULT = 50, COLLECT_ROUNDS_MAX = 10000 };
 
 struct node_options {
     const struct cluster *cluster;       /* to begin with */
@@ -29,9 +30,10 @@ struct node_options {
     const struct identity *identity;
     uint8_t self; /* our place among its members */
     enum shard_loop_polling polling;
-    const char *arena_dir; /* NULL: memfd */
-    uint32_t sync_pages;   /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
-    int ring_fd;           /* split mode: socket to avocado-hostd; -1: we do our own I/O */
+    const char *arena_dir;   /* NULL: memfd */
+    uint32_t collect_rounds; /* per second and shard; at most COLLECT_ROUNDS_MAX; 0: none */
+    uint32_t sync_pages;     /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
+    int ring_fd;             /* split mode: socket to avocado-hostd; -1: we do our own I/O */
     const struct dpdk_options *dpdk; /* NULL: I/O by the kernel's UDP */
     struct renewal *renewal;
     struct cas_bridge *bridge; /* split mode: how the renewal reaches the CAS */

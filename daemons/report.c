@@ -124,7 +124,9 @@ static json_t *abd_json(const struct abd_counters *c)
         {"rmws", c->rmws}, {"rmw_outbid", c->rmw_outbid}, {"rmw_helped", c->rmw_helped},
         {"rmw_doubts", c->rmw_doubts}, {"rmw_records", c->rmw_records},
         {"sync_pages", c->sync_pages}, {"sync_passes", c->sync_passes}, {"sync_keys", c->sync_keys},
-        {"divergences", c->divergences});
+        {"divergences", c->divergences}, {"collected", c->collected},
+        {"collections", c->collections}, {"collect_failed", c->collect_failed}, {"gc", c->gc},
+        {"floor", c->floor}, {"gc_refused", c->gc_refused}, {"listed", c->listed});
     return o;
 }
 

@@ -52,6 +52,7 @@ static struct replica_config config_of(const struct run *r, const struct birth *
                                     .key_packets = s->key_packets,
                                     .hedge_ns = s->hedge_ns,
                                     .sync_ns = s->sync_ns,
+                                    .collect_ns = s->collect_ns,
                                     .seed = r->seed + boot,
                                     .epoch = b->epoch,
                                     .voters = cluster_voters(cluster),

@@ -78,6 +78,7 @@ static void open_node(struct run *r, struct protocol *c, uint8_t i)
                              .ops_max = s->ops_max,
                              .hedge_ns = s->hedge_ns,
                              .sync_ns = s->sync_ns,
+                             .collect_ns = s->collect_ns,
                              .seed = r->seed + i};
     const uint64_t seed[2] = {r->seed, i};
     struct bytes part = {.p = (const uint8_t *)seed, .n = sizeof(seed)};
@@ -93,7 +94,7 @@ static void open_node(struct run *r, struct protocol *c, uint8_t i)
     CHECK(store_init(&store, &n->store) == OK);
     abd.store = n->store;
     CHECK(abd_init(&abd, &n->abd) == OK);
-    abd_plant(n->abd, r->plants & 0xffff);
+    abd_plant(n->abd, r->plants & ABD_PLANTS);
     store_plant(n->store,
                 (r->plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
 }
@@ -516,6 +517,13 @@ static uint64_t divergences(struct run *r, uint8_t node)
     return abd_counters(c->nodes[node].abd)->divergences;
 }
 
+static uint64_t listed(struct run *r, uint8_t node)
+{
+    struct protocol *c = r->cluster;
+
+    return abd_counters(c->nodes[node].abd)->listed;
+}
+
 static void healed(struct run *r)
 {
     for (uint8_t i = 0; i < r->swarm.nodes_n; i++) {
@@ -574,5 +582,6 @@ const struct level_ops protocol_level = {
     .heal = healed,
     .store = store_of,
     .divergences = divergences,
+    .listed = listed,
     .serves = serves,
 };

@@ -302,6 +302,18 @@ static uint64_t divergences(struct run *r, uint8_t host)
     return report.abd.divergences;
 }
 
+static uint64_t listed(struct run *r, uint8_t host)
+{
+    const struct replica *at = member_at(r->cluster, host);
+    struct replica_report report;
+
+    if (at == NULL) {
+        return 0;
+    }
+    replica_report(at, &report);
+    return report.abd.listed;
+}
+
 /* ---- life ---- */
 
 void replicas_open_heap(struct end *e, size_t n)
@@ -397,6 +409,7 @@ const struct level_ops replica_level = {
     .heal = members_heal,
     .store = store_of,
     .divergences = divergences,
+    .listed = listed,
     .restart = members_restart,
     .sleep = members_sleep,
     .clone = members_clone,

@@ -255,9 +255,21 @@ static void next(struct run *r, const struct history_op *o)
                EVENT_CLIENT, client, 0, NULL);
 }
 
+/* COL-8: somebody died between SEAL and FINISH, and nobody takes his place. */
+static bool waits_for_the_dead(struct run *r)
+{
+    bool dead = false, waits = false;
+
+    for (uint8_t node = 0; node < r->swarm.nodes_n; node++) {
+        dead = dead || r->crashed[node];
+        waits = waits || (!r->crashed[node] && r->ops->listed(r, node) != 0);
+    }
+    return dead && waits;
+}
+
 /* What an operation may say once the network is well. A first get may meet a value that a write
  * without majority left at a tampering host alone; the put after it has to make that good. */
-static bool is_fine(const struct run *r, const struct history_op *o)
+static bool is_fine(struct run *r, const struct history_op *o)
 {
     /* Where memory is tight a peer may refuse what a dead one cannot take in its place. */
     bool memory = o->status == ERR_ENCLAVE_MEMORY || o->status == ERR_HOST_MEMORY ||
@@ -266,6 +278,7 @@ static bool is_fine(const struct run *r, const struct history_op *o)
 
     return o->status == OK || (o->op == CLIENT_GET && o->status == ERR_NOT_FOUND) ||
            (r->swarm.tight && memory) ||
+           (o->op == CLIENT_RMW && o->status == ERR_UNAVAILABLE && waits_for_the_dead(r)) ||
            (r->swarm.tampered_n != 0 && o->client == FINAL_CLIENT && o->status == ERR_INTEGRITY);
 }
 

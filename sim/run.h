@@ -42,6 +42,7 @@ struct swarm {
     uint64_t rto_ns;                     /* level protocol: when a call is repeated */
     uint64_t fault_ns;                   /* mean time between faults */
     uint64_t sync_ns;                    /* between two pages of anti-entropy; 0: there is none */
+    uint64_t collect_ns;                 /* between two rounds of collection; 0: there is none */
     uint64_t key_packets;                /* level replica */
     size_t heap_bytes, arena_bytes;
     uint32_t clients_n, keys_n, ops_n;
@@ -106,6 +107,7 @@ struct level_ops {
     /* NULL: no member runs there. */
     struct store *(*store)(struct run *r, uint8_t node);
     uint64_t (*divergences)(struct run *r, uint8_t node); /* that the node has noticed */
+    uint64_t (*listed)(struct run *r, uint8_t node);      /* keys that wait for a collection */
     /* Where members come and go; else NULL. */
     void (*restart)(struct run *r, uint8_t node);
     void (*sleep)(struct run *r, uint8_t node);

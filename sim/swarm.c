@@ -75,6 +75,27 @@ static void draw_entropy(struct swarm *s, struct prng *p)
     s->diverge = s->sync_ns != 0 && s->tamper == 0 && prng_chance(p, 1, 4);
 }
 
+/* Collection needs every member, and somebody who deletes, who is late and who comes back. */
+static void draw_collection(struct swarm *s, struct prng *p)
+{
+    s->collect_ns = PICK(p, 0, 1 * ms, 5 * ms, 20 * ms);
+    if (s->collect_ns == 0 || prng_chance(p, 1, 2)) {
+        return;
+    }
+    s->crash = s->crashes_max = 0;
+    s->delete_chance = 400;
+    s->get_chance = 400;
+    s->keys_n = (uint32_t)PICK(p, 1, 2);
+    s->ops_max = s->ops_max < OPS_MAX ? 4 : s->ops_max; /* tails are given up */
+    s->sync_ns = 0;
+    s->old_keys_n = 0;
+    s->diverge = false;
+    if (s->rmw_chance != 0) {
+        s->rmw_chance = 500;
+        memset(s->flavours, 0, sizeof(s->flavours)); /* registers, which can be deleted */
+    }
+}
+
 /* The replica level has its own scales: real retransmission, handshakes of hundreds of
  * milliseconds until a peer is DOWN, fixed tables. */
 static void draw_replica(struct swarm *s, struct prng *p)
@@ -162,6 +183,7 @@ const struct trait traits[] = {
     TRAIT("sync", sync_ns),
     TRAIT("old-keys", old_keys_n),
     TRAIT("diverge", diverge),
+    TRAIT("collect", collect_ns),
 };
 
 const size_t traits_n = sizeof(traits) / sizeof(traits[0]);
@@ -208,6 +230,7 @@ void swarm_draw(struct swarm *s, const struct run_spec *spec)
     if (spec->level == LEVEL_REPLICA) {
         draw_members(s, p);
     }
+    draw_collection(s, p);
     restrict_to(s, spec);
     if (spec->level == LEVEL_PROTOCOL) {
         s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;

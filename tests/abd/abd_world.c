@@ -29,6 +29,7 @@ static void open_node(struct world *w, uint8_t i, const struct world_options *o)
                             .ops_max = o->ops_max != 0 ? o->ops_max : 64,
                             .hedge_ns = o->hedge_ns != 0 ? o->hedge_ns : UINT64_MAX,
                             .sync_ns = o->sync_ns,
+                            .collect_ns = o->collect_ns,
                             .seed = i};
 
     n->region = aligned_alloc(64, heap_bytes);
@@ -351,8 +352,24 @@ void world_reconfigure(struct world *w, uint8_t node, uint8_t voters)
     step(w, node, &(struct abd_in){.kind = ABD_IN_RECONFIGURE, .now_ns = w->now_ns, .members = &m});
 }
 
+/* Calls that have ended make room when there is need. */
+static void forget_ended(struct world *w)
+{
+    uint32_t kept = 0;
+
+    for (uint32_t i = 0; w->calls_n > WORLD_CALLS_MAX / 2 && i < w->calls_n; i++) {
+        if (w->calls[i].live) {
+            w->calls[kept++] = w->calls[i];
+        } else {
+            free(w->calls[i].copy);
+        }
+    }
+    w->calls_n = w->calls_n > WORLD_CALLS_MAX / 2 ? kept : w->calls_n;
+}
+
 void world_settle(struct world *w)
 {
+    forget_ended(w);
     for (uint32_t i = 0; i < w->calls_n; i++) {
         if (w->calls[i].live) {
             struct peer_answer m;

@@ -56,7 +56,7 @@ struct world_options {
     uint32_t ops_max;
     uint32_t value_max;
     uint64_t hedge_ns; /* 0 here means never */
-    uint64_t sync_ns;
+    uint64_t sync_ns, collect_ns;
     size_t heap_bytes, arena_bytes;
     size_t leaves; /* bytes of the index that stay inside, about; 0: all */
     bool nobody_up;

@@ -6,7 +6,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from cluster import NOT_FOUND, OK, USAGE, ClusterCase, run
+from cluster import NOT_FOUND, OK, USAGE, ClusterCase, run, total
 
 
 class Data(ClusterCase):
@@ -25,6 +25,24 @@ class Data(ClusterCase):
         self.expect(c.avocado("del", "pgd"), OK)
         self.expect(c.avocado("put", "pgd", "again"), OK)
         self.assertEqual(self.get("pgd"), b"again")
+
+    def test_what_was_deleted_is_forgotten(self):
+        """COL-4: all members up, no tombstone stays, and the key has another life."""
+        c = self.cluster
+        nodes = (1, 2, 3)
+        before = {n: total(c.shards(n), "collected") for n in nodes}
+        for i in range(6):
+            self.expect(c.avocado("put", f"gone{i}", "x"), OK)
+            self.expect(c.avocado("del", f"gone{i}"), OK)
+        for n in nodes:
+            self.eventually("no tombstones are left", lambda n=n: total(c.shards(n), "tombstones") == 0)
+            self.assertGreaterEqual(total(c.shards(n), "collected"), before[n] + 6)
+            self.assertGreater(total(c.shards(n), "floor"), 0)
+            self.assertEqual(total(c.shards(n), "listed"), 0)
+        self.expect(c.avocado("get", "gone0"), NOT_FOUND)
+        self.expect(c.avocado("putnx", "gone0", "1"), OK)
+        self.expect(c.avocado("incr", "gone0", "2"), OK)
+        self.assertEqual(self.get("gone0"), b"3")
 
     def test_empty_value_is_a_value(self):
         self.expect(self.cluster.avocado("put", "empty", ""), OK)

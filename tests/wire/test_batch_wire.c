@@ -214,24 +214,26 @@ static void listed_prints_have_these_bytes(void **state)
     assert_int_equal(scan_page_decode((struct bytes){to, w.len}, true, &got), ERR_MALFORMED);
 }
 
-/* The frames that carry bodies: one byte before them between replicas, the usual head for clients.
+/* The frames that carry bodies: a kind and a stamp before them between replicas, the usual head for
+ * clients.
  */
 static void bodies_travel_like_other_messages(void **state)
 {
     const struct bytes body = {(const uint8_t *)"body", 4};
     uint8_t to[64];
-    struct peer_ask ask = {.kind = PEER_LOOK, .value = body};
+    struct peer_ask ask = {.kind = PEER_LOOK, .gc = 7, .value = body};
     struct peer_answer answer = {.kind = PEER_PUSHED, .value = body};
     struct client_request request = {.op = CLIENT_SCAN, .timeout_ms = 5, .value = body};
     size_t n;
 
     (void)state;
-    assert_int_equal(peer_ask_encode_head(&ask, to), 1);
-    memcpy(to + 1, body.p, body.n);
+    assert_int_equal(peer_ask_encode_head(&ask, to), 5);
+    memcpy(to + 5, body.p, body.n);
     assert_int_equal(to[0], 10);
-    assert_int_equal(peer_ask_decode((struct bytes){to, 5}, &ask), OK);
+    assert_int_equal(peer_ask_decode((struct bytes){to, 9}, &ask), OK);
+    assert_int_equal(ask.gc, 7);
     assert_bytes(ask.value, body);
-    assert_int_equal(peer_ask_decode((struct bytes){to, 1}, &ask), ERR_MALFORMED);
+    assert_int_equal(peer_ask_decode((struct bytes){to, 5}, &ask), ERR_MALFORMED);
     answer.value = body;
     assert_int_equal(peer_answer_encode(&answer, (struct mbytes){to, sizeof(to)}, &n), OK);
     assert_bytes((struct bytes){to, n}, LITERAL("\x0c"

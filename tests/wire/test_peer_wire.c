@@ -16,6 +16,9 @@
         (const uint8_t *)"k\0", 2                                                                  \
     }
 
+#define GC_BYTES "\x54\x53\x52\x51"
+#define GC_OF 0x51525354
+
 #define BALLOT_BYTES "\x38\x37\x36\x35\x34\x33\x32\x31"
 #define BALLOT_OF UINT64_C(0x3132333435363738)
 #define OP_BYTES                                                                                   \
@@ -34,65 +37,90 @@ struct ask_case {
 };
 
 static const struct ask_case asks[] = {
-    {{.kind = PEER_QUERY, .key = KEY_OF}, {(const uint8_t *)"\x01\x02\x00k\0", 5}, false},
-    {{.kind = PEER_READ, .tag = TAG_OF, .key = KEY_OF},
-     {(const uint8_t *)"\x02" TAG_BYTES "\x02\x00k\0", 21},
+    {{.kind = PEER_QUERY, .gc = GC_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x01" GC_BYTES "\x02\x00k\0", 9},
      false},
-    {{.kind = PEER_APPLY, .tag = TAG_OF, .key = KEY_OF, .value = {(const uint8_t *)"vw", 2}},
-     {(const uint8_t *)"\x03\x00" TAG_BYTES "\x02\x00k\0vw", 24},
-     true},
-    {{.kind = PEER_APPLY, .tag = TAG_OF, .key = KEY_OF},
-     {(const uint8_t *)"\x03\x00" TAG_BYTES "\x02\x00k\0", 22},
-     true},
-    {{.kind = PEER_APPLY, .tombstone = true, .tag = TAG_OF, .key = KEY_OF},
-     {(const uint8_t *)"\x03\x01" TAG_BYTES "\x02\x00k\0", 22},
+    {{.kind = PEER_READ, .gc = GC_OF, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x02" GC_BYTES TAG_BYTES "\x02\x00k\0", 25},
      false},
-    {{.kind = PEER_PREPARE, .tag = TAG_OF, .ballot = BALLOT_OF, .op = OP_OF, .key = KEY_OF},
-     {(const uint8_t *)"\x04\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
+    {{.kind = PEER_APPLY,
+      .gc = GC_OF,
+      .tag = TAG_OF,
+      .key = KEY_OF,
+      .value = {(const uint8_t *)"vw", 2}},
+     {(const uint8_t *)"\x03" GC_BYTES "\x00" TAG_BYTES "\x02\x00k\0vw", 28},
+     true},
+    {{.kind = PEER_APPLY, .gc = GC_OF, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x03" GC_BYTES "\x00" TAG_BYTES "\x02\x00k\0", 26},
+     true},
+    {{.kind = PEER_APPLY, .gc = GC_OF, .tombstone = true, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x03" GC_BYTES "\x01" TAG_BYTES "\x02\x00k\0", 26},
+     false},
+    {{.kind = PEER_PREPARE,
+      .gc = GC_OF,
+      .tag = TAG_OF,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF},
+     {(const uint8_t *)"\x04" GC_BYTES "\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 47},
      false},
     {{.kind = PEER_ACCEPT,
+      .gc = GC_OF,
       .tag = TAG_OF,
       .ballot = BALLOT_OF,
       .op = OP_OF,
       .key = KEY_OF,
       .value = {(const uint8_t *)"vw", 2}},
-     {(const uint8_t *)"\x05\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0vw", 45},
+     {(const uint8_t *)"\x05" GC_BYTES "\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0vw", 49},
      true},
     {{.kind = PEER_ACCEPT,
+      .gc = GC_OF,
       .tombstone = true,
       .tag = TAG_OF,
       .ballot = BALLOT_OF,
       .op = OP_OF,
       .key = KEY_OF},
-     {(const uint8_t *)"\x05\x01" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
-     false},
-    {{.kind = PEER_COMMIT, .tag = TAG_OF, .ballot = BALLOT_OF, .op = OP_OF, .key = KEY_OF},
-     {(const uint8_t *)"\x06\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
+     {(const uint8_t *)"\x05" GC_BYTES "\x01" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 47},
      false},
     {{.kind = PEER_COMMIT,
+      .gc = GC_OF,
+      .tag = TAG_OF,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF},
+     {(const uint8_t *)"\x06" GC_BYTES "\x00" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 47},
+     false},
+    {{.kind = PEER_COMMIT,
+      .gc = GC_OF,
       .value_given = true,
       .tag = TAG_OF,
       .ballot = BALLOT_OF,
       .op = OP_OF,
       .key = KEY_OF,
       .value = {(const uint8_t *)"v", 1}},
-     {(const uint8_t *)"\x06\x02" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0v", 44},
+     {(const uint8_t *)"\x06" GC_BYTES "\x02" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0v", 48},
      true},
     {{.kind = PEER_COMMIT,
+      .gc = GC_OF,
       .value_given = true,
       .tombstone = true,
       .tag = TAG_OF,
       .ballot = BALLOT_OF,
       .op = OP_OF,
       .key = KEY_OF},
-     {(const uint8_t *)"\x06\x03" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 43},
+     {(const uint8_t *)"\x06" GC_BYTES "\x03" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0", 47},
      false},
-    {{.kind = PEER_COPY, .tag = TAG_OF, .key = KEY_OF},
-     {(const uint8_t *)"\x14" TAG_BYTES "\x02\x00k\0", 21},
+    {{.kind = PEER_COPY, .gc = GC_OF, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x14" GC_BYTES TAG_BYTES "\x02\x00k\0", 25},
      false},
-    {{.kind = PEER_COPY}, {(const uint8_t *)"\x14" NO_TAG "\x00\x00", 19}, false},
-    {{.kind = PEER_COPY_ABSENT, .key = KEY_OF},
-     {(const uint8_t *)"\x15" NO_TAG "\x02\x00k\0", 21},
+    {{.kind = PEER_COPY, .gc = GC_OF},
+     {(const uint8_t *)"\x14" GC_BYTES NO_TAG "\x00\x00", 23},
+     false},
+    {{.kind = PEER_COPY_ABSENT, .gc = GC_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x15" GC_BYTES NO_TAG "\x02\x00k\0", 25},
+     false},
+    {{.kind = PEER_COPY_GC, .gc = GC_OF},
+     {(const uint8_t *)"\x16" GC_BYTES NO_TAG "\x00\x00", 23},
      false},
 };
 
@@ -200,6 +228,7 @@ static void test_ask_golden(void **state)
         assert_memory_equal(head, asks[i].golden.p, head_n);
         assert_int_equal(peer_ask_decode(asks[i].golden, &got), OK);
         assert_int_equal(got.kind, want->kind);
+        assert_int_equal(got.gc, want->gc);
         assert_int_equal(got.tombstone, want->tombstone);
         assert_int_equal(tag_compare(got.tag, want->tag), 0);
         assert_int_equal(got.value_given, want->value_given);
@@ -391,12 +420,12 @@ static void test_page_entries_refused(void **state)
 
 static void test_reserved_bits(void **state)
 {
-    uint8_t b[24];
+    uint8_t b[32];
 
     (void)state;
     memcpy(b, asks[3].golden.p, asks[3].golden.n);
     for (unsigned flags = 2; flags < 256; flags++) {
-        b[1] = (uint8_t)flags;
+        b[5] = (uint8_t)flags; /* behind the kind and the stamp */
         ask_refused(b, asks[3].golden.n);
     }
     for (size_t i = 1; i <= 5; i++) { /* the HOLDS answers */
@@ -416,18 +445,18 @@ static void test_reserved_bits(void **state)
         answer_refused(b, 2);
     }
     for (size_t i = 5; i <= 10; i++) { /* PREPARE, ACCEPT, COMMIT */
-        uint8_t rmw[48];
+        uint8_t rmw[56];
 
         memcpy(rmw, asks[i].golden.p, asks[i].golden.n);
         for (unsigned flags = 4; flags < 256; flags++) {
-            rmw[1] = (uint8_t)flags;
+            rmw[5] = (uint8_t)flags;
             ask_refused(rmw, asks[i].golden.n);
         }
         if (rmw[0] != PEER_COMMIT) {
-            rmw[1] = PEER_FLAG_VALUE; /* only a COMMIT has the choice */
+            rmw[5] = PEER_FLAG_VALUE; /* only a COMMIT has the choice */
             ask_refused(rmw, asks[i].golden.n);
         } else {
-            rmw[1] = PEER_FLAG_TOMBSTONE; /* a tombstone that does not come along */
+            rmw[5] = PEER_FLAG_TOMBSTONE; /* a tombstone that does not come along */
             ask_refused(rmw, asks[i].golden.n);
         }
     }
@@ -472,26 +501,26 @@ static void test_refusal_needs_a_reason(void **state)
 
 static void test_key_limits(void **state)
 {
-    size_t n = 1 + 2 + KEY_MAX + 1;
+    size_t n = 1 + 4 + 2 + KEY_MAX + 1;
     uint8_t *b = calloc(1, n);
     struct peer_ask m;
 
     (void)state;
     assert_non_null(b);
     b[0] = PEER_QUERY;
-    ask_refused(b, 3); /* a key of nothing */
-    b[1] = KEY_MAX & 0xff;
-    b[2] = KEY_MAX >> 8;
+    ask_refused(b, 7); /* a key of nothing */
+    b[5] = KEY_MAX & 0xff;
+    b[6] = KEY_MAX >> 8;
     assert_int_equal(peer_ask_decode((struct bytes){b, n - 1}, &m), OK);
     assert_int_equal(m.key.n, KEY_MAX);
-    b[1]++;
+    b[5]++;
     ask_refused(b, n);
     free(b);
 }
 
 static void test_value_limits(void **state)
 {
-    size_t n = 1 + 1 + TAG_WIRE_LEN + 2 + 1 + (size_t)VALUE_MAX + 1;
+    size_t n = 1 + 4 + 1 + TAG_WIRE_LEN + 2 + 1 + (size_t)VALUE_MAX + 1;
     uint8_t *b = calloc(1, n + 64);
     struct peer_ask q;
     struct peer_answer a;
@@ -499,11 +528,11 @@ static void test_value_limits(void **state)
     (void)state;
     assert_non_null(b);
     b[0] = PEER_APPLY;
-    b[18] = 1; /* key length */
+    b[22] = 1; /* key length */
     assert_int_equal(peer_ask_decode((struct bytes){b, n - 1}, &q), OK);
     assert_int_equal(q.value.n, VALUE_MAX);
     assert_int_equal(peer_ask_decode((struct bytes){b, n}, &q), ERR_MALFORMED);
-    b[18] = 0;
+    b[22] = 0;
     b[0] = PEER_HOLDS;
     b[1] = PEER_HOLDS_NEWER;
     n = PEER_HOLDS_HEAD_LEN + (size_t)VALUE_MAX;

@@ -7,7 +7,7 @@
 /* ---- peers ---- */
 
 /* ABD-16: every operation looks again whom it should ask; spread over steps by `again`. */
-static void on_peer(struct abd *a, uint8_t peer, bool is_up)
+static void on_peer(struct abd *a, uint8_t peer, bool is_up, struct abd_out *out)
 {
     if (is_up) {
         a->up |= abd_bit(peer);
@@ -15,6 +15,7 @@ static void on_peer(struct abd *a, uint8_t peer, bool is_up)
     } else {
         a->up = (uint8_t)(a->up & ~abd_bit(peer));
         a->sweep_clear = (uint8_t)(a->sweep_clear & ~abd_bit(peer));
+        abd_gc_restore(a, out);
     }
     a->sweeping = true;
     a->sweep_at = 0;
@@ -29,6 +30,7 @@ static void set_members(struct abd *a, const struct abd_members *m)
     a->all = (uint8_t)((1U << m->members_n) - 1);
     abd_pace_forget(a);
     abd_sync_forget(a);
+    abd_collect_forget(a);
     a->voters = m->voters == 0 ? a->all : m->voters;
     CHECK((a->voters & ~a->all) == 0 && m->epoch < UINT32_MAX);
     a->config.epoch = m->epoch;
@@ -38,9 +40,10 @@ static void set_members(struct abd *a, const struct abd_members *m)
 
 /* MEM-8: what was counted among the former members is void. Tails end; the others begin their round
  * again, spread over steps like after ABD-16. */
-static void on_reconfigure(struct abd *a, const struct abd_members *m)
+static void on_reconfigure(struct abd *a, const struct abd_members *m, struct abd_out *out)
 {
     set_members(a, m);
+    abd_gc_reconfigure(a, out);
     abd_acceptor_reconfigure(a);
     a->up = a->sweep_clear = 0;
     for (uint16_t i = 0; i < a->used_n; i++) {
@@ -130,6 +133,10 @@ static bool serve(struct abd *a, struct abd_out *out)
         abd_sync_begin(a, out);
         return true;
     }
+    if (abd_collect_deadline(a) <= a->now_ns) {
+        abd_collect_begin(a, out);
+        return true;
+    }
     return false;
 }
 
@@ -159,6 +166,9 @@ uint64_t abd_deadline(const struct abd *a)
     if (abd_sync_deadline(a) < at) {
         at = a->sync.at_ns;
     }
+    if (abd_collect_deadline(a) < at) {
+        at = a->collect.at_ns;
+    }
     return a->sweeping && a->now_ns < at ? a->now_ns : at;
 }
 
@@ -170,7 +180,8 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
 
     CHECK(c->members_n >= 1 && c->members_n <= NODES_MAX && c->self < c->members_n);
     CHECK(c->ops_max >= 1 && c->ops_max <= OPS_MAX && c->value_max <= VALUE_MAX);
-    CHECK(c->incarnation != 0 && (c->sync_ns == 0 || c->sync_ns >= ABD_SYNC_MIN_NS));
+    CHECK(c->incarnation != 0 && (c->sync_ns == 0 || c->sync_ns >= ABD_SYNC_MIN_NS) &&
+          (c->collect_ns == 0 || c->collect_ns >= ABD_SYNC_MIN_NS));
     a = heap_zalloc(c->heap, sizeof(*a));
     if (a == NULL) {
         return ERR_ENCLAVE_MEMORY;
@@ -183,6 +194,7 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
     set_members(a, &(struct abd_members){c->self, c->members_n, c->voters, c->epoch});
     abd_pace_init(a);
     abd_sync_init(a);
+    abd_collect_init(a);
     if (abd_pool_init(a) != OK) {
         abd_fini(a);
         return ERR_ENCLAVE_MEMORY;
@@ -197,6 +209,7 @@ void abd_fini(struct abd *a)
         abd_batch_fini(a);
         abd_pool_fini(a);
         abd_acceptor_fini(a);
+        abd_gc_fini(a);
         heap_free(a->heap, a, sizeof(*a));
     }
 }
@@ -246,10 +259,10 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out)
         abd_on_answer(a, in, out);
         break;
     case ABD_IN_PEER_UP:
-        on_peer(a, in->peer, true);
+        on_peer(a, in->peer, true, out);
         break;
     case ABD_IN_PEER_DOWN:
-        on_peer(a, in->peer, false);
+        on_peer(a, in->peer, false, out);
         break;
     case ABD_IN_CALL_FAILED:
         abd_on_call_failed(a, in, out);
@@ -258,7 +271,7 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out)
         on_timer(a, out);
         break;
     case ABD_IN_RECONFIGURE:
-        on_reconfigure(a, in->members);
+        on_reconfigure(a, in->members, out);
         break;
     }
     out->again = abd_deadline(a) <= a->now_ns;

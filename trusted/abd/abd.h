@@ -48,6 +48,8 @@ struct abd_config {
     uint64_t hedge_ns;
     /* Between two pages of anti-entropy (SYNC-1): 0 for none, else at least ABD_SYNC_MIN_NS. */
     uint64_t sync_ns;
+    /* Between two rounds of collection (COL-4): 0 for none, else at least ABD_SYNC_MIN_NS. */
+    uint64_t collect_ns;
     uint64_t seed;
 };
 
@@ -140,8 +142,13 @@ struct abd_counters {
     uint64_t sync_pages, sync_passes, sync_keys; /* keys: that one of two replicas lacked */
     uint64_t divergences;   /* equal tags, different values: an alarm, whatever the number */
     uint64_t diverged_from; /* set of members with whom */
-    uint64_t batch_gets, batch_puts; /* keys */
-    uint64_t ops;                    /* in flight now */
+    uint64_t batch_gets, batch_puts;      /* keys */
+    uint64_t collected;                   /* tombstones dropped here */
+    uint64_t collections, collect_failed; /* rounds that this replica led */
+    uint64_t gc, floor;                   /* now (COL-2, COL-10) */
+    uint64_t gc_refused;                  /* questions from before a barrier */
+    uint64_t listed;                      /* keys that are being dropped now */
+    uint64_t ops;                         /* in flight now */
 };
 
 /* How the simulator proves that it finds bugs: each plant breaks one rule. 0 in production. */
@@ -162,6 +169,11 @@ enum abd_plant {
     ABD_PLANT_SCAN_NO_WRITE_BACK = 1 << 13, /* a page shows the maximum whoever holds it */
     ABD_PLANT_DIVERGENCE_QUIET = 1 << 14,   /* different values under equal tags are not counted */
     ABD_PLANT_SYNC_FIRST_PAGE = 1 << 15,    /* anti-entropy never goes beyond its first page */
+    /* The other bits belong to others. */
+    ABD_PLANT_EARLY_DROP = 1 << 18,    /* tombstones are dropped before all members hold them */
+    ABD_PLANT_NO_BARRIER = 1 << 19,    /* collection waits for nobody and refuses nothing */
+    ABD_PLANT_MISSING_FLOOR = 1 << 20, /* after a collection keys begin at zero again */
+    ABD_PLANTS = 0xffff | 0x7 << 18,
 };
 
 RESULT abd_init(const struct abd_config *c, struct abd **ret); /* ENCLAVE_MEMORY */
@@ -200,5 +212,23 @@ bool abd_rmw_absent(const struct abd *a, struct bytes after, struct abd_rmw_item
 /* Merges an item of another replica whose keys this one holds already (MISMATCH: the item's key is
  * not here in that version). MALFORMED: no item of any replica; ENCLAVE_MEMORY, BUSY. */
 RESULT abd_rmw_import(struct abd *a, const struct abd_rmw_item *item);
+
+/* ---- and of collection (COL-9) ---- */
+
+/* What was asked before this changed is not taken over. */
+uint32_t abd_gc_epoch(const struct abd *a);
+size_t abd_gc_export_len(const struct abd *a);
+void abd_gc_export(const struct abd *a, struct writer *w);
+/* MALFORMED, ENCLAVE_MEMORY. */
+RESULT abd_gc_import(struct abd *a, struct bytes page);
+
+struct abd_copied {
+    struct tag tag;
+    bool tombstone;
+    struct bytes key, value;
+};
+
+/* store_apply, unless the key is being collected with this tag. */
+RESULT abd_copy_in(struct abd *a, const struct abd_copied *m, bool *ret_applied);
 
 #endif

@@ -204,6 +204,16 @@ static void fold(const struct abd *a, const struct record *r)
     *floor = r->promised > *floor ? r->promised : *floor;
 }
 
+void abd_acceptor_forget(struct abd *a, struct bytes key)
+{
+    struct record *r = a->acceptor == NULL ? NULL : find(a, key, abd_key_hash(a, key));
+
+    if (r != NULL) {
+        fold(a, r); /* the tombstone may come back (COL-8), and so may this instance */
+        drop(a, r);
+    }
+}
+
 /* A record goes when its instance is closed here (RMW-3), or when it holds nothing but a promise.
  */
 static bool may_drop(struct abd *a, const struct record *r)
@@ -354,12 +364,8 @@ static RESULT apply_decided(struct abd *a, const struct peer_ask *ask, bool tomb
                             struct bytes value, struct abd_out *out)
 {
     bool applied;
-    enum err err;
 
-    do {
-        err = store_apply(a->store, ask->key, abd_successor(ask->tag), tombstone, value, &applied);
-    } while ((err == ERR_ENCLAVE_MEMORY || err == ERR_HOST_MEMORY) && abd_relieve(a, out));
-    return err;
+    return abd_keep(a, ask->key, abd_successor(ask->tag), tombstone, value, &applied, out);
 }
 
 /* RMW-6 */
@@ -406,6 +412,9 @@ static RESULT on_question(struct abd *a, uint8_t from, const struct peer_ask *as
     if (ask->kind == PEER_COMMIT) {
         *ret = (struct peer_answer){.kind = PEER_APPLIED};
         return on_commit(a, ask, out);
+    }
+    if (abd_gc_is_listed(a, ask->key)) {
+        return ERR_BUSY; /* COL-5 */
     }
     TRY(abd_find(a, ask->key, &e));
     c = tag_compare(e.tag, ask->tag);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trusted/abd/abd_batch.h"
+#include "trusted/abd/abd_collect.h"
 
 #include "common/check.h"
 
@@ -66,6 +66,9 @@ RESULT abd_batch_add(struct abd *a, struct abd_batch *b, struct bytes key, struc
 static void batch_give(struct abd *a, struct abd_batch *b)
 {
     CHECK(b->outstanding == 0);
+    if (b->kind != BATCH_KIND_COLLECT) {
+        abd_flight_leave(a, b->gc);
+    }
     a->batches[b->place] = NULL;
     a->batches_n--;
     buffer_free(a, &b->bytes);
@@ -127,6 +130,7 @@ RESULT abd_batch_take(struct abd *a, uint64_t expires_at_ns, struct abd_out *out
     b->hedge_at_ns = b->retry_at_ns = ABD_NEVER;
     b->group = a->voters;
     b->need = a->majority;
+    b->gc = abd_flight_enter(a);
     a->batches[place] = b;
     a->batches_n++;
     *ret = b;
@@ -194,6 +198,8 @@ static enum peer_ask_kind question(const struct abd_batch *b)
         return PEER_TAGS;
     case BATCH_LOOK_ROUND:
         return PEER_LOOK;
+    case BATCH_COLLECT_ROUND:
+        return PEER_COLLECT;
     case BATCH_PUSH_ROUND:
     case BATCH_TAIL:
     case BATCH_FREE:
@@ -214,10 +220,10 @@ void abd_batch_pursue(struct abd *a, struct abd_batch *b, struct abd_out *out)
     for (uint8_t peer = 0; set != 0 && peer < a->config.members_n; peer++) {
         if ((set & abd_bit(peer)) != 0) {
             CHECK(out->calls_n < ABD_CALLS_MAX);
-            out->calls[out->calls_n++] =
-                (struct abd_call){.peer = peer,
-                                  .cookie = b->cookie,
-                                  .ask = {.kind = question(b), .value = {b->body.p, b->body.n}}};
+            out->calls[out->calls_n++] = (struct abd_call){
+                .peer = peer,
+                .cookie = b->cookie,
+                .ask = {.kind = question(b), .gc = b->gc, .value = {b->body.p, b->body.n}}};
             b->outstanding |= abd_bit(peer);
             b->repeated |= b->asked & abd_bit(peer);
             b->asked |= abd_bit(peer);
@@ -276,14 +282,23 @@ void abd_batch_enter(struct abd *a, struct abd_batch *b, enum abd_batch_phase ph
 
 /* ---- the end ---- */
 
+void abd_batch_linger(struct abd *a, struct abd_batch *b)
+{
+    if (b->outstanding == 0) {
+        batch_give(a, b);
+        return;
+    }
+    b->phase = BATCH_TAIL;
+    b->expires_at_ns = a->now_ns + ABD_TAIL_NS;
+    b->hedge_at_ns = b->retry_at_ns = ABD_NEVER;
+    buffer_free(a, &b->bytes);
+}
+
 /* Calls of PUSH go on for a while, so that slow replicas converge (ABD-14). */
 static void batch_end(struct abd *a, struct abd_batch *b, struct abd_out *out)
 {
-    if (b->phase == BATCH_PUSH_ROUND && b->outstanding != 0) {
-        b->phase = BATCH_TAIL;
-        b->expires_at_ns = a->now_ns + ABD_TAIL_NS;
-        b->hedge_at_ns = b->retry_at_ns = ABD_NEVER;
-        buffer_free(a, &b->bytes);
+    if (b->phase == BATCH_PUSH_ROUND) {
+        abd_batch_linger(a, b);
         return;
     }
     batch_cancel(a, b, out);
@@ -307,6 +322,10 @@ void abd_batch_fail(struct abd *a, struct abd_batch *b, enum err why, struct abd
 {
     if (b->kind == BATCH_KIND_SYNC) {
         abd_sync_failed(a, b, out);
+        return;
+    }
+    if (b->kind == BATCH_KIND_COLLECT) {
+        abd_collect_failed(a, b, out);
         return;
     }
     abd_reply_now(a, b->user, why, out);
@@ -350,6 +369,8 @@ static bool take_answer(struct abd *a, struct abd_batch *b, uint8_t bit,
         return m->kind == PEER_LOOKED && abd_look_answer(a, b, bit, m, out);
     case BATCH_PUSH_ROUND:
         return m->kind == PEER_PUSHED && abd_look_answer(a, b, bit, m, out);
+    case BATCH_COLLECT_ROUND:
+        return abd_collect_answer(a, b, bit, m, out);
     case BATCH_TAIL:
     case BATCH_FREE:
     default:
@@ -463,6 +484,9 @@ bool abd_batch_serve(struct abd *a, struct abd_out *out)
             b->failed = 0;
         }
         abd_batch_pursue(a, b, out);
+        if (b->kind == BATCH_KIND_COLLECT) {
+            abd_collect_poll(a, b, out);
+        }
         return true;
     }
     return false;
@@ -490,7 +514,8 @@ static void restart(struct abd *a, struct abd_batch *b, struct abd_out *out)
     b->stale = false;
     b->group = a->voters;
     b->need = a->majority;
-    if (b->phase == BATCH_PUSH_ROUND && b->kind != BATCH_KIND_SYNC) {
+    if (b->phase == BATCH_PUSH_ROUND && b->kind != BATCH_KIND_SYNC &&
+        b->kind != BATCH_KIND_COLLECT) {
         abd_push_again(a, b, out);
     } else {
         abd_batch_fail(a, b, ERR_EPOCH, out);
@@ -503,6 +528,8 @@ void abd_batch_sweep(struct abd *a, uint32_t place, struct abd_out *out)
 
     if (b != NULL && b->stale) {
         restart(a, b, out);
+    } else if (b != NULL && b->kind == BATCH_KIND_COLLECT && abd_collect_is_cut(a, b)) {
+        abd_batch_fail(a, b, ERR_UNAVAILABLE, out);
     } else if (b != NULL && b->phase != BATCH_TAIL) {
         b->failed = (uint8_t)(b->failed & ~a->sweep_clear);
         abd_batch_pursue(a, b, out);

@@ -17,7 +17,8 @@
  *         W1, mint      |
  *                       +--> answered --calls left--> TAIL --> FREE
  *
- * SYNC is a scan without a client, between this replica and one other (abd_sync.c).
+ * SYNC is a scan without a client, between this replica and one other (abd_sync.c). COLLECT is an
+ * MGET of tombstones from everybody, and then steps of its own (abd_collect.c).
  */
 enum abd_batch_phase {
     BATCH_FREE = 0,
@@ -25,6 +26,7 @@ enum abd_batch_phase {
     BATCH_TAGS_ROUND,
     BATCH_LOOK_ROUND,
     BATCH_PUSH_ROUND,
+    BATCH_COLLECT_ROUND, /* a step of a collection */
     BATCH_TAIL,
 };
 
@@ -33,6 +35,7 @@ enum abd_batch_kind {
     BATCH_KIND_MGET,
     BATCH_KIND_MPUT,
     BATCH_KIND_SYNC,
+    BATCH_KIND_COLLECT,
 };
 
 struct abd_buffer {
@@ -60,6 +63,7 @@ struct abd_batch {
     uint64_t cookie; /* ABD_COOKIE_BATCH | generation << 16 | round << 12 | place */
     uint64_t user;
     uint64_t expires_at_ns, hedge_at_ns, retry_at_ns;
+    uint32_t gc; /* stamp (COL-2) */
     uint8_t place, phase, kind, round;
     uint8_t group, need; /* whose votes count, and how many decide */
     uint8_t outstanding, asked, repeated, chosen, answered, failed;
@@ -120,6 +124,8 @@ bool abd_batch_exhausted(const struct abd *a, const struct abd_batch *b);
 void abd_batch_reply(struct abd *a, struct abd_batch *b, struct mbytes body, struct abd_out *out);
 void abd_batch_fail(struct abd *a, struct abd_batch *b, enum err why, struct abd_out *out);
 
+/* Calls that are out go on for a while; nobody waits for their answers. */
+void abd_batch_linger(struct abd *a, struct abd_batch *b);
 /* It ends without an answer to anybody. */
 void abd_batch_drop(struct abd *a, struct abd_batch *b, struct abd_out *out);
 

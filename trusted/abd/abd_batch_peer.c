@@ -193,7 +193,7 @@ static void on_tags(struct abd *a, const struct peer_ask *ask, struct abd_out *o
     abd_expect(a, list);
     while (err == OK && batch_list_next(&list, &m)) {
         err = abd_find(a, m.key, &e);
-        put_tag(&w, e.tag);
+        put_tag(&w, abd_seen_tag(a, e.tag));
     }
     answer_if(a, err, PEER_TAGGED, &w, out);
 }

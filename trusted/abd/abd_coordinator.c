@@ -195,7 +195,7 @@ void abd_no_vote(struct abd *a, struct abd_op *op, uint8_t bit, struct abd_out *
 static void on_tag(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,
                    struct abd_out *out)
 {
-    if (!abd_tag_plausible(a, abd_key(op), m->tag)) {
+    if (!abd_seen_plausible(a, abd_key(op), m->tag)) {
         abd_no_vote(a, op, bit, out);
         return;
     }
@@ -268,6 +268,7 @@ static bool answers_round(const struct abd_op *op, const struct peer_answer *m)
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_COLLECTED:
     case PEER_PAGE:
     default:
         return false;
@@ -322,6 +323,7 @@ static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_COLLECTED:
     case PEER_PAGE:
     default:
         CHECK(false); /* answers_round */

@@ -4,6 +4,7 @@
 
 #include "common/prng.h"
 #include "trusted/abd/abd.h"
+#include "trusted/wire/collect_wire.h"
 
 /*
  * An operation and its rounds. Sets of members are bytes; bit i is the member at place i.
@@ -81,6 +82,7 @@ struct abd_op {
     uint8_t *value;
     struct abd_rmw *rmw; /* NULL unless RMW */
     uint32_t value_len, value_cap;
+    uint32_t gc; /* stamp (COL-2) */
     uint16_t key_len;
     uint16_t prev, next; /* of its list; next: of the free ones */
     uint16_t timer_at;   /* place in the heap of deadlines; ABD_NONE: in none */
@@ -129,6 +131,45 @@ struct abd_sync {
     uint8_t low[BOUND_MAX];
 };
 
+/* A key that is being collected, and the tombstone that goes. */
+struct abd_listed {
+    struct tag tag;
+    uint32_t key_at; /* bytes behind `listed` */
+    uint16_t key_len;
+};
+
+/* abd_gc.c */
+struct abd_gc {
+    uint32_t gc;               /* what is stamped below is refused */
+    uint32_t stamp;            /* of operations that begin now; never below gc */
+    uint32_t flight_n;         /* operations and batches in work, tails included; */
+    uint32_t old_n;            /* those of them that are stamped below `stamp` */
+    uint64_t floor;            /* timestamps of new writes are above it */
+    uint64_t round;            /* that raised the stamp last; 0: none of this configuration */
+    uint64_t listed_round;     /* that listed; 0: one of a former configuration */
+    struct abd_listed *listed; /* in the order of keys, and behind them the keys' bytes */
+    size_t listed_bytes;
+    uint16_t listed_n;
+    bool sealed; /* somebody may have finished (COL-8) */
+};
+
+/* abd_collect.c */
+struct abd_collect {
+    uint64_t at_ns; /* the next round */
+    uint64_t round; /* under way */
+    uint32_t gc;    /* its barrier */
+    uint32_t serial;
+    enum collect_step step;
+    bool active;
+    bool second;    /* the barrier behind the drop */
+    bool adopted;   /* the list is not of this round */
+    bool forgotten; /* it is of a former configuration */
+    bool resolve;   /* something may still be listed somewhere */
+    uint16_t keys;  /* of the next round, at most */
+    uint16_t low_n;
+    uint8_t low[BOUND_MAX]; /* where the next walk begins */
+};
+
 struct abd {
     struct heap *heap;
     struct store *store;
@@ -158,6 +199,8 @@ struct abd {
     uint16_t *timers;                /* binary heap of places by expires_at_ns */
     struct prng prng;                /* secrets of digests, lengths of pauses */
     struct abd_sync sync;
+    struct abd_gc gc;
+    struct abd_collect collect;
     uint32_t batches_n;
     struct abd_batch *batches[BATCHES_MAX]; /* NULL: free */
     void *limbo;                            /* what the last output lends; freed by the next step */
@@ -234,6 +277,9 @@ void abd_lend(struct abd *a, void *p, size_t n);
 /* The zero tag and `tombstone` false when absent. LOST (ABD-20): what stood here is unknown, so
  * this replica says nothing about the key. */
 RESULT abd_find(struct abd *a, struct bytes key, struct store_entry *ret);
+/* COL-10: the tag that a new write must exceed; a floor is a tag of nobody. */
+struct tag abd_seen_tag(const struct abd *a, struct tag held);
+bool abd_seen_plausible(struct abd *a, struct bytes key, struct tag tag);
 /* ABD-17 */
 bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag);
 /* store_apply, giving up tails for memory. */
@@ -325,6 +371,34 @@ void abd_batch_on_call_failed(struct abd *a, const struct abd_in *in, struct abd
 uint64_t abd_batch_deadline(const struct abd *a);
 /* Serves one batch whose time has come. False: none. */
 bool abd_batch_serve(struct abd *a, struct abd_out *out);
+
+/* ---- abd_gc.c: stamps, barriers, the list and the floor of collection ---- */
+
+/* COL-3: an operation or batch begins, with the stamp that is returned; ends; or, having sent
+ * nothing that still matters, begins anew. */
+uint32_t abd_flight_enter(struct abd *a);
+void abd_flight_leave(struct abd *a, uint32_t stamp);
+void abd_flight_renew(struct abd *a, uint32_t *stamp);
+/* COL-2: a question with this stamp comes too late. */
+bool abd_gc_refuses(struct abd *a, uint32_t stamp);
+/* New timestamps are above it (COL-10). */
+uint64_t abd_gc_floor(const struct abd *a);
+/* COL-5: the key takes part in no read-modify-write. */
+bool abd_gc_is_listed(const struct abd *a, struct bytes key);
+/* COL-5: this is the tombstone that is being collected: acknowledged, not kept. */
+bool abd_gc_is_dead(const struct abd *a, struct bytes key, struct tag tag);
+void abd_gc_on_ask(struct abd *a, const struct peer_ask *ask, struct abd_out *out);
+/* COL-8: a member went down; another configuration is in force. */
+void abd_gc_restore(struct abd *a, struct abd_out *out);
+void abd_gc_reconfigure(struct abd *a, struct abd_out *out);
+void abd_gc_fini(struct abd *a);
+
+/* ---- abd_collect.c: the collector ---- */
+
+void abd_collect_init(struct abd *a);
+void abd_collect_forget(struct abd *a);
+uint64_t abd_collect_deadline(const struct abd *a);
+void abd_collect_begin(struct abd *a, struct abd_out *out);
 
 /* ---- abd_sync.c: anti-entropy ---- */
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/check.h"
-#include "trusted/abd/abd_batch.h"
+#include "trusted/abd/abd_collect.h"
 
 /* What a question or an answer may take, unless one key alone needs more. */
 enum { LIST_BYTES = BATCH_BYTES + BATCH_KEYS_MAX * BATCH_ITEM_MAX };
@@ -403,7 +403,7 @@ static bool item_makes_sense(struct abd *a, const struct abd_batch *b, const str
     if (b->phase == BATCH_LOOK_ROUND) {
         return looked_makes_sense(a, b, i, m);
     }
-    return b->phase != BATCH_TAGS_ROUND || abd_tag_plausible(a, item_key(b, i), m->tag);
+    return b->phase != BATCH_TAGS_ROUND || abd_seen_plausible(a, item_key(b, i), m->tag);
 }
 
 static RESULT decode_answer(const struct abd_batch *b, struct bytes body, struct batch_list *ret)
@@ -587,6 +587,8 @@ void abd_batch_finish(struct abd *a, struct abd_batch *b, struct abd_out *out)
         abd_scan_finish(a, b, out);
     } else if (b->kind == BATCH_KIND_SYNC) {
         abd_sync_finish(a, b, out);
+    } else if (b->kind == BATCH_KIND_COLLECT) {
+        abd_collect_established(a, b, out);
     } else {
         finish_list(a, b, out);
     }

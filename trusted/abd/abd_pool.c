@@ -230,6 +230,7 @@ RESULT abd_op_take(struct abd *a, struct bytes key, uint64_t expires_at_ns, stru
     op->outstanding = 0;
     op->tombstone = op->damaged = op->stale = false;
     op->expires_at_ns = expires_at_ns;
+    op->gc = abd_flight_enter(a);
     timer_enter(a, op);
     a->counters.ops++;
     *ret = op;
@@ -255,6 +256,7 @@ void abd_op_give(struct abd *a, struct abd_op *op)
     if (op->kind == ABD_OP_REPAIR) {
         forget_repair(a, op);
     }
+    abd_flight_leave(a, op->gc);
     timer_leave(a, op);
     abd_list_leave(a, op);
     key_free(a, op);

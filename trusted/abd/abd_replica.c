@@ -21,7 +21,7 @@ bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag)
     /* ts and writer are zero together: behind the zero tag there are only its successors. */
     bool ok = (tag.ts == 0) == (tag.writer == 0);
 
-    if (ok && tag.ts > TAG_JUMP_MAX) {
+    if (ok && tag.ts > TAG_JUMP_MAX && tag.ts - TAG_JUMP_MAX > a->gc.floor) {
         struct store_entry own;
 
         ok = abd_find(a, key, &own) == OK &&
@@ -33,12 +33,31 @@ bool abd_tag_plausible(struct abd *a, struct bytes key, struct tag tag)
     return ok;
 }
 
+struct tag abd_seen_tag(const struct abd *a, struct tag held)
+{
+    uint64_t floor = abd_gc_floor(a);
+
+    return held.ts < floor ? (struct tag){.ts = floor} : held;
+}
+
+bool abd_seen_plausible(struct abd *a, struct bytes key, struct tag tag)
+{
+    if (tag.ts != 0 && tag.writer == 0 && tag.rmwc == 0) {
+        tag.writer = a->config.incarnation; /* a floor: held to the same bound */
+    }
+    return abd_tag_plausible(a, key, tag);
+}
+
 /* NOLINTNEXTLINE(readability-function-size): what store_apply takes, and the output */
 RESULT abd_keep(struct abd *a, struct bytes key, struct tag tag, bool tombstone, struct bytes value,
                 bool *ret_applied, struct abd_out *out)
 {
     enum err err;
 
+    if (abd_gc_is_dead(a, key, tag)) {
+        *ret_applied = false;
+        return OK;
+    }
     do {
         err = store_apply(a->store, key, tag, tombstone, value, ret_applied);
     } while ((err == ERR_ENCLAVE_MEMORY || err == ERR_HOST_MEMORY) && abd_relieve(a, out));
@@ -66,7 +85,8 @@ RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes va
     bool applied = false;
 
     TRY(abd_find(a, key, &own));
-    ts = own.tag.ts > tag->ts ? own.tag.ts : tag->ts;
+    ts = abd_seen_tag(a, own.tag).ts;
+    ts = ts > tag->ts ? ts : tag->ts;
     if (ts > UINT64_MAX - TAG_JUMP_MAX) {
         return ERR_UNAVAILABLE;
     }
@@ -211,7 +231,7 @@ static void on_query(struct abd *a, const struct peer_ask *ask, struct abd_out *
     enum err err = abd_find(a, ask->key, &e);
 
     if (err == OK) {
-        out->answer = (struct peer_answer){.kind = PEER_TAG, .tag = e.tag};
+        out->answer = (struct peer_answer){.kind = PEER_TAG, .tag = abd_seen_tag(a, e.tag)};
     } else {
         abd_refuse(out, err);
     }
@@ -233,6 +253,14 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     const struct peer_ask *ask = in->ask;
 
     out->have_answer = true;
+    if (ask->kind == PEER_COLLECT) {
+        abd_gc_on_ask(a, ask, out);
+        return;
+    }
+    if (abd_gc_refuses(a, ask->gc)) {
+        abd_refuse(out, ERR_EPOCH);
+        return;
+    }
     if (peer_ask_is_batch(ask->kind)) {
         abd_batch_on_ask(a, in, out);
         return;
@@ -260,8 +288,10 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
     case PEER_TAGS:
     case PEER_LOOK:
     case PEER_PUSH:
+    case PEER_COLLECT:
     case PEER_COPY: /* the replica answers these itself */
     case PEER_COPY_ABSENT:
+    case PEER_COPY_GC:
     default:
         break;
     }

@@ -10,8 +10,11 @@ struct peer_ask abd_rmw_question(const struct abd_op *op, uint8_t peer)
 {
     const struct abd_rmw *rmw = op->rmw;
     const struct abd_proposal *p = rmw->helping ? &rmw->other : &rmw->own;
-    struct peer_ask ask = {
-        .kind = PEER_PREPARE, .tag = rmw->base, .ballot = rmw->ballot, .key = abd_key(op)};
+    struct peer_ask ask = {.kind = PEER_PREPARE,
+                           .gc = op->gc,
+                           .tag = rmw->base,
+                           .ballot = rmw->ballot,
+                           .key = abd_key(op)};
 
     if (op->phase != ABD_PHASE_COMMIT && (rmw->lacking & abd_bit(peer)) != 0) {
         ask.kind = PEER_APPLY;
@@ -113,8 +116,13 @@ static void propose(struct abd *a, struct abd_op *op, bool helping, struct abd_o
 {
     struct abd_rmw *rmw = op->rmw;
     uint8_t promised = op->voted;
+    bool was_in_doubt = rmw->in_doubt;
     struct peer_answer self;
 
+    if (abd_gc_is_listed(a, abd_key(op))) {
+        pause_op(a, op, out); /* COL-5 */
+        return;
+    }
     abd_round_enter(a, op, ABD_PHASE_ACCEPT, out);
     rmw->helping = helping;
     rmw->in_doubt = rmw->in_doubt || !helping;
@@ -137,6 +145,7 @@ static void propose(struct abd *a, struct abd_op *op, bool helping, struct abd_o
     } else if (self.instance == PEER_ACCEPTED) {
         abd_round_vote(a, op, a->self_bit);
     } else {
+        rmw->in_doubt = was_in_doubt; /* nobody has seen this proposal */
         pause_op(a, op, out); /* meanwhile this replica promised to somebody else, or moved on */
         return;
     }
@@ -222,6 +231,10 @@ static void prepare(struct abd *a, struct abd_op *op, struct abd_out *out)
     struct abd_rmw *rmw = op->rmw;
     struct peer_answer self;
 
+    if (abd_gc_is_listed(a, abd_key(op))) {
+        pause_op(a, op, out); /* COL-5 */
+        return;
+    }
     abd_round_enter(a, op, ABD_PHASE_PREPARE, out);
     rmw->ballot = abd_next_ballot(a, abd_key(op), rmw->base, rmw->outbid);
     rmw->other_ballot = 0;
@@ -442,6 +455,9 @@ void abd_rmw_go(struct abd *a, struct abd_op *op, struct abd_out *out)
     enum err err;
 
     abd_list_leave(a, op);
+    if (!op->rmw->in_doubt && !op->rmw->decided && op->outstanding == 0) {
+        abd_flight_renew(a, &op->gc); /* COL-3: what it sent before is void */
+    }
     err = begin(a, op, out);
     if (err != OK) {
         abd_finish(a, op, err, out);

@@ -65,6 +65,8 @@ uint32_t abd_key_hash(const struct abd *a, struct bytes key);
 /* ENCLAVE_MEMORY. Nothing to do after the first time. */
 RESULT abd_acceptor_need(struct abd *a);
 void abd_acceptor_fini(struct abd *a);
+/* COL-6: the key begins a new life, with an instance of its own for the zero tag. */
+void abd_acceptor_forget(struct abd *a, struct bytes key);
 
 bool abd_is_rmw_id(const struct abd *a, struct rmw_id op);
 /* RMW-17: places mean other members now. */

@@ -21,7 +21,7 @@ static uint8_t wanted(const struct abd *a, const struct abd_op *op)
 
 static struct peer_ask question(const struct abd_op *op, uint8_t peer)
 {
-    struct peer_ask ask = {.key = abd_key(op)};
+    struct peer_ask ask = {.gc = op->gc, .key = abd_key(op)};
 
     if (op->phase >= ABD_PHASE_PREPARE) {
         return abd_rmw_question(op, peer);

@@ -140,13 +140,28 @@ static RESULT add_absent(struct maker *m, const struct peer_ask *ask)
     return OK;
 }
 
+static RESULT add_gc(struct maker *m)
+{
+    bool fits;
+
+    TRY(make_room(m, abd_gc_export_len(m->from->abd), &fits));
+    CHECK(fits);
+    abd_gc_export(m->from->abd, &m->w);
+    return OK;
+}
+
 RESULT copy_page_make(const struct copy_source *from, const struct peer_ask *ask,
                       struct copy_page *ret)
 {
     struct maker m = {.from = from, .page = {.last = true}};
 
-    enum err err = ask->kind == PEER_COPY ? add_keys(&m, ask) : add_absent(&m, ask);
+    enum err err = OK;
 
+    if (ask->kind == PEER_COPY_GC) {
+        err = add_gc(&m);
+    } else {
+        err = ask->kind == PEER_COPY ? add_keys(&m, ask) : add_absent(&m, ask);
+    }
     if (err != OK) {
         heap_free(from->heap, m.page.block, m.page.block_n);
         return err;
@@ -199,10 +214,14 @@ bool copy_next(struct copy *c, uint64_t now_ns, uint8_t *ret_peer, struct peer_a
 
         if (s->wanted && s->up && !s->asked && !s->complete && s->not_before_ns <= now_ns) {
             s->asked = true;
+            s->asked_gc = abd_gc_epoch(c->abd);
             *ret_peer = i;
-            *ret = (struct peer_ask){.kind = s->absent_done ? PEER_COPY : PEER_COPY_ABSENT,
-                                     .tag = s->again,
-                                     .key = {s->key, s->key_len}};
+            *ret = (struct peer_ask){.kind = PEER_COPY_GC};
+            if (s->gc_done) {
+                ret->kind = s->absent_done ? PEER_COPY : PEER_COPY_ABSENT;
+                ret->tag = s->again;
+                ret->key = (struct bytes){s->key, s->key_len};
+            }
             return true;
         }
     }
@@ -261,7 +280,8 @@ static bool take(struct copy *c, struct copy_stream *s, const struct copy_entry 
         }
         return true;
     }
-    err = store_apply(c->store, e->key, e->tag, e->tombstone, e->value, &applied);
+    err =
+        abd_copy_in(c->abd, &(struct abd_copied){e->tag, e->tombstone, e->key, e->value}, &applied);
     c->keys += applied;
     c->bytes += e->value.n;
     c->err = err;
@@ -300,6 +320,15 @@ void copy_on_answer(struct copy *c, uint64_t now_ns, uint8_t peer, const struct 
     if (m->kind != PEER_PAGE) {
         s->not_before_ns = now_ns + COPY_RETRY_NS;
         return;
+    }
+    if (!s->gc_done) {
+        c->err = abd_gc_import(c->abd, m->value);
+        s->gc_done = c->err == OK;
+        s->not_before_ns = s->gc_done ? now_ns : now_ns + COPY_WAIT_NS;
+        return;
+    }
+    if (s->asked_gc != abd_gc_epoch(c->abd)) {
+        return; /* COL-9: from before a barrier; asked again */
     }
     while (r.rest.n > 0) {
         if (!copy_entry_get(&r, &e) || !take(c, s, &e)) {

@@ -7,7 +7,8 @@
  * holds (MEM-7). One stream per voter, page after page in the order of keys; what is newer than
  * one's own is kept, so order, repetition and concurrent writes do not matter. With a key comes
  * what the voter has accepted for its successor, as of one instant (RMW-16); first of all comes
- * what it has accepted for keys that do not exist. It is complete once the streams of a majority
+ * what it has accepted for keys that do not exist, and before that what it knows of collection
+ * (COL-9). It is complete once the streams of a majority
  * are.
  *
  * Pure: no clock, no socket; the driver makes the calls and feeds the answers.
@@ -38,7 +39,8 @@ struct copy_source {
     struct abd *abd;
 };
 
-/* The page that answers a COPY or COPY_ABSENT. ENCLAVE_MEMORY; LOST: keys are missing here. */
+/* The page that answers a COPY, COPY_ABSENT or COPY_GC. ENCLAVE_MEMORY; LOST: keys are missing
+ * here. */
 RESULT copy_page_make(const struct copy_source *from, const struct peer_ask *ask,
                       struct copy_page *ret);
 
@@ -47,10 +49,12 @@ RESULT copy_page_make(const struct copy_source *from, const struct peer_ask *ask
 struct copy_stream {
     bool wanted; /* a voter, and not ourselves */
     bool up, asked, complete;
+    bool gc_done;     /* floor and list of collection are here; the absent ones are next */
     bool absent_done; /* what was accepted for absent keys is here; the keys are next */
     bool behind;      /* a page held a value that did not open there and is not held here */
     uint64_t not_before_ns;
-    struct tag again; /* not zero: the next page begins with this key itself, held with this tag */
+    uint32_t asked_gc; /* abd_gc_epoch() when the question went out */
+    struct tag again;  /* not zero: the next page begins with this key itself, held with this tag */
     uint16_t key_len, behind_len; /* where the next page begins; where to begin again if behind */
     uint8_t key[KEY_MAX], behind_key[KEY_MAX];
 };

@@ -442,7 +442,7 @@ void replica_plant(struct replica *r, unsigned plants)
     if (plants != 0 && r->copy.active) {
         replica_copy_begin(r);
     }
-    abd_plant(r->abd, plants & 0xffff);
+    abd_plant(r->abd, plants & ABD_PLANTS);
     rpc_plant(r->rpc, (plants & REPLICA_PLANT_REPLAY_OFF) != 0 ? RPC_PLANT_REPLAY_OFF : 0);
     store_plant(r->store, (plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
 }
@@ -486,6 +486,7 @@ static RESULT init_parts(struct replica *r, const struct replica_config *c)
                              .ops_max = OPS_MAX,
                              .hedge_ns = c->hedge_ns,
                              .sync_ns = c->sync_ns,
+                             .collect_ns = c->collect_ns,
                              .seed = c->seed ^ 1};
 
     enum err err = store_init(&store, &r->store);

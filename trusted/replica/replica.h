@@ -26,11 +26,11 @@ struct replica_config {
     uint32_t sessions_max;
     uint64_t key_packets; /* as in rpc.h */
     uint64_t hedge_ns;
-    uint64_t sync_ns; /* as in abd.h */
-    uint64_t seed;    /* jitter only */
-    uint64_t epoch;   /* of the configuration that the next three are of */
-    uint8_t voters;   /* places that vote (bit = place); 0: all */
-    bool copies;      /* copy from a majority first: learners, and MEM-5 */
+    uint64_t sync_ns, collect_ns; /* as in abd.h */
+    uint64_t seed;                /* jitter only */
+    uint64_t epoch;               /* of the configuration that the next three are of */
+    uint8_t voters;               /* places that vote (bit = place); 0: all */
+    bool copies;                  /* copy from a majority first: learners, and MEM-5 */
     uint32_t incarnations[NODES_MAX];
     struct secret store_master; /* copied */
     uint8_t *arena;

@@ -83,7 +83,7 @@ void replica_reconfigure(struct replica *r, uint64_t now_ns, const struct replic
 /* ABD-13: a read is what makes the ABD machine repair. */
 static void repair(struct replica *r, uint8_t member, struct bytes key)
 {
-    const struct peer_ask read = {.kind = PEER_READ, .key = key};
+    const struct peer_ask read = {.kind = PEER_READ, .gc = abd_gc_epoch(r->abd), .key = key};
     struct abd_in in = {.kind = ABD_IN_ASK, .peer = member, .ask = &read};
 
     replica_step(r, &in, NULL);

@@ -291,6 +291,7 @@ static RESULT init_replica(struct shard *s, const struct shard_config *c)
                                .sessions_max = c->sessions_max,
                                .hedge_ns = c->hedge_ns,
                                .sync_ns = c->sync_ns,
+                               .collect_ns = c->collect_ns,
                                .arena = c->regions.arena,
                                .arena_bytes = c->regions.arena_bytes};
     enum err err;

@@ -21,7 +21,7 @@ struct shard_config {
     uint32_t value_max;
     uint32_t sessions_max;
     uint64_t hedge_ns;
-    uint64_t sync_ns;
+    uint64_t sync_ns, collect_ns;
     void *
         memory; /* enclave memory of this shard, 64-byte aligned, zero-filled; stays the caller's */
     size_t memory_bytes;

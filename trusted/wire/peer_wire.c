@@ -46,6 +46,8 @@ static bool ask_is_legal(const struct peer_ask *m)
         return m->value.n == 0 && (m->key.n != 0 || tag_is_zero(m->tag));
     case PEER_COPY_ABSENT:
         return m->value.n == 0 && tag_is_zero(m->tag);
+    case PEER_COPY_GC:
+        return m->value.n == 0 && tag_is_zero(m->tag) && m->key.n == 0;
     case PEER_QUERY:
     case PEER_READ:
         return m->value.n == 0;
@@ -61,6 +63,7 @@ static bool ask_is_legal(const struct peer_ask *m)
     case PEER_TAGS:
     case PEER_LOOK:
     case PEER_PUSH:
+    case PEER_COLLECT:
     default:
         return false;
     }
@@ -80,6 +83,7 @@ size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK
     w.to.p = to;
     CHECK(ask_is_legal(m));
     put_u8(&w, (uint8_t)m->kind);
+    put_u32(&w, m->gc);
     if (peer_ask_is_batch(m->kind)) {
         return w.len;
     }
@@ -104,6 +108,7 @@ RESULT peer_ask_decode(struct bytes from, struct peer_ask *ret)
     struct peer_ask m = {.kind = (enum peer_ask_kind)get_u8(&r)};
     uint8_t flags = 0;
 
+    m.gc = get_u32(&r);
     if (m.kind == PEER_APPLY || is_rmw(m.kind)) {
         flags = get_u8(&r);
     }
@@ -151,6 +156,7 @@ static bool answer_is_legal(const struct peer_answer *m)
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_COLLECTED:
         return m->value.n != 0;
     default:
         return false;
@@ -179,6 +185,7 @@ size_t peer_answer_len(const struct peer_answer *m)
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_COLLECTED:
         return 1 + m->value.n;
     case PEER_PAGE:
         return 1 + 1 + m->value.n;
@@ -223,6 +230,7 @@ RESULT peer_answer_encode(const struct peer_answer *m, struct mbytes to, size_t 
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_COLLECTED:
         put_bytes(&w, m->value);
         break;
     case PEER_PAGE:
@@ -273,6 +281,7 @@ static uint8_t answer_flags(const struct peer_answer *m)
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_COLLECTED:
     default:
         return 0;
     }
@@ -304,6 +313,7 @@ RESULT peer_answer_decode(struct bytes from, struct peer_answer *ret)
     case PEER_TAGGED:
     case PEER_LOOKED:
     case PEER_PUSHED:
+    case PEER_COLLECTED:
         m.value = get_rest(&r);
         break;
     case PEER_PAGE:

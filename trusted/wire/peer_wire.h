@@ -4,7 +4,8 @@
 
 /*
  * What replicas ask each other, as RPC request and response bodies. docs/protocol/abd.md, ABD-n,
- * and docs/protocol/rmw.md, RMW-n.
+ * and docs/protocol/rmw.md, RMW-n. Behind the kind of every question stands gc u32, the stamp of
+ * the operation that asks (COL-2; COLLECT and COPY* have 0); it is left out below.
  *
  *   QUERY    kind 1 | key_len u16 | key                             W1: which tag do you hold?
  *   READ     kind 2 | tag 16 | key_len u16 | key                    R1: I hold this tag; and you?
@@ -14,12 +15,14 @@
  *   COMMIT   kind 6 | the same | value                                                RMW-6
  *     op     owner u8 | writer u32 | number u64                     the operation's id, RMW-12
  *   batch    kind 8 to 11 | body                                    batch_wire.h
+ *   COLLECT  kind 12 | body                                         collect_wire.h
  *   COPY     kind 20 | tag 16 | key_len u16 | key     the page of entries after this key; none:
  *                                                     from the beginning (MEM-7). A tag that is not
  *                                                     zero: from this key on, which the asker holds
  *                                                     with this tag
  *   COPY_ABSENT kind 21 | the same, zero tag          likewise, what was accepted for keys that do
  *                                                     not exist (RMW-16)
+ *   COPY_GC  kind 22 | the same, zero tag, no key     what must be known before all else (COL-9)
  *
  *   answers
  *   TAG      kind 1 | tag 16                                        to QUERY
@@ -30,7 +33,9 @@
  *   INSTANCE kind 5 | state u8 | flags u8 | tag 16 | ballot u64 | op 13 | value
  *                                                                   to PREPARE and ACCEPT
  *   batch    kind 8 to 12 | body                                    batch_wire.h
- *   PAGE     kind 20 | flags u8 | entries (copy_wire.h)             to COPY and COPY_ABSENT
+ *   COLLECTED kind 13 | body                                        collect_wire.h
+ *   PAGE     kind 20 | flags u8 | entries (copy_wire.h)             to COPY and COPY_ABSENT;
+ *                                                                   to COPY_GC: collect_wire.h
  */
 
 #include "common/limits.h"
@@ -50,8 +55,10 @@ enum peer_ask_kind {
     PEER_TAGS,
     PEER_LOOK,
     PEER_PUSH,
+    PEER_COLLECT,
     PEER_COPY = 20,
     PEER_COPY_ABSENT,
+    PEER_COPY_GC,
 };
 
 enum peer_answer_kind {
@@ -66,22 +73,23 @@ enum peer_answer_kind {
     PEER_TAGGED,
     PEER_LOOKED,
     PEER_PUSHED,
+    PEER_COLLECTED,
     PEER_PAGE = 20,
 };
 
 static inline bool peer_ask_is_batch(enum peer_ask_kind kind)
 {
-    return kind >= PEER_RANGE && kind <= PEER_PUSH;
+    return kind >= PEER_RANGE && kind <= PEER_COLLECT;
 }
 
 static inline bool peer_ask_is_copy(enum peer_ask_kind kind)
 {
-    return kind == PEER_COPY || kind == PEER_COPY_ABSENT;
+    return kind >= PEER_COPY && kind <= PEER_COPY_GC;
 }
 
 static inline bool peer_answer_is_batch(enum peer_answer_kind kind)
 {
-    return kind >= PEER_SAME && kind <= PEER_PUSHED;
+    return kind >= PEER_SAME && kind <= PEER_COLLECTED;
 }
 
 enum {
@@ -114,6 +122,7 @@ enum peer_instance {
 
 struct peer_ask {
     enum peer_ask_kind kind;
+    uint32_t gc;        /* stamp of the operation (COL-2) */
     bool tombstone;     /* APPLY, ACCEPT, COMMIT */
     bool value_given;   /* COMMIT: else the peer has it */
     struct tag tag;     /* READ, APPLY, COPY; PREPARE, ACCEPT, COMMIT: the base */
@@ -138,7 +147,7 @@ struct peer_answer {
 };
 
 enum {
-    PEER_ASK_HEAD_MAX = 1 + 1 + TAG_WIRE_LEN + 8 + RMW_ID_LEN + 2, /* bytes before the key */
+    PEER_ASK_HEAD_MAX = 1 + 4 + 1 + TAG_WIRE_LEN + 8 + RMW_ID_LEN + 2, /* bytes before the key */
     PEER_HOLDS_HEAD_LEN = 1 + 1 + 1 + TAG_WIRE_LEN,
     PEER_INSTANCE_HEAD_LEN = 1 + 1 + 1 + TAG_WIRE_LEN + 8 + RMW_ID_LEN,
 };
