@@ -217,6 +217,7 @@ RESULT core_session_up(struct core *c, uint64_t now_ns, uint32_t place, uint32_t
     s->in_rpc = 0;
     s->open = true;
     s->up = true;
+    s->leaving = false;
     c->lost &= (uint8_t) ~(1U << place);
     unpark(c);
     return OK;

@@ -65,7 +65,7 @@ static bool has_room(const struct session *s)
 static bool choose(const struct core *c, const struct op *o, uint32_t shard, uint8_t avoid,
                    uint32_t *ret_place)
 {
-    uint32_t found = UINT32_MAX;
+    uint32_t found = UINT32_MAX, last = UINT32_MAX;
 
     for (uint32_t i = 0; i < c->config.nodes_n; i++) {
         uint32_t place = (o->start + i) % c->config.nodes_n;
@@ -74,12 +74,17 @@ static bool choose(const struct core *c, const struct op *o, uint32_t shard, uin
         if (!s->up || (avoid & bit(place)) != 0) {
             continue;
         }
+        if (s->leaving) {
+            last = place;
+            continue;
+        }
         if (has_room(s) || !c->spill || o->op == CLIENT_RMW) {
             *ret_place = place;
             return true;
         }
         found = found == UINT32_MAX ? place : found;
     }
+    found = found == UINT32_MAX ? last : found;
     if (found == UINT32_MAX) {
         return false;
     }
@@ -420,6 +425,7 @@ static bool may_repeat(const struct core *c, const struct op *o)
 static void on_answer(struct core *c, struct op *o, const struct client_response *m)
 {
     bool is_read = op_is_read(o);
+    uint32_t place;
 
     switch (m->status) {
     case OK:
@@ -436,6 +442,9 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
     case ERR_UNAVAILABLE:
     case ERR_EPOCH:
         try_again(c, o, m->status, false);
+        return;
+    case ERR_CLOSED: /* it is about to end, and did nothing */
+        try_again(c, o, ERR_CLOSED, choose(c, o, shard_of(c, o), o->tried, &place));
         return;
     case ERR_INTEGRITY: /* CLI-11: another coordinator may reach an intact copy */
         if (!is_read) {
@@ -463,7 +472,6 @@ static void on_answer(struct core *c, struct op *o, const struct client_response
     case ERR_FULL:
     case ERR_TIMEOUT:
     case ERR_INDETERMINATE:
-    case ERR_CLOSED:
     case ERR_IO:
     case ERR_N:
     default:
@@ -534,6 +542,7 @@ void core_ended(struct core *c, const struct rpc_event *e)
         c->counters.answers_malformed++;
         on_failure(c, o, true, ERR_MALFORMED);
     } else {
+        s->leaving = s->leaving || m.status == ERR_CLOSED;
         on_answer(c, o, &m);
     }
     core_pump(c, s);

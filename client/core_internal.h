@@ -12,7 +12,8 @@ struct session {
     uint32_t index; /* ours */
     uint32_t in_rpc;
     bool open;
-    bool up; /* open and not silent */
+    bool up;      /* open and not silent */
+    bool leaving; /* it said so (CLI-7): asked only where nobody else can be */
     struct op_list waiting;
 };
 

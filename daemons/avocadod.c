@@ -404,9 +404,8 @@ static int join_and_run(const struct options *o)
 
 int main(int argc, char **argv)
 {
-    struct options o = {.ring_fd = -1,
-                        .sync_pages = SYNC_PAGES_DEFAULT,
-                        .collect_rounds = COLLECT_ROUNDS_DEFAULT};
+    struct options o = {
+        .ring_fd = -1, .sync_pages = SYNC_PAGES_DEFAULT, .collect_rounds = COLLECT_ROUNDS_DEFAULT};
     struct explain why = {0};
     int code = 0;
 

@@ -34,6 +34,23 @@ void node_post(struct node *n, uint32_t shard, const struct shard_command *c)
     shard_loop_wake(&s->loop);
 }
 
+void node_post_all(struct node *n, const struct shard_command *c)
+{
+    for (uint32_t i = 0; i < n->shards_n; i++) {
+        node_post(n, i, c);
+    }
+}
+
+uint64_t node_pending(const struct node *n)
+{
+    uint64_t pending = 0;
+
+    for (uint32_t i = 0; i < n->shards_n; i++) {
+        pending += n->shards[i].report.pending;
+    }
+    return pending;
+}
+
 static void poll_shard(void *shard, struct abi_poll *io)
 {
     shard_poll(shard, io);
@@ -158,9 +175,7 @@ void node_reconfigure(struct node *n)
 {
     const struct shard_command c = {.kind = SHARD_RECONFIGURE, .members = members_of(n)};
 
-    for (uint32_t i = 0; i < n->shards_n; i++) {
-        node_post(n, i, &c);
-    }
+    node_post_all(n, &c);
 }
 
 static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)

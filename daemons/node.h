@@ -72,6 +72,10 @@ void node_stop(struct node *n); /* wipes; NULL is allowed */
 /* Posts a command to a shard and wakes it. Waits while its ring is full: the shard always drains.
  */
 void node_post(struct node *n, uint32_t shard, const struct shard_command *c);
+/* To every shard. */
+void node_post_all(struct node *n, const struct shard_command *c);
+/* Operations of clients without an answer, as of the last reports. */
+uint64_t node_pending(const struct node *n);
 
 /* n->cluster and n->self have changed: so will the shards. */
 void node_reconfigure(struct node *n);

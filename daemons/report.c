@@ -158,6 +158,7 @@ static json_t *shard_json(const struct node *n, uint32_t i)
                {"enclave_peak", s->report.heap_peak}, {"enclave_limit", s->report.heap_limit},
                {"requests_refused", s->report.requests_refused}, {"epoch", s->report.epoch},
                {"requests_joining", s->report.requests_joining},
+               {"requests_leaving", s->report.requests_leaving}, {"pending", s->report.pending},
                {"requests_forbidden", s->report.requests_forbidden},
                {"copied_keys", s->report.copied_keys}, {"copied_bytes", s->report.copied_bytes});
     ADD_FIELDS(host, {"bad_descriptors", s->host.bad_descriptors},

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Streams for the control machine: libevent or the rings move bytes, the machine decides. */
 #include "daemons/alarms.h"
+#include "daemons/leave.h"
 #include "daemons/news.h"
 #include "host/net/addr.h"
 #include "host/net/streamio.h"
@@ -52,6 +53,7 @@ struct server {
     bool is_round;                /* of reports */
     struct event *look, *soon;    /* at the reports, without being asked */
     struct renewal_standing told; /* to the CAS, of the last reports */
+    struct leave leave;
     struct alarms alarms;
     struct explain fenced; /* why we are no member any more; empty: we are */
 };
@@ -212,9 +214,7 @@ static void start_reports(struct server *s)
     s->asked = NULL; /* `waiting` was empty: that round had ended. NOLINT */
     s->is_round = true;
     s->reports_missing = s->node->shards_n;
-    for (uint32_t i = 0; i < s->node->shards_n; i++) {
-        node_post(s->node, i, &c);
-    }
+    node_post_all(s->node, &c);
 }
 
 static void on_look(evutil_socket_t fd, short what, void *arg)
@@ -248,6 +248,7 @@ static void finish_reports(struct server *s)
     s->is_round = false;
     tell_standing(s);
     alarms_look(&s->alarms, s->node);
+    leave_look(&s->leave, s->node);
     while (s->waiting != NULL) {
         struct report_wait *w = s->waiting;
 
@@ -408,9 +409,7 @@ static void on_signal(evutil_socket_t sig, short what, void *arg)
     struct server *s = arg;
 
     (void)what;
-    node_log("info", "stopping on %s: the data of this replica is gone with it",
-             sig == SIGTERM ? "SIGTERM" : "SIGINT");
-    (void)event_base_loopbreak(s->base);
+    leave_begin(&s->leave, s->node, (int)sig);
 }
 
 static void on_news(evutil_socket_t fd, short what, void *arg)
@@ -474,11 +473,13 @@ static RESULT open_events(struct server *s, struct explain *why)
     s->term = evsignal_new(s->base, SIGTERM, on_signal, s);
     s->interrupt = evsignal_new(s->base, SIGINT, on_signal, s);
     s->look = event_new(s->base, -1, EV_PERSIST, on_look, s);
+    s->leave.base = s->base;
+    s->leave.look = event_new(s->base, -1, EV_PERSIST, on_look, s);
     s->soon = event_new(s->base, -1, 0, on_look, s);
     s->news =
         event_new(s->base, renewal_fd(s->node->options.renewal), EV_READ | EV_PERSIST, on_news, s);
     if (s->news == NULL || event_add(s->news, NULL) != 0 || s->soon == NULL ||
-        event_add(s->soon, &LOOK_SOON) != 0 || s->look == NULL ||
+        event_add(s->soon, &LOOK_SOON) != 0 || s->look == NULL || s->leave.look == NULL ||
         event_add(s->look, &LOOK_EVERY) != 0 || s->timer == NULL || s->notify == NULL ||
         s->term == NULL || s->interrupt == NULL || event_add(s->notify, NULL) != 0 ||
         evsignal_add(s->term, NULL) != 0 || evsignal_add(s->interrupt, NULL) != 0) {
@@ -489,8 +490,8 @@ static RESULT open_events(struct server *s, struct explain *why)
 
 static void close_events(struct server *s)
 {
-    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt,
-                              s->host,  s->news,   s->look, s->soon};
+    struct event *events[] = {s->timer, s->notify, s->term, s->interrupt, s->host,
+                              s->news,  s->look,   s->soon, s->leave.look};
 
     cas_bridge_leave(s->node->options.bridge);
     if (s->io != NULL) {

@@ -45,6 +45,27 @@ class Members(Case):
                 self.assertEqual(self.get(c, f"during{node}"), "yes")
                 self.expect(c.avocado("check", "--coordinator", node, table), OK)
 
+    def test_a_replica_leaves_under_load(self):
+        """MEM-14: SIGTERM, and no client notices."""
+        with Cluster(restart=True) as c, tempfile.TemporaryDirectory() as d:
+            before = self.incarnations(c)
+            report = Path(d) / "report"
+            bench = subprocess.Popen(
+                [BUILD / "avocado-bench", "--cluster", c.yaml, "--workload", "mix", "--records", "500",
+                 "--seconds", "3", "--clients", "4", "--depth", "8", "--json", report],
+                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            self.eventually("there is load", lambda: sum(s["abd"]["puts"] for s in c.shards(2)) > 100)
+            os.kill(c.pid(2), signal.SIGTERM)
+            self.eventually("it is a new member", lambda: self.incarnations(c)[2] > before[2])
+            _, said = bench.communicate(timeout=60)
+            self.assertEqual(bench.returncode, OK, said.decode(errors="replace"))
+            done = json.loads(report.read_text())
+            self.assertGreater(done["ops"], 1000)
+            self.assertEqual(done["errors"], 0, done)
+            self.assertIn("stopped: 0 operations of clients were not finished",
+                          (c.dir / "log/node-2.log").read_text())
+            self.eventually("all vote", c.whole)
+
     def test_majority_lost(self):
         with Cluster(restart=True) as c:
             self.put(c, "k", "v")

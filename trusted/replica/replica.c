@@ -27,6 +27,7 @@ static bool pending_take(struct replica *r, struct rpc_request request, uint64_t
     }
     r->free_head = r->pending[i].next_free;
     r->pending[i].request = request;
+    r->pending_n++;
     *ret_user = i;
     return true;
 }
@@ -36,6 +37,7 @@ static struct rpc_request pending_give(struct replica *r, uint64_t user)
     CHECK(user < OPS_MAX);
     r->pending[user].next_free = r->free_head;
     r->free_head = (uint16_t)user;
+    r->pending_n--;
     return r->pending[user].request;
 }
 
@@ -202,6 +204,11 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
         respond(r, e->request, &no);
     } else if (err != OK) {
         refuse_client(r, e->request, err);
+    } else if (r->is_leaving) { /* MEM-14 */
+        const struct client_response leaving = {.status = ERR_CLOSED};
+
+        r->requests_leaving++;
+        respond(r, e->request, &leaving);
     } else if (!replica_votes(r) || holds_back(r)) { /* MEM-9 */
         const struct client_response joining = {.status = ERR_BUSY};
 
@@ -434,6 +441,11 @@ uint64_t replica_deadline(const struct replica *r)
 
     b = b < c ? b : c;
     return a < b ? a : b;
+}
+
+void replica_leave(struct replica *r)
+{
+    r->is_leaving = true;
 }
 
 void replica_plant(struct replica *r, unsigned plants)

@@ -73,6 +73,8 @@ struct replica_report {
     uint64_t heap_used, heap_peak, heap_limit;
     uint64_t requests_refused;   /* malformed, or not for this kind of peer */
     uint64_t requests_joining;   /* refused because we are a learner (MEM-9) */
+    uint64_t requests_leaving;   /* sent elsewhere because we are about to end (MEM-14) */
+    uint32_t pending;            /* operations of clients that have no answer yet */
     uint64_t requests_forbidden; /* refused by the rules of a client's certificate (ACL-3) */
     uint8_t members_up;          /* bit = place; our own bit is set */
     uint32_t sessions_n;
@@ -107,6 +109,10 @@ void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index);
  * members, and begins rounds again. Sessions with the new members come after. Older ones, and the
  * one in force, change nothing. */
 void replica_reconfigure(struct replica *r, uint64_t now_ns, const struct replica_members *m);
+
+/* From now on clients are told CLOSED, which means that nothing was done and that others should be
+ * asked; what they had asked before is finished, and members are served as ever (MEM-14). */
+void replica_leave(struct replica *r);
 
 /* One datagram in private memory. */
 void replica_receive(struct replica *r, uint64_t now_ns, struct bytes datagram,

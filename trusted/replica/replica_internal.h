@@ -40,6 +40,9 @@ struct replica {
     uint16_t free_head;                    /* OPS_MAX: none */
     uint32_t failed_n;
     struct abd_cancel failed[REPLICA_FAILED_MAX];
+    uint32_t pending_n;
+    bool is_leaving; /* MEM-14 */
+    uint64_t requests_leaving;
     uint64_t requests_refused, requests_joining, requests_forbidden;
     uint32_t sessions_max;
     struct access **access; /* of clients with rules, by slot; NULL: there was none yet */

@@ -32,6 +32,8 @@ void replica_report(const struct replica *r, struct replica_report *ret)
         .heap_limit = heap_limit(r->heap),
         .requests_refused = r->requests_refused,
         .requests_joining = r->requests_joining,
+        .requests_leaving = r->requests_leaving,
+        .pending = r->pending_n,
         .requests_forbidden = r->requests_forbidden,
         .members_up = (uint8_t)(1U << r->self),
         .epoch = r->epoch,

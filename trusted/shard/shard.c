@@ -62,6 +62,9 @@ static void run_command(struct shard *s, struct shard_command *c)
     case SHARD_RECONFIGURE:
         replica_reconfigure(s->replica, s->now_ns, &c->members);
         break;
+    case SHARD_LEAVE:
+        replica_leave(s->replica);
+        break;
     case SHARD_REPORT:
         replica_report(s->replica, &s->report);
         s->report_host = s->host;

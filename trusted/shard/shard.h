@@ -32,6 +32,7 @@ enum shard_command_kind {
     SHARD_SESSION_OPEN = 1,
     SHARD_SESSION_CLOSE,
     SHARD_RECONFIGURE, /* after the sessions with members were closed, before new ones open */
+    SHARD_LEAVE,       /* replica_leave */
     SHARD_REPORT,      /* then abi_poll.notify is set and shard_report gives it */
 };
 
