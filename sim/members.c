@@ -252,8 +252,9 @@ bool members_serve(struct run *r, uint8_t host)
     const struct replicas *c = replicas_of(r);
     struct replica_report report;
 
-    if (c->runs[host] == NOBODY) {
-        return false;
+    if (c->runs[host] == NOBODY ||
+        keeping_place(register_latest(&c->keeper.reg), c->ends[c->runs[host]].incarnation) < 0) {
+        return false; /* a keeper that came back does not know who was about to leave */
     }
     replica_report(c->ends[c->runs[host]].replica, &report);
     return report.votes;
