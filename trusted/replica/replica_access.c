@@ -11,10 +11,10 @@ enum { SLOT_MASK = (1 << 20) - 1 };
 RESULT replica_access_keep(struct replica *r, uint32_t session, const struct access *a)
 {
     uint32_t slot = session & SLOT_MASK;
-    struct access *copy;
+    struct replica_access *copy;
 
     if (r->access == NULL) { /* nobody had rules before */
-        r->access = heap_zalloc(r->heap, r->sessions_max * sizeof(struct access *));
+        r->access = heap_zalloc(r->heap, r->sessions_max * sizeof(struct replica_access *));
     }
     if (r->access == NULL || slot >= r->sessions_max) {
         return ERR_ENCLAVE_MEMORY;
@@ -23,8 +23,10 @@ RESULT replica_access_keep(struct replica *r, uint32_t session, const struct acc
     if (copy == NULL) {
         return ERR_ENCLAVE_MEMORY;
     }
-    *copy = *a;
-    replica_access_drop(r, session);
+    *copy = (struct replica_access){.session = session, .rules = *a};
+    if (r->access[slot] != NULL) {
+        replica_access_drop(r, r->access[slot]->session);
+    }
     r->access[slot] = copy;
     return OK;
 }
@@ -33,8 +35,9 @@ void replica_access_drop(struct replica *r, uint32_t session)
 {
     uint32_t slot = session & SLOT_MASK;
 
-    if (r->access != NULL && slot < r->sessions_max) {
-        heap_free(r->heap, r->access[slot], sizeof(struct access));
+    if (r->access != NULL && slot < r->sessions_max && r->access[slot] != NULL &&
+        r->access[slot]->session == session) {
+        heap_free(r->heap, r->access[slot], sizeof(struct replica_access));
         r->access[slot] = NULL;
     }
 }
@@ -42,9 +45,9 @@ void replica_access_drop(struct replica *r, uint32_t session)
 void replica_access_fini(struct replica *r)
 {
     for (uint32_t i = 0; r->access != NULL && i < r->sessions_max; i++) {
-        replica_access_drop(r, i);
+        heap_free(r->heap, r->access[i], sizeof(struct replica_access));
     }
-    heap_free(r->heap, r->access, r->sessions_max * sizeof(struct access *));
+    heap_free(r->heap, r->access, r->sessions_max * sizeof(struct replica_access *));
 }
 
 /* ACL-4: all of a batch, or nothing of it. */
@@ -74,9 +77,11 @@ static enum err judge_scan(const struct access *a, const struct client_request *
 enum err replica_access_judge(const struct replica *r, uint32_t session,
                               const struct client_request *m, unsigned *ret_lacks)
 {
-    const struct access *a = r->access[session & SLOT_MASK];
+    const struct replica_access *kept = r->access[session & SLOT_MASK];
+    const struct access *a;
 
-    CHECK(a != NULL);
+    CHECK(kept != NULL && kept->session == session);
+    a = &kept->rules;
     switch (m->op) {
     case CLIENT_GET:
         *ret_lacks = access_lacks_key(a, ACCESS_READ, m->key);

@@ -19,6 +19,12 @@ struct replica_pending {
     uint16_t next_free;
 };
 
+/* The rules of one session; a later one in the same slot has another index. */
+struct replica_access {
+    uint32_t session;
+    struct access rules;
+};
+
 /* The call to one member that belongs to one operation. */
 struct replica_call {
     uint64_t cookie; /* 0: none */
@@ -45,7 +51,7 @@ struct replica {
     uint64_t requests_leaving;
     uint64_t requests_refused, requests_joining, requests_forbidden;
     uint32_t sessions_max;
-    struct access **access; /* of clients with rules, by slot; NULL: there was none yet */
+    struct replica_access **access; /* of clients with rules, by slot; NULL: there was none yet */
     uint64_t epoch;
     uint8_t voters;
     uint32_t incarnation[NODES_MAX]; /* of the members there are now */
