@@ -410,7 +410,10 @@ class Forger:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                body = json.dumps(forger.recorded or world.ask(self.path)).encode()
+                said = forger.recorded or world.ask(self.path)
+                while "error" in said:  # asked a moment ago
+                    said = world.ask(self.path)
+                body = json.dumps(said).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
