@@ -380,9 +380,53 @@ static void test_a_new_session_replaces_the_old(void **state)
     expect_read(x, 1, "k", "v");
 }
 
+/* The places of all who were there move up because a node with a smaller number comes in: copying
+ * goes on from where the voter stands now. */
+static void test_copying_goes_on_when_places_move(void **state)
+{
+    struct ctx *x = *state;
+    struct replica_members m = {
+        .epoch = 2, .members_n = 2, .voters = 2, .incarnations = {102, 103}};
+    struct replica_report r;
+
+    assert_int_equal(run(x, 0, CLIENT_PUT, text("k"), text("v")), OK);
+    for (uint8_t i = 1; i < (uint8_t)CLUSTER_NODES; i++) { /* nodes 1 and 2, who do not meet */
+        m.self = (uint8_t)(i - 1);
+        m.copies = i == 1;
+        replica_reconfigure(x->c.nodes[i].replica, x->c.now_ns, &m);
+    }
+    m = (struct replica_members){
+        .epoch = 3, .members_n = 3, .voters = 4, .incarnations = {104, 102, 103}};
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
+        m.self = i;
+        m.copies = i != 2;
+        replica_reconfigure(x->c.nodes[i].replica, x->c.now_ns, &m);
+    }
+    cluster_settle(&x->c);
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
+        for (uint8_t k = 0; k < (uint8_t)CLUSTER_NODES; k++) {
+            const struct replica_peer peer = {.kind = REPLICA_PEER_MEMBER, .member = k};
+            struct rpc_session_params p = cluster_params(i, k, RPC_SLOTS_PEER, REPLAY_BITS_PEER);
+
+            p.index = 3U << RPC_INDEX_SLOT_BITS | k;
+            p.peer_index = 3U << RPC_INDEX_SLOT_BITS | i;
+            if (i != k) {
+                assert_int_equal(
+                    replica_session_open(x->c.nodes[i].replica, x->c.now_ns, &peer, &p), OK);
+            }
+        }
+    }
+    cluster_pass(&x->c, 1000000000);
+    for (uint8_t i = 0; i < 2; i++) {
+        replica_report(x->c.nodes[i].replica, &r);
+        assert_true(r.copied && !r.copying);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_copying_goes_on_when_places_move, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_replica_serves_what_any_wrote, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_quiet_read_takes_one_round, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_replica_dead_changes_nothing, setup, teardown),

@@ -36,8 +36,10 @@ static void carry_copy(struct replica *r, const struct replica_members *m, bool 
     for (unsigned i = 0; i < NODES_MAX; i++) {
         c->streams[i].up = c->streams[i].asked = false;
     }
-    for (uint8_t k = 0; k < m->members_n; k++) { /* selection by swaps: seven places */
-        for (uint8_t i = k; i < r->members_n; i++) {
+    /* By swaps: seven places. Who moves may stand in front of its new place, if somebody comes in
+     * there who was not here before and has no stream. */
+    for (uint8_t k = 0; k < m->members_n; k++) {
+        for (uint8_t i = 0; i < NODES_MAX; i++) {
             if (r->incarnation[i] == m->incarnations[k] && i != k) {
                 uint32_t moved = r->incarnation[i];
 
@@ -47,6 +49,9 @@ static void carry_copy(struct replica *r, const struct replica_members *m, bool 
                 break;
             }
         }
+    }
+    for (uint8_t k = 0; k < NODES_MAX; k++) {
+        c->streams[k].wanted = c->streams[k].wanted && k != m->self && (m->voters >> k & 1) != 0;
     }
 }
 
