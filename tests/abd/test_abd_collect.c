@@ -44,6 +44,7 @@ static void what_was_deleted_takes_no_memory(void **state)
 }
 
 /* A body of CLIENT_MPUT: keys that no other life has, to be written or deleted. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the writer writes there */
 static size_t life_body(uint8_t *to, size_t room, int life, int n, bool deletes)
 {
     struct writer w = {.to = {to, room}};
