@@ -209,6 +209,30 @@ static void a_round_that_cannot_go_on_is_cancelled(void **state)
     world_close(w);
 }
 
+/* A round goes back once: another peer that goes down while members are being told is no failure of
+ * the round that may have begun since. */
+static void a_cancelled_round_fails_once(void **state)
+{
+    struct world *w = collect_open(5);
+
+    (void)state;
+    plant_all(w, "k", newer, NULL);
+    until(w, COLLECT_LIST);
+    for (uint8_t down = 2; down < 4; down++) {
+        world_up(w, 0, down, false);
+        assert_int_equal(world_counters(w, 0)->collect_failed, 1);
+        assert_int_equal(step_of(world_call(w, 0, 1)), COLLECT_CANCEL);
+        assert_int_equal(step_of(world_call(w, 0, 4)), COLLECT_CANCEL);
+    }
+    for (uint8_t down = 2; down < 4; down++) {
+        world_up(w, 0, down, true);
+    }
+    world_settle(w);
+    rounds(w, 3);
+    assert_int_equal(records(w, 2), 0);
+    world_close(w);
+}
+
 /* A list that arrives after its round has ended, and a drop that does. */
 static void late_steps_are_refused(void **state)
 {
@@ -334,6 +358,7 @@ int main(void)
         cmocka_unit_test(the_next_configuration_finishes_it),
         cmocka_unit_test(who_is_left_goes_on),
         cmocka_unit_test(a_round_that_cannot_go_on_is_cancelled),
+        cmocka_unit_test(a_cancelled_round_fails_once),
         cmocka_unit_test(late_steps_are_refused),
         cmocka_unit_test(a_joiner_knows_floor_and_list),
         cmocka_unit_test(it_is_no_divergence),

@@ -330,7 +330,10 @@ static bool is_sealing(const struct abd_collect *c)
 
 bool abd_collect_is_cut(const struct abd *a, const struct abd_batch *b)
 {
-    return !all_up(a) && (b->phase != BATCH_COLLECT_ROUND || !is_sealing(&a->collect));
+    if (all_up(a) || b->phase == BATCH_TAIL) { /* of one that went back another may have begun */
+        return false;
+    }
+    return b->phase != BATCH_COLLECT_ROUND || !is_sealing(&a->collect);
 }
 
 /* COL-8: all who hear of it go back at once; the others when they hear of somebody who is down, or
