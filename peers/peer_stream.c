@@ -115,7 +115,7 @@ static int connect_to(const char *host, const char *port, uint64_t timeout_ms, c
     return fd;
 }
 
-static bool shake_hands(struct peer_stream *s, const char *host, const char *ca)
+static bool shake_hands(struct peer_stream *s, const char *ca)
 {
     s->context = SSL_CTX_new(TLS_client_method());
     if (s->context == NULL || SSL_CTX_load_verify_file(s->context, ca) != 1) {
@@ -125,8 +125,7 @@ static bool shake_hands(struct peer_stream *s, const char *host, const char *ca)
     (void)SSL_CTX_set_mode(s->context,
                            SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     s->ssl = SSL_new(s->context);
-    return s->ssl != NULL && SSL_set_fd(s->ssl, s->fd) == 1 &&
-           SSL_set_tlsext_host_name(s->ssl, host) == 1 && SSL_connect(s->ssl) == 1;
+    return s->ssl != NULL && SSL_set_fd(s->ssl, s->fd) == 1 && SSL_connect(s->ssl) == 1;
 }
 
 struct peer_stream *peer_stream_open(const char *host, const char *port, const char *ca,
@@ -138,7 +137,7 @@ struct peer_stream *peer_stream_open(const char *host, const char *port, const c
         return NULL;
     }
     s->fd = connect_to(host, port, timeout_ms, why, why_size);
-    if (s->fd >= 0 && ca != NULL && !shake_hands(s, host, ca)) {
+    if (s->fd >= 0 && ca != NULL && !shake_hands(s, ca)) {
         (void)snprintf(why, why_size, "%s:%s: TLS: %s", host, port,
                        ERR_reason_error_string(ERR_peek_last_error()));
         peer_stream_close(s);

@@ -92,7 +92,7 @@ static double measure(struct bench *b, bool is_zipf, bool is_update, double *ret
 {
     static uint64_t ts = 1;
     struct prng p = {7};
-    double best = INFINITY;
+    double best = (double)INFINITY;
 
     for (unsigned round = 0; round < ROUNDS; round++) {
         uint8_t key[KEY_MAX];
