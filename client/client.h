@@ -38,6 +38,9 @@ struct avo_client {
     struct avo_options options; /* with defaults filled in */
     struct identity *identity;
     struct client_stamp stamp; /* of its files */
+    uint64_t look_at_ns;       /* when they are looked at again */
+    uint32_t moving;     /* place whose connection goes over to a newer identity; NODES_MAX: none */
+    uint64_t move_by_ns;       /* patience ends */
     struct aead *aead;
     struct heap *heap; /* within region */
     void *region;      /* the core's memory */
@@ -82,6 +85,11 @@ void client_refuse_lacking(struct avo_client *c, const char *op, unsigned lacks)
 enum err client_load_identity(struct avo_client *c, struct explain *why);
 /* The same if one of them has changed. Before each attempt to connect. */
 void client_refresh_identity(struct avo_client *c);
+/* While connections stand: looks for a newer identity now and then, and moves them over one by one.
+ */
+void client_rotate(struct avo_client *c, uint64_t now_ns);
+/* When that is due. */
+uint64_t client_rotate_at(const struct avo_client *c);
 /* A blocking call is not possible; last_error says so. */
 bool client_is_busy(struct avo_client *c);
 /* Sets the timer behind avo_fd, if anybody looks at it. */

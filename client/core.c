@@ -223,6 +223,27 @@ RESULT core_session_up(struct core *c, uint64_t now_ns, uint32_t place, uint32_t
     return OK;
 }
 
+void core_node_leave(struct core *c, uint32_t place)
+{
+    CHECK(place < c->config.nodes_n);
+    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
+        core_session(c, place, shard)->leaving = true;
+    }
+}
+
+bool core_node_idle(const struct core *c, uint32_t place)
+{
+    CHECK(place < c->config.nodes_n);
+    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
+        const struct session *s = core_session(c, place, shard);
+
+        if (s->in_rpc > 0 || s->waiting.n > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 void core_node_down(struct core *c, uint64_t now_ns, uint32_t place, bool say)
 {
     CHECK(place < c->config.nodes_n);

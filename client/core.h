@@ -88,6 +88,11 @@ static inline uint32_t core_index(uint32_t place, uint32_t shard, uint32_t gener
 /* A session to a shard stands; an older one to the same shard ends. FULL, ENCLAVE_MEMORY. */
 RESULT core_session_up(struct core *c, uint64_t now_ns, uint32_t place, uint32_t shard,
                        const struct rpc_session_params *p);
+/* The node is asked only where nobody else can be, until a session to it stands anew: its
+ * connection is about to be replaced. */
+void core_node_leave(struct core *c, uint32_t place);
+/* No operation is at the node, or waits for a place there. */
+bool core_node_idle(const struct core *c, uint32_t place);
 /* The node's control connection ended: so do its sessions. `say`: tell the node. */
 void core_node_down(struct core *c, uint64_t now_ns, uint32_t place, bool say);
 /* Places (bits) of which a session ended by itself since the last call: connect them anew. */

@@ -13,7 +13,7 @@ struct session {
     uint32_t in_rpc;
     bool open;
     bool up;      /* open and not silent */
-    bool leaving; /* it said so (CLI-7): asked only where nobody else can be */
+    bool leaving; /* it said so (CLI-7), or we (CLI-17): asked only where nobody else can be */
     struct op_list waiting;
 };
 

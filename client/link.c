@@ -140,6 +140,7 @@ static enum err open_dialer(struct link *l, const struct link_env *env)
     memcpy(k.cluster, env->profile->cluster, sizeof(k.cluster));
     memcpy(k.boot, env->boot, sizeof(k.boot));
     l->generation++;
+    l->identity = env->identity_serial;
     for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
         k.index[shard] = core_index(l->place, shard, l->generation);
     }

@@ -33,6 +33,7 @@ enum link_news {
 struct link_env {
     int epoll; /* our events carry the place in data.u32 */
     const struct identity *identity;
+    uint32_t identity_serial; /* which of those that were read */
     const struct profile *profile;
     uint8_t boot[BOOT_ID_LEN];
     struct prng prng; /* jitter of the pauses */
@@ -43,6 +44,7 @@ struct link {
     uint32_t place;
     int fd;
     uint32_t generation; /* of the receive indices */
+    uint32_t identity;   /* serial of that which the connection was made with */
     uint32_t failures;   /* in a row */
     uint64_t wake_at_ns; /* end of the pause, or of our patience; UINT64_MAX: never */
     struct dialer *dialer;

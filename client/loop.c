@@ -260,16 +260,18 @@ void client_serve(struct avo_client *c, uint64_t now_ns)
         core_tick(c->core, now_ns);
     }
     renew_lost(c, now_ns);
+    client_rotate(c, now_ns);
     client_transmit(c, now_ns);
 }
 
 uint64_t client_deadline(const struct avo_client *c)
 {
-    uint64_t links = links_deadline(c);
+    uint64_t links = links_deadline(c), rotate = client_rotate_at(c);
     uint64_t core = c->core == NULL ? UINT64_MAX : core_deadline(c->core);
     uint64_t net = c->clogged_at_ns == 0 ? UINT64_MAX : c->clogged_at_ns + CLOGGED_WAIT_MS * MS;
 
     core = links < core ? links : core;
+    core = rotate < core ? rotate : core;
     core = net_pending(c->net) ? 0 : core;
     return net < core ? net : core;
 }

@@ -342,6 +342,26 @@ SSL_CTX *identity_ssl_ctx(const struct identity *id)
     return id->ctx;
 }
 
+bool identity_read_time(const ASN1_TIME *from, uint64_t *ret)
+{
+    struct tm tm;
+    time_t at;
+
+    if (ASN1_TIME_to_tm(from, &tm) != 1 || (at = timegm(&tm)) < 0) {
+        return false;
+    }
+    *ret = (uint64_t)at;
+    return true;
+}
+
+uint64_t identity_until(const struct identity *id)
+{
+    X509 *own = SSL_CTX_get0_certificate(id->ctx);
+    uint64_t until_s;
+
+    return own != NULL && identity_read_time(X509_get0_notAfter(own), &until_s) ? until_s : 0;
+}
+
 uint64_t identity_loaded_at_s(const struct identity *id)
 {
     return id->loaded_at_s;

@@ -44,6 +44,8 @@ RESULT identity_from_files(const char *ca_path, const char *cert_path, const cha
 void identity_free(struct identity *id); /* NULL is allowed */
 
 const struct identity_name *identity_self(const struct identity *id);
+/* The last second (Unix time) in which our certificate is good. */
+uint64_t identity_until(const struct identity *id);
 SSL_CTX *
 identity_ssl_ctx(const struct identity *id); /* borrowed; TLS 1.3 only, peer certificate required */
 

@@ -162,23 +162,11 @@ static enum err fail(struct tls *t, enum err err)
     return err;
 }
 
-static bool read_time(const ASN1_TIME *from, uint64_t *ret)
-{
-    struct tm tm;
-    time_t at;
-
-    if (ASN1_TIME_to_tm(from, &tm) != 1 || (at = timegm(&tm)) < 0) {
-        return false;
-    }
-    *ret = (uint64_t)at;
-    return true;
-}
-
 static enum err on_ready(struct tls *t, struct explain *why)
 {
     X509 *cert = SSL_get0_peer_certificate(t->ssl);
 
-    if (cert == NULL || !read_time(X509_get0_notAfter(cert), &t->peer_until_s) ||
+    if (cert == NULL || !identity_read_time(X509_get0_notAfter(cert), &t->peer_until_s) ||
         SSL_get_verify_result(t->ssl) != X509_V_OK || identity_name_of(cert, &t->peer) != OK) {
         explain(why, "the other end's certificate names neither a replica nor a client of a "
                      "cluster; issue a new one");
