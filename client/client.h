@@ -40,7 +40,7 @@ struct avo_client {
     struct client_stamp stamp; /* of its files */
     uint64_t look_at_ns;       /* when they are looked at again */
     uint32_t moving;     /* place whose connection goes over to a newer identity; NODES_MAX: none */
-    uint64_t move_by_ns;       /* patience ends */
+    uint64_t move_by_ns; /* patience ends */
     struct aead *aead;
     struct heap *heap; /* within region */
     void *region;      /* the core's memory */
