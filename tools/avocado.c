@@ -19,6 +19,10 @@ const struct cli_command cli_commands[] = {
      "Shows every node. Exit code 0 if a majority is up, else 3.", cmd_status},
     {"member", "list | add [N] | remove N | replace N [BY] | factor R | accept-loss",
      "Shows or changes who belongs to the cluster in --dir, while it serves.", cmd_member},
+    {"policy", "show | set FILE | revoke CLIENT | audit",
+     "Shows or replaces the rules of the CAS of the cluster in --dir; revokes; shows what was "
+     "done.",
+     cmd_policy},
     {"verify", "CAS_ADDRESS --measurement HEX | --policy FILE | --ca FILE [--out client.yaml]",
      "Is this the CAS of a cluster that runs what we want? Stores its CA and a client's identity.",
      cmd_verify},

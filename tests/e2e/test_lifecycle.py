@@ -22,6 +22,35 @@ def is_running(pid):
 
 
 class Lifecycle(Case):
+    def test_policy(self):
+        """The owner reads and replaces the rules; they are checked; a client that is revoked is out."""
+        def policy(*words, **kw):
+            return run("avocado", "policy", "--dir", c.dir, *words, **kw)
+
+        with Cluster() as c, tempfile.TemporaryDirectory() as d:
+            text = self.expect(policy("show"), OK).stdout.decode()
+            self.assertIn("policy: 1\n", text)
+            new = Path(d) / "new.yaml"
+            new.write_text(text.replace("policy: 1\n", "policy: 7\n"))
+            self.expect(policy("set", new), OK, "policy 7 is in force")
+            self.assertEqual(policy("show").stdout.decode(), new.read_text())
+            self.assertEqual((c.dir / "policy.yaml").read_text(), new.read_text())
+            self.expect(policy("set", new), REFUSED, "policy")  # it only rises
+            new.write_text("policy: many\n")
+            self.expect(policy("set", new), REFUSED)
+            self.expect(policy("set", Path(d) / "absent"), USAGE, "cannot be read")
+            self.expect(policy("what"), USAGE)
+            self.expect(c.avocado("put", "k", "v"), OK)
+            name = subprocess.run(["openssl", "x509", "-in", c.dir / "client.crt", "-noout", "-ext",
+                                   "subjectAltName"], capture_output=True, text=True).stdout
+            client = name.rsplit(":client:", 1)[1].split()[0]
+            self.expect(policy("revoke", client), OK, "is revoked")
+            self.eventually("it is out", lambda: c.avocado("get", "k").returncode == REFUSED, 15)
+            log = json.loads(self.expect(policy("audit", "--json"), OK).stdout)
+            self.assertEqual([e["detail"] for e in log["log"] if e["what"] == "policy"],
+                             ["version 7 follows version 1"])
+            self.expect(policy("audit"), OK, f"revoke     owner                    {client}", log["head"])
+
     def test_up_status_down(self):
         with Cluster() as c:
             code, status = c.status()

@@ -236,7 +236,7 @@ static const struct route {
     {"POST", "/v1/revoke", cas_on_revoke},  {"POST", "/v1/epoch", cas_on_epoch},
     {"GET", "/v1/audit", cas_on_audit},     {"POST", "/v1/report", cas_on_report},
     {"GET", "/v1/members", cas_on_members}, {"POST", "/v1/member", cas_on_member},
-    {"POST", "/v1/ca", cas_on_ca},
+    {"POST", "/v1/ca", cas_on_ca},          {"GET", "/v1/policy", cas_on_policy_text},
 };
 
 static const struct route *find_route(struct cas_turn *t)

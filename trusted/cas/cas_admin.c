@@ -186,6 +186,15 @@ void cas_on_policy(struct cas_turn *t)
     cas_answer(t, 200, json_pack("{s:I}", "policy", (json_int_t)next->version));
 }
 
+void cas_on_policy_text(struct cas_turn *t)
+{
+    if (cas_is_owner(t)) {
+        cas_answer(t, 200,
+                   json_pack("{s:I,s:s}", "policy", (json_int_t)t->c->policy->version, "text",
+                             t->c->policy_text));
+    }
+}
+
 void cas_on_client(struct cas_turn *t)
 {
     const char *text = NULL;

@@ -191,6 +191,7 @@ void cas_on_report(struct cas_turn *t);
 void cas_on_member(struct cas_turn *t);
 void cas_on_members(struct cas_turn *t);
 void cas_on_audit(struct cas_turn *t);
+void cas_on_policy_text(struct cas_turn *t);
 
 /* Adds "certificate" for the key shown in TLS. False: the answer is given. */
 bool cas_issue(struct cas_turn *t, const struct identity_name *name, EVP_PKEY *key, json_t *to);
