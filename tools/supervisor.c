@@ -118,9 +118,10 @@ static void reap(struct supervisor *s)
         node_process_reaped(&m->process);
         node_process_last_words(s->folder.fd, m->node, last, sizeof(last));
         if (supervisor_place(s, m) < 0) {
+            /* The CAS hears of this end, too: it may wait for what the member had no time to say.
+             */
             node_log("info", "node %u (incarnation %u) has left", m->node, m->incarnation);
-            forget(s, m);
-            i--;
+            supervisor_link_close(m);
             continue;
         }
         node_log("warning", "node %u (incarnation %u) ended, its memory is lost: %s", m->node,
@@ -154,8 +155,8 @@ void supervisor_tell_lost(struct supervisor *s, bool all)
     for (uint32_t i = 0; i < s->n; i++) {
         struct supervised *m = &s->members[i];
 
-        if (m->process.state != NODE_ALIVE && !m->is_told && (all || s->restarts) &&
-            supervisor_place(s, m) >= 0) {
+        if (m->process.state != NODE_ALIVE && !m->is_told &&
+            (all || s->restarts || supervisor_place(s, m) < 0)) {
             m->is_told = supervisor_cas_order(s,
                                               json_pack("{s:s,s:I}", "do", "lost", "incarnation",
                                                         (json_int_t)m->incarnation),
@@ -174,8 +175,10 @@ static void dismiss(struct supervisor *s)
             continue;
         }
         if (m->process.state != NODE_ALIVE) {
-            forget(s, m);
-            i--;
+            if (m->is_told) {
+                forget(s, m);
+                i--;
+            }
         } else if (m->gone_at_ms == 0) {
             m->gone_at_ms = s->now_ms + LEAVE_MS;
         } else if (s->now_ms >= m->gone_at_ms) {
