@@ -3,6 +3,7 @@
 
 #include "daemons/log.h"
 #include "trusted/config/explain.h"
+#include "trusted/port/port.h"
 
 #include <openssl/x509.h>
 
@@ -17,9 +18,12 @@
 
 enum { TIMEOUT_MS = 2000, PATH_MAX_LEN = 160, LOOK_MAX_S = 30, RETRY_MS = 500 };
 
+enum { STACK_BYTES = 1 << 20, JOIN_PAUSE_US = 500 };
+
 struct renewal {
     struct join from;
     pthread_t thread;
+    void *stack;
     int fd;
     uint64_t renew_at_s;           /* by the clock that only goes forward */
     bool is_away;                  /* the CAS did not answer last time */
@@ -297,6 +301,23 @@ static void *keep(void *arg)
     return NULL;
 }
 
+/* A new private key passes over it: the stack is of the kind that nobody else can read
+ * (ISOLATION-3). */
+static bool create(struct renewal *k)
+{
+    pthread_attr_t attr;
+    bool good;
+
+    k->stack = port_stack_map(STACK_BYTES);
+    if (k->stack == NULL || pthread_attr_init(&attr) != 0) {
+        return false;
+    }
+    good = pthread_attr_setstack(&attr, k->stack, STACK_BYTES) == 0 &&
+           pthread_create(&k->thread, &attr, keep, k) == 0;
+    (void)pthread_attr_destroy(&attr);
+    return good;
+}
+
 static bool start_thread(struct renewal *k)
 {
     pthread_condattr_t by_monotonic;
@@ -312,13 +333,16 @@ static bool start_thread(struct renewal *k)
     /* Signals are for the thread that serves. */
     (void)sigfillset(&all);
     (void)pthread_sigmask(SIG_SETMASK, &all, &before);
-    good = good && pthread_create(&k->thread, NULL, keep, k) == 0;
+    good = good && create(k);
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     return good;
 }
 
 static void renewal_free(struct renewal *k)
 {
+    if (k->stack != NULL) {
+        port_stack_unmap(k->stack, STACK_BYTES);
+    }
     if (k->fd >= 0) {
         (void)close(k->fd);
     }
@@ -397,7 +421,10 @@ void renewal_stop(struct renewal *k)
     k->stop = true;
     (void)pthread_cond_signal(&k->changed);
     (void)pthread_mutex_unlock(&k->lock);
-    (void)pthread_join(k->thread, NULL);
+    /* pthread_join would wait on a word in the thread's stack (host/run/shard_loop.c). */
+    while (pthread_tryjoin_np(k->thread, NULL) == EBUSY) {
+        (void)usleep(JOIN_PAUSE_US);
+    }
     (void)pthread_cond_destroy(&k->changed);
     (void)pthread_mutex_destroy(&k->lock);
     renewal_free(k);
