@@ -8,7 +8,7 @@
 #include <stdlib.h>
 
 /*
- * Multi-get and multi-put. The items are sorted by shard and go out in calls of up to 256 keys and
+ * Multi-get and multi-put. The items are sorted by part and go out in calls of up to 256 keys and
  * 64 KiB; a few calls are under way at a time. A key for which an answer had no room is asked
  * again.
  */
@@ -43,10 +43,9 @@ struct avo_batch {
     struct chunk chunks[UNDER_WAY_MAX];
 };
 
-static uint32_t shard_of(const struct avo_batch *b, const struct avo_item *i)
+static uint32_t part_of(const struct avo_batch *b, const struct avo_item *i)
 {
-    return cluster_shard_of(b->client->profile.cluster, core_shards(b->client->core), i->key,
-                            i->key_len);
+    return core_part_of(b->client->core, (struct bytes){i->key, i->key_len});
 }
 
 static unsigned ask_fields(const struct avo_batch *b)
@@ -84,8 +83,8 @@ static bool queue_again(struct avo_batch *b, uint32_t item)
     return true;
 }
 
-/* The next items of the queue that belong to one shard and fit one call; returns their bytes. */
-static size_t fill_chunk(struct avo_batch *b, struct chunk *to, uint32_t *ret_shard)
+/* The next items of the queue that belong to one part and fit one call; returns their bytes. */
+static size_t fill_chunk(struct avo_batch *b, struct chunk *to, uint32_t *ret_part)
 {
     size_t bytes = 2;
 
@@ -94,12 +93,12 @@ static size_t fill_chunk(struct avo_batch *b, struct chunk *to, uint32_t *ret_sh
         const struct avo_item *i = &b->items[b->queue[b->next]];
         struct batch_item wire = wire_of(b, i);
         size_t len = batch_item_len(ask_fields(b), &wire);
-        uint32_t shard = shard_of(b, i);
+        uint32_t part = part_of(b, i);
 
-        if (to->n > 0 && (shard != *ret_shard || bytes + len > BODY_BYTES)) {
+        if (to->n > 0 && (part != *ret_part || bytes + len > BODY_BYTES)) {
             break;
         }
-        *ret_shard = shard;
+        *ret_part = part;
         bytes += len;
         to->items[to->n++] = b->queue[b->next++];
     }
@@ -116,20 +115,22 @@ static void end_chunk(struct avo_batch *b, struct chunk *k, enum avo_status stat
 
 static void on_answer(void *owner, uint32_t which, const struct core_completion *done);
 
-static enum avo_status send_chunk(struct avo_batch *b, uint32_t which, size_t bytes, uint32_t shard)
+static enum avo_status send_chunk(struct avo_batch *b, uint32_t which, size_t bytes, uint32_t part)
 {
     const struct chunk *k = &b->chunks[which];
     uint64_t now_ns = client_now_ns();
     uint64_t left_ms = now_ns < b->until_ns ? (b->until_ns - now_ns) / UINT64_C(1000000) : 0;
     struct writer w = {.to = {malloc(bytes), bytes}};
-    struct core_request q = {.op = b->is_put ? CLIENT_MPUT : CLIENT_MGET,
-                             .timeout_ms = left_ms == 0 ? 1 : (uint32_t)left_ms,
-                             .shard = shard};
+    struct core_request q = {
+        .op = b->is_put ? CLIENT_MPUT : CLIENT_MGET,
+        .timeout_ms = left_ms == 0 ? 1 : (uint32_t)left_ms,
+    };
     enum avo_status status;
 
     if (w.to.p == NULL) {
         return AVO_NO_MEMORY;
     }
+    (void)core_part(b->client->core, part, &q.shard, &q.group); /* a key has such a part */
     put_u16(&w, (uint16_t)k->n);
     for (uint32_t i = 0; i < k->n; i++) {
         struct batch_item wire = wire_of(b, &b->items[k->items[i]]);
@@ -148,15 +149,15 @@ static void pump(struct avo_batch *b)
 {
     for (uint32_t which = 0; which < UNDER_WAY_MAX && b->next < b->queue_n; which++) {
         struct chunk *k = &b->chunks[which];
-        uint32_t shard = 0;
+        uint32_t part = 0;
         enum avo_status status;
         size_t bytes;
 
         if (k->n != 0) {
             continue;
         }
-        bytes = fill_chunk(b, k, &shard);
-        status = send_chunk(b, which, bytes, shard);
+        bytes = fill_chunk(b, k, &part);
+        status = send_chunk(b, which, bytes, part);
         if (status == AVO_BUSY && b->under_way > 0) { /* in_flight_max: when another has ended */
             b->next -= k->n;
             k->n = 0;
@@ -242,48 +243,48 @@ static enum avo_status fault_of(const struct avo_item *i, bool is_put)
     return i->key_len > KEY_MAX || (is_put && i->value_len > VALUE_MAX) ? AVO_TOO_BIG : AVO_OK;
 }
 
-/* Those of shard 0 first, and so on: what goes to one shard shares calls. */
-static void sort_by_shard(struct avo_batch *b, const uint16_t *shards, uint32_t n)
+/* Those of part 0 first, and so on: what goes to one part shares calls. */
+static void sort_by_part(struct avo_batch *b, const uint16_t *parts, uint32_t n)
 {
-    uint32_t at[SHARDS_MAX + 1] = {0};
+    uint32_t at[PARTS_MAX + 1] = {0};
 
     for (uint32_t i = 0; i < n; i++) {
-        at[shards[i]]++;
+        at[parts[i]]++;
     }
-    for (uint32_t s = 0, sum = 0; s <= SHARDS_MAX; s++) {
+    for (uint32_t s = 0, sum = 0; s <= PARTS_MAX; s++) {
         uint32_t of = at[s];
 
         at[s] = sum;
         sum += of;
     }
     for (uint32_t i = 0; i < n; i++) {
-        b->queue[at[shards[i]]++] = i;
+        b->queue[at[parts[i]]++] = i;
     }
-    b->queue_n = at[SHARDS_MAX - 1]; /* those behind are not asked */
+    b->queue_n = at[PARTS_MAX - 1]; /* those behind are not asked */
 }
 
 static enum avo_status prepare(struct avo_batch *b, uint32_t n)
 {
-    uint16_t *shards = malloc(n * sizeof(*shards));
+    uint16_t *parts = malloc(n * sizeof(*parts));
 
     b->queue_cap = n;
     b->queue = malloc(n * sizeof(*b->queue));
-    if (shards == NULL || b->queue == NULL) {
-        free(shards);
+    if (parts == NULL || b->queue == NULL) {
+        free(parts);
         return AVO_NO_MEMORY;
     }
     for (uint32_t i = 0; i < n; i++) {
         struct avo_item *k = &b->items[i];
 
         k->status = fault_of(k, b->is_put);
-        shards[i] = k->status == AVO_OK ? (uint16_t)shard_of(b, k) : SHARDS_MAX;
+        parts[i] = k->status == AVO_OK ? (uint16_t)part_of(b, k) : PARTS_MAX;
         if (!b->is_put) {
             k->value = NULL;
             k->value_len = 0;
         }
     }
-    sort_by_shard(b, shards, n);
-    free(shards);
+    sort_by_part(b, parts, n);
+    free(parts);
     return AVO_OK;
 }
 

@@ -157,7 +157,7 @@ static enum avo_status connect_first(struct avo_client *c, struct explain *why)
         uint64_t now_ns = client_now_ns();
 
         client_serve(c, now_ns);
-        if (c->core != NULL && core_sessions_up(c->core) > 0) {
+        if (c->core != NULL && core_sessions_up(c->core) > 0 && c->map_epoch != 0) {
             return AVO_OK;
         }
         if (refusals(c) == c->profile.members_n || (refusals(c) > 0 && now_ns >= until_ns)) {
@@ -199,7 +199,7 @@ AVO_API enum avo_status avo_open(const char *path, const struct avo_options *opt
     }
     c->epoll = -1;
     c->timer = -1;
-    for (uint32_t i = 0; i < NODES_MAX; i++) {
+    for (uint32_t i = 0; i < CLUSTER_MAX; i++) {
         link_init(&c->links[i], i);
     }
     status = check_options(options, &c->options, &line);
@@ -233,7 +233,7 @@ AVO_API void avo_close(struct avo_client *c)
         core_node_down(c->core, client_now_ns(), i, true);
         client_transmit(c, client_now_ns());
     }
-    for (uint32_t i = 0; i < NODES_MAX; i++) {
+    for (uint32_t i = 0; i < CLUSTER_MAX; i++) {
         link_leave(&c->links[i], &c->env, OK, "the client closes");
         link_fini(&c->links[i]);
     }

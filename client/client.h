@@ -13,9 +13,9 @@
 #include "client/net.h"
 #include "client/profile.h"
 
-/* data.u32 of epoll's events; below NODES_MAX: the link of that place. */
+/* data.u32 of epoll's events; below CLUSTER_MAX: the link of that place. */
 enum {
-    CLIENT_EVENT_NET = NODES_MAX,
+    CLIENT_EVENT_NET = CLUSTER_MAX,
     CLIENT_EVENT_TIMER,
     CLIENT_EVENTS_MAX,
 };
@@ -39,7 +39,7 @@ struct avo_client {
     struct identity *identity;
     struct client_stamp stamp; /* of its files */
     uint64_t look_at_ns;       /* when they are looked at again */
-    uint32_t moving;     /* place whose connection goes over to a newer identity; NODES_MAX: none */
+    uint32_t moving; /* place whose connection goes over to a newer identity; CLUSTER_MAX: none */
     uint64_t move_by_ns; /* patience ends */
     struct aead *aead;
     struct heap *heap; /* within region */
@@ -48,9 +48,10 @@ struct avo_client {
     struct core *core;       /* NULL until the first WELCOME */
     uint32_t datagram_bytes; /* what the core sends */
     uint64_t epoch;          /* of the newest WELCOME */
+    uint64_t map_epoch;      /* of the configuration that the core goes by; 0: none yet */
     struct net *net;
     struct link_env env;
-    struct link links[NODES_MAX];
+    struct link links[CLUSTER_MAX];
     int epoll, timer;
     uint64_t timer_at_ns;      /* when the timer is set to ring; UINT64_MAX: it is not */
     uint64_t links_at_ns;      /* when links were last looked at */
@@ -64,6 +65,10 @@ struct avo_client {
 
 /* Monotonic time. */
 uint64_t client_now_ns(void);
+
+/* Takes the configuration that the node of a link has sent, if it is signed and newer than ours.
+ * Places of nodes that stay do not change; a place without a node has number 0. */
+void client_take_config(struct avo_client *c, struct link *l, uint64_t now_ns);
 
 /* Moves everything that can move now. */
 void client_serve(struct avo_client *c, uint64_t now_ns);

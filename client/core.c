@@ -3,10 +3,16 @@
 
 #include "client/core_internal.h"
 #include "common/check.h"
+#include "common/slots.h"
 
-_Static_assert(RPC_SESSIONS_MAX >= NODES_MAX * SHARDS_MAX, "a session per node and shard");
+_Static_assert(RPC_SESSIONS_MAX >= CLUSTER_MAX * SHARDS_MAX, "a session per node and shard");
 
 /* ---- life ---- */
+
+static uint32_t places_below(uint32_t n)
+{
+    return n == 32 ? UINT32_MAX : (UINT32_C(1) << n) - 1;
+}
 
 static bool allocate(struct core *c)
 {
@@ -32,17 +38,22 @@ RESULT core_init(const struct core_config *k, struct core **ret)
         .seed = k->seed,
     };
 
+    uint32_t first_n;
+
     if (c == NULL) {
         return ERR_ENCLAVE_MEMORY;
     }
-    CHECK(k->nodes_n > 0 && k->nodes_n <= NODES_MAX);
+    CHECK(k->first_n <= k->nodes_n);
+    CHECK(k->nodes_n > 0 && k->nodes_n <= CLUSTER_MAX);
     CHECK(k->shards_n > 0 && k->shards_n <= SHARDS_MAX);
     CHECK(k->in_flight_max > 0 && k->in_flight_max <= CORE_IN_FLIGHT_MAX);
     CHECK(k->prefer <= k->nodes_n && k->value_max <= VALUE_MAX);
     c->config = *k;
     c->prng = (struct prng){.state = k->seed};
     c->spill = k->prefer == 0;
-    c->start = c->spill ? (uint32_t)prng_below(&c->prng, k->nodes_n) : k->prefer - 1;
+    first_n = k->first_n == 0 ? k->nodes_n : k->first_n;
+    c->map = (struct core_map){.groups_n = 1, .at = {places_below(first_n)}};
+    c->start = c->spill ? (uint32_t)prng_below(&c->prng, first_n) : k->prefer - 1;
     if (!allocate(c) || rpc_init(&rpc, &c->rpc) != OK) {
         core_fini(c);
         return ERR_ENCLAVE_MEMORY;
@@ -170,7 +181,7 @@ static void on_session_event(struct core *c, const struct rpc_event *e)
         hedge_all(c, s->index);
         return;
     case RPC_EVENT_CLOSED:
-        c->lost |= (uint8_t)(1U << (e->session & ((1U << 20) - 1)) / SHARDS_MAX);
+        c->lost |= UINT32_C(1) << (e->session & ((1U << 20) - 1)) / SHARDS_MAX;
         end_session(c, s, false);
         return;
     case RPC_EVENT_REQUEST: /* nobody asks a client: the request stays without an answer */
@@ -218,7 +229,7 @@ RESULT core_session_up(struct core *c, uint64_t now_ns, uint32_t place, uint32_t
     s->open = true;
     s->up = true;
     s->leaving = false;
-    c->lost &= (uint8_t) ~(1U << place);
+    c->lost &= ~(UINT32_C(1) << place);
     unpark(c);
     return OK;
 }
@@ -251,12 +262,42 @@ void core_node_down(struct core *c, uint64_t now_ns, uint32_t place, bool say)
     for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) {
         end_session(c, core_session(c, place, shard), say);
     }
-    c->lost &= (uint8_t) ~(1U << place);
+    c->lost &= ~(UINT32_C(1) << place);
 }
 
-uint8_t core_take_lost(struct core *c)
+void core_set_map(struct core *c, uint64_t now_ns, const struct core_map *m)
 {
-    uint8_t lost = c->lost;
+    CHECK(m->groups_n >= 1 && m->groups_n <= GROUPS_MAX);
+    CHECK(!c->has_map || m->groups_n == c->map.groups_n);
+    hear(c, now_ns);
+    c->map = *m;
+    c->has_map = true;
+    unpark(c);
+}
+
+uint32_t core_groups(const struct core *c)
+{
+    return c->map.groups_n;
+}
+
+uint32_t core_parts(const struct core *c)
+{
+    return c->config.shards_n + c->map.groups_n - 1;
+}
+
+bool core_part(const struct core *c, uint32_t part, uint32_t *ret_shard, uint32_t *ret_group)
+{
+    return slot_part_is(part, c->config.shards_n, c->map.groups_n, ret_shard, ret_group);
+}
+
+uint32_t core_part_of(const struct core *c, struct bytes key)
+{
+    return slot_part(slot_of(c->config.cluster, key), c->config.shards_n, c->map.groups_n);
+}
+
+uint32_t core_take_lost(struct core *c)
+{
+    uint32_t lost = c->lost;
 
     c->lost = 0;
     return lost;
@@ -298,12 +339,13 @@ static enum err check_request(const struct core *c, const struct core_request *q
         .rmw = q->rmw,
         .expect_len = q->expect_len,
         .delta = q->delta,
+        .group = (uint8_t)(client_op_is_batch(q->op) ? q->group : 0),
     };
     size_t value_max = c->config.value_max;
 
     if (client_op_is_batch(q->op)) {
         value_max = message_max_for(c->config.value_max) - MESSAGE_HEAD_MAX;
-        if (q->shard >= c->config.shards_n) {
+        if (q->shard >= c->config.shards_n || q->group >= c->map.groups_n) {
             return ERR_USAGE;
         }
     }
@@ -311,6 +353,17 @@ static enum err check_request(const struct core *c, const struct core_request *q
         return ERR_TOO_BIG;
     }
     return client_request_is_legal(&m) ? OK : ERR_USAGE;
+}
+
+/* One of the places by the slot; places are in the order of nodes, as a rule, for every client. */
+static uint32_t nth_place(uint32_t set, uint32_t slot)
+{
+    uint32_t n = (uint32_t)__builtin_popcount(set);
+
+    for (uint32_t i = n == 0 ? 0 : slot_run(slot, n); i > 0; i--) {
+        set &= set - 1;
+    }
+    return set == 0 ? 0 : (uint32_t)__builtin_ctz(set);
 }
 
 RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q)
@@ -350,10 +403,14 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
         .delta = q->delta,
         .start = (uint8_t)c->start,
         .shard = q->shard,
+        .group = (uint8_t)q->group,
     };
+    if (!client_op_is_batch(o->op)) {
+        o->slot = (uint16_t)slot_of(c->config.cluster, q->key);
+        o->group = (uint8_t)slot_run(o->slot, c->map.groups_n);
+    }
     if (o->op == CLIENT_RMW && c->spill) { /* RMW-14: all clients ask the same one */
-        o->start =
-            (uint8_t)cluster_shard_of(c->config.cluster, c->config.nodes_n, block, o->key_len);
+        o->start = (uint8_t)nth_place(c->map.at[o->group], o->slot);
     }
     c->in_flight++;
     c->counters.submitted++;

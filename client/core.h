@@ -31,7 +31,8 @@ struct core_config {
     struct heap *heap;
     struct aead *aead; /* borrowed, this thread's */
     uint8_t cluster[CLUSTER_ID_LEN];
-    uint32_t nodes_n;        /* 1..NODES_MAX */
+    uint32_t nodes_n;        /* places for nodes, 1..CLUSTER_MAX */
+    uint32_t first_n;        /* of these, the first ones are taken at the beginning; 0: all */
     uint32_t shards_n;       /* of every node, 1..SHARDS_MAX */
     uint32_t datagram_bytes; /* as welcomed */
     uint32_t value_max;      /* as welcomed */
@@ -45,8 +46,8 @@ struct core_request {
     uint32_t timeout_ms; /* 1..CLIENT_TIMEOUT_MS_MAX */
     uint64_t user;       /* comes back in the completion */
     struct bytes key, value;
-    uint32_t shard;      /* of a batch, which has no key: whom to ask; below core_shards() */
-    enum client_rmw rmw; /* RMW, and what follows: as in client_wire.h */
+    uint32_t shard, group; /* of a batch, which has no key: core_part() */
+    enum client_rmw rmw;   /* RMW, and what follows: as in client_wire.h */
     uint32_t expect_len;
     int64_t delta;
 };
@@ -95,8 +96,22 @@ void core_node_leave(struct core *c, uint32_t place);
 bool core_node_idle(const struct core *c, uint32_t place);
 /* The node's control connection ended: so do its sessions. `say`: tell the node. */
 void core_node_down(struct core *c, uint64_t now_ns, uint32_t place, bool say);
+/* Which places hold the keys of which group of slots. Before the first map every key is taken to
+ * be everywhere. The number of groups never changes after that (CHECK). */
+struct core_map {
+    uint32_t groups_n;
+    uint32_t at[GROUPS_MAX]; /* places (bits) that may coordinate */
+};
+void core_set_map(struct core *c, uint64_t now_ns, const struct core_map *m);
+uint32_t core_groups(const struct core *c);
+/* Keys are asked for by parts (common/slots.h): how many numbers there are, and what one of them
+ * is; false: that number is left out. */
+uint32_t core_parts(const struct core *c);
+bool core_part(const struct core *c, uint32_t part, uint32_t *ret_shard, uint32_t *ret_group);
+uint32_t core_part_of(const struct core *c, struct bytes key);
+
 /* Places (bits) of which a session ended by itself since the last call: connect them anew. */
-uint8_t core_take_lost(struct core *c);
+uint32_t core_take_lost(struct core *c);
 /* The number of shards changed. Only while no session stands (CHECK). */
 void core_set_shards(struct core *c, uint32_t shards_n);
 uint32_t core_shards(const struct core *c);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client/core_internal.h"
 #include "common/check.h"
+#include "common/slots.h"
 
 static const uint64_t MS = UINT64_C(1000000);
 static const uint8_t nothing; /* where the value of no bytes lies */
@@ -32,19 +33,17 @@ struct op *core_lookup(struct core *c, uint64_t cookie, struct op_call **ret_cal
 /* CFG-6: that of the key as long as the number of shards stays; a batch has named it. */
 static uint32_t shard_of(const struct core *c, const struct op *o)
 {
-    return client_op_is_batch(o->op)
-               ? o->shard
-               : cluster_shard_of(c->config.cluster, c->config.shards_n, o->block, o->key_len);
+    return client_op_is_batch(o->op) ? o->shard : slot_run(o->slot, c->config.shards_n);
 }
 
-static uint8_t bit(uint32_t place)
+static uint32_t bit(uint32_t place)
 {
-    return (uint8_t)(1U << place);
+    return UINT32_C(1) << place;
 }
 
-static uint8_t live_places(const struct op *o)
+static uint32_t live_places(const struct op *o)
 {
-    uint8_t live = 0;
+    uint32_t live = 0;
 
     for (uint32_t i = 0; i < CORE_CALLS_MAX; i++) {
         live |= o->calls[i].live ? bit(o->calls[i].place) : 0;
@@ -62,16 +61,19 @@ static bool has_room(const struct session *s)
  * one on. With no preference of the user's, one with a free slot goes before one without. False:
  * there is none.
  */
-static bool choose(const struct core *c, const struct op *o, uint32_t shard, uint8_t avoid,
+static bool choose(const struct core *c, const struct op *o, uint32_t shard, uint32_t avoid,
                    uint32_t *ret_place)
 {
     uint32_t found = UINT32_MAX, last = UINT32_MAX;
+    uint32_t below = bit(o->start) - 1, left = c->map.at[o->group] & ~avoid;
 
-    for (uint32_t i = 0; i < c->config.nodes_n; i++) {
-        uint32_t place = (o->start + i) % c->config.nodes_n;
+    while (left != 0) { /* from the preferred place on, then from the first */
+        uint32_t set = (left & ~below) != 0 ? left & ~below : left;
+        uint32_t place = (uint32_t)__builtin_ctz(set);
         const struct session *s = core_session(c, place, shard);
 
-        if (!s->up || (avoid & bit(place)) != 0) {
+        left &= ~bit(place);
+        if (!s->up) {
             continue;
         }
         if (s->leaving) {
@@ -120,6 +122,7 @@ static enum err start_call(struct core *c, struct op *o, uint32_t place, struct 
         .rmw = o->rmw,
         .expect_len = o->expect_len,
         .delta = o->delta,
+        .group = client_op_is_batch(o->op) ? o->group : 0,
     };
     struct rpc_question q = {.key = m.key, .value = m.value};
     struct op_call *call = NULL;

@@ -27,9 +27,11 @@ struct core {
     struct core_config config;
     struct rpc *rpc;
     struct prng prng;
-    uint32_t start;           /* place that is asked first */
-    bool spill;               /* that place was not asked for by the user: any other will do */
-    uint8_t lost;             /* places */
+    uint32_t start; /* place that is asked first */
+    bool spill;     /* that place was not asked for by the user: any other will do */
+    uint32_t lost;  /* places */
+    bool has_map;
+    struct core_map map;
     uint64_t sent;            /* datagrams that left */
     uint64_t now_ns;          /* the latest time heard of */
     struct session *sessions; /* nodes_n times SHARDS_MAX */

@@ -59,7 +59,9 @@ struct op {
     int64_t delta;
     uint32_t calls_n;
     struct op_call calls[CORE_CALLS_MAX];
-    uint8_t tried;    /* places that were asked and have not answered well (bits) */
+    uint8_t group;
+    uint16_t slot;    /* of the key; a batch has none */
+    uint32_t tried;   /* places that were asked and have not answered well (bits) */
     uint8_t start;    /* place to ask first */
     uint8_t attempts; /* pauses so far */
     enum err status, cause;

@@ -36,7 +36,8 @@ static enum err start_core(struct avo_client *c, const struct control_message *w
 {
     struct core_config k = {
         .aead = c->aead,
-        .nodes_n = c->profile.members_n,
+        .nodes_n = CLUSTER_MAX,
+        .first_n = c->profile.members_n,
         .shards_n = welcome->shards_n,
         .datagram_bytes = welcome->datagram_bytes,
         .value_max = welcome->value_max,
@@ -141,16 +142,16 @@ static void on_up(struct avo_client *c, struct link *l, uint64_t now_ns)
 }
 
 /* What epoll named: places of links (bits). A timer that rang is put back to sleep. */
-static uint8_t sort_events(struct avo_client *c, const struct epoll_event *events, int n)
+static uint32_t sort_events(struct avo_client *c, const struct epoll_event *events, int n)
 {
-    uint8_t ready = 0;
+    uint32_t ready = 0;
     uint64_t rings;
 
     for (int i = 0; i < n; i++) {
         uint32_t who = events[i].data.u32;
 
-        if (who < NODES_MAX) {
-            ready |= (uint8_t)(1U << who);
+        if (who < CLUSTER_MAX) {
+            ready |= UINT32_C(1) << who;
         } else if (who == CLIENT_EVENT_TIMER && read(c->timer, &rings, sizeof(rings)) > 0) {
             c->timer_at_ns = UINT64_MAX;
         }
@@ -161,12 +162,15 @@ static uint8_t sort_events(struct avo_client *c, const struct epoll_event *event
 static void serve_links(struct avo_client *c, uint64_t now_ns)
 {
     struct epoll_event events[CLIENT_EVENTS_MAX];
-    uint8_t ready = sort_events(c, events, epoll_wait(c->epoll, events, CLIENT_EVENTS_MAX, 0));
+    uint32_t ready = sort_events(c, events, epoll_wait(c->epoll, events, CLIENT_EVENTS_MAX, 0));
 
     c->links_at_ns = now_ns;
     for (uint32_t place = 0; place < c->profile.members_n; place++) {
         struct link *l = &c->links[place];
 
+        if (c->profile.members[place].node == 0) {
+            continue;
+        }
         if (l->state == LINK_RESTING && now_ns >= l->wake_at_ns) {
             client_refresh_identity(c);
         }
@@ -181,13 +185,14 @@ static void serve_links(struct avo_client *c, uint64_t now_ns)
         default:
             break;
         }
+        client_take_config(c, l, now_ns);
     }
 }
 
 /* Sessions that ended by themselves: their connection goes too, and a new one brings new keys. */
 static void renew_lost(struct avo_client *c, uint64_t now_ns)
 {
-    uint8_t lost = core_take_lost(c->core);
+    uint32_t lost = core_take_lost(c->core);
 
     for (uint32_t place = 0; lost != 0 && place < c->profile.members_n; place++) {
         if ((lost >> place & 1) != 0 && c->links[place].state == LINK_STANDING) {

@@ -107,9 +107,9 @@ static enum err judge(struct schema *s, const char *file, const struct raw *r, s
     TRY(get_path(s, file, &(struct path){"ca_file", r->ca_file}, p->ca_file));
     TRY(get_path(s, file, &(struct path){"cert_file", r->cert_file}, p->cert_file));
     TRY(get_path(s, file, &(struct path){"key_file", r->key_file}, p->key_file));
-    if (r->members_count < 1 || r->members_count > NODES_MAX) {
+    if (r->members_count < 1 || r->members_count > CLUSTER_MAX) {
         explain(s->why, "line %u: members: found %u, permitted are 1 to %u; correct the list",
-                yaml_scan_line(&s->scan, "members", 0), r->members_count, (unsigned)NODES_MAX);
+                yaml_scan_line(&s->scan, "members", 0), r->members_count, (unsigned)CLUSTER_MAX);
         return ERR_MALFORMED;
     }
     p->members_n = r->members_count;

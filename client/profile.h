@@ -32,7 +32,7 @@ struct profile {
     char cert_file[PROFILE_PATH_MAX];
     char key_file[PROFILE_PATH_MAX];
     uint32_t members_n;
-    struct profile_member members[NODES_MAX]; /* ascending by node: the place is the cluster's */
+    struct profile_member members[CLUSTER_MAX]; /* ascending by node: the place is the cluster's */
 };
 
 /* IO, TOO_BIG, MALFORMED; *why is one line for a person that names `path`. */

@@ -56,7 +56,7 @@ enum err client_load_identity(struct avo_client *c, struct explain *why)
     c->identity = id;
     c->env.identity = id;
     c->env.identity_serial++;
-    c->moving = NODES_MAX;
+    c->moving = CLUSTER_MAX;
     if (has_stamp) {
         c->stamp = stamp;
     }
@@ -85,13 +85,13 @@ static uint64_t next_look_ns(const struct avo_client *c)
 /* One that stands under an older identity, if nobody is being dialed: never two at once. */
 static uint32_t next_to_move(const struct avo_client *c)
 {
-    uint32_t found = NODES_MAX;
+    uint32_t found = CLUSTER_MAX;
 
     for (uint32_t place = 0; place < c->profile.members_n; place++) {
         const struct link *l = &c->links[place];
 
         if (l->state == LINK_CONNECTING || l->state == LINK_SHAKING) {
-            return NODES_MAX;
+            return CLUSTER_MAX;
         }
         if (l->state == LINK_STANDING && l->identity != c->env.identity_serial) {
             found = place;
@@ -126,11 +126,11 @@ void client_rotate(struct avo_client *c, uint64_t now_ns)
         client_refresh_identity(c);
         c->look_at_ns = now_ns + next_look_ns(c);
     }
-    if (c->moving != NODES_MAX && !move(c, now_ns)) {
+    if (c->moving != CLUSTER_MAX && !move(c, now_ns)) {
         return;
     }
     c->moving = next_to_move(c);
-    if (c->moving != NODES_MAX) {
+    if (c->moving != CLUSTER_MAX) {
         core_node_leave(c->core, c->moving);
         c->move_by_ns = now_ns + MOVE_MS * MS;
     }
@@ -141,5 +141,5 @@ uint64_t client_rotate_at(const struct avo_client *c)
     if (c->core == NULL) {
         return UINT64_MAX;
     }
-    return c->moving == NODES_MAX ? c->look_at_ns : c->links_at_ns + POLL_MS * MS;
+    return c->moving == CLUSTER_MAX ? c->look_at_ns : c->links_at_ns + POLL_MS * MS;
 }

@@ -9,8 +9,9 @@
 #include <stdlib.h>
 
 /*
- * Every shard holds its own keys in order: the scan asks each of them for pages and always hands
- * out the first key of all. One page per shard is being read, one more is under way. SCAN-7.
+ * Every part (of a shard, of a group of slots) holds its own keys in order, at its own nodes: the
+ * scan asks each for pages and always hands out the first key of all. One page per part is being
+ * read, one more is under way. SCAN-7.
  */
 
 enum { PREFETCH_ABOVE = 2 * BATCH_KEYS_MAX }; /* keys that are still wanted */
@@ -94,10 +95,11 @@ static void ask(struct stream *t)
         .op = CLIENT_SCAN,
         .timeout_ms = c->options.timeout_ms,
         .value = {body, scan_ask_encode(&m, false, (struct mbytes){body, sizeof(body)})},
-        .shard = (uint32_t)(t - t->scan->streams),
     };
+    uint32_t part = (uint32_t)(t - t->scan->streams);
 
-    t->status = client_call(c, &q, t->scan, on_page, q.shard);
+    (void)core_part(c->core, part, &q.shard, &q.group);
+    t->status = client_call(c, &q, t->scan, on_page, part);
     t->asked = t->status == AVO_OK;
 }
 
@@ -259,6 +261,7 @@ static void place_streams(struct avo_scan *s)
 {
     struct bytes bound = s->down ? high(s) : low(s);
     uint8_t after[BOUND_MAX];
+    uint32_t shard, group;
 
     if (s->last_n != 0) {
         memcpy(after, s->last, s->last_n);
@@ -272,7 +275,7 @@ static void place_streams(struct avo_scan *s)
         }
         /* Nothing lies beyond: the last key was the outermost of the range. */
         s->streams[i].ended =
-            s->nothing ||
+            s->nothing || !core_part(s->client->core, i, &shard, &group) ||
             (s->last_n != 0 && (s->down ? bytes_compare(low(s), bound) >= 0
                                         : s->high_n != 0 && bytes_compare(bound, high(s)) >= 0));
     }
@@ -291,7 +294,7 @@ static void free_streams(struct avo_scan *s)
 
 static bool open_streams(struct avo_scan *s)
 {
-    s->streams_n = core_shards(s->client->core);
+    s->streams_n = core_parts(s->client->core);
     s->streams = calloc(s->streams_n, sizeof(*s->streams));
     if (s->streams == NULL) {
         return false;
@@ -452,7 +455,7 @@ AVO_API enum avo_status avo_scan_next(struct avo_scan *s, struct avo_entry *ret,
     for (;;) {
         struct stream *t;
 
-        if (core_shards(s->client->core) != s->streams_n) {
+        if (core_parts(s->client->core) != s->streams_n) {
             free_streams(s); /* keys have moved: begin anew behind the last one */
             if (!open_streams(s)) {
                 return failed(s, AVO_NO_MEMORY);

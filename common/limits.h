@@ -14,9 +14,12 @@ enum {
     VALUE_MAX = 16 << 20,        /* what formats and arithmetic are built for */
     VALUE_MAX_DEFAULT = 1 << 20, /* what a cluster accepts unless configured otherwise */
 
-    NODES_MAX = 7,   /* members of one configuration */
-    SHARDS_MAX = 64, /* worker threads of one node */
-    SLOTS_N = 1024,  /* hash slots that map to shards */
+    CLUSTER_MAX = 32, /* nodes of a cluster: members of one configuration */
+    NODES_MAX = 7,    /* members of a group, learners included: the nodes that hold a key */
+    GROUPS_MAX = 64,  /* groups of slots, each with members of its own */
+    SHARDS_MAX = 64,  /* worker threads of one node */
+    SLOTS_N = 1024,   /* hash slots that map to groups and to shards */
+    PARTS_MAX = GROUPS_MAX + SHARDS_MAX - 1, /* numbers of slots.h */
 
     /* Datagrams: UDP payload, clear header and AEAD tag included. */
     DATAGRAM_MAX = 8960,      /* fits a jumbo frame with IPv6 and UDP headers */
@@ -61,6 +64,8 @@ static const uint64_t TAG_JUMP_MAX = UINT64_C(1) << 40; /* a larger step of ts i
 
 _Static_assert((SLOTS_N & (SLOTS_N - 1)) == 0, "slots are masked");
 _Static_assert(SHARDS_MAX <= SLOTS_N, "every shard owns a slot");
+_Static_assert(GROUPS_MAX <= SLOTS_N && GROUPS_MAX <= 64, "every group owns a slot and is a bit");
+_Static_assert(CLUSTER_MAX <= 32, "sets of nodes are words");
 _Static_assert(DATAGRAM_MIN >= KEY_MAX + MESSAGE_HEAD_MAX + 64 + RPC_HEADER_LEN + AEAD_TAG_LEN,
                "a request without a value fits one datagram of any permitted size");
 _Static_assert((OPS_MAX & (OPS_MAX - 1)) == 0, "an operation's place is the low bits of a cookie");
@@ -69,7 +74,7 @@ _Static_assert(BATCH_BYTES + BATCH_KEYS_MAX * BATCH_ITEM_MAX <= VALUE_MAX, "a ba
 _Static_assert((REPLAY_BITS_PEER & (REPLAY_BITS_PEER - 1)) == 0, "window is masked");
 _Static_assert((REPLAY_BITS_CLIENT & (REPLAY_BITS_CLIENT - 1)) == 0, "window is masked");
 _Static_assert(RPC_SESSIONS_MAX <= 1 << 20, "connection index has 20 bits");
-_Static_assert(NODES_MAX <= 8, "sets of members are bytes");
+_Static_assert(NODES_MAX <= 8, "sets of members of a group are bytes");
 
 /* The longest message of a cluster that accepts values of `value_max` bytes. */
 static inline uint32_t message_max_for(uint32_t value_max)

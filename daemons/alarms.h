@@ -16,7 +16,7 @@ struct alarms {
 void alarms_look(struct alarms *a, const struct node *n);
 
 /* The nodes of a set of members, with commas between. */
-enum { ALARM_NODES_TEXT = 12 * NODES_MAX };
+enum { ALARM_NODES_TEXT = 12 * CLUSTER_MAX };
 void alarm_nodes(const struct cluster *c, uint64_t members, char to[ALARM_NODES_TEXT]);
 
 #endif

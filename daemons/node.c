@@ -157,23 +157,25 @@ static RESULT open_dpdk(struct node *n, struct explain *why)
 static struct replica_members members_of(const struct node *n)
 {
     const struct cluster *c = &n->cluster;
-    struct replica_members m = {
-        .epoch = c->epoch,
-        .self = n->self,
-        .members_n = (uint8_t)c->members_n,
-        .voters = cluster_voters(c),
-        .copies = c->members[n->self].is_learner || c->settle,
-    };
+    struct replica_members m = {.epoch = c->epoch,
+                                .self = n->self,
+                                .members_n = (uint8_t)c->members_n,
+                                .groups_n = c->groups_n};
 
     for (uint32_t i = 0; i < c->members_n; i++) {
         m.incarnations[i] = c->members[i].incarnation;
+    }
+    for (uint32_t i = 0; i < c->groups_n; i++) {
+        m.groups[i] = (struct replica_group_members){c->groups[i].voters, c->groups[i].learners,
+                                                     c->groups[i].settle};
     }
     return m;
 }
 
 void node_reconfigure(struct node *n)
 {
-    const struct shard_command c = {.kind = SHARD_RECONFIGURE, .members = members_of(n)};
+    const struct replica_members m = members_of(n);
+    const struct shard_command c = {.kind = SHARD_RECONFIGURE, .members = &m};
 
     node_post_all(n, &c);
 }
@@ -181,11 +183,13 @@ void node_reconfigure(struct node *n)
 static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
 {
     const struct cluster *c = &n->cluster;
+    const struct replica_members members = members_of(n);
     struct node_shard *s = &n->shards[i];
     struct shard_config config = {
         .shard = i,
         .incarnation = c->members[n->self].incarnation,
-        .members = members_of(n),
+        .members = &members,
+        .shards_n = c->shards,
         .datagram_bytes = c->datagram_bytes,
         .value_max = c->value_max,
         .sessions_max = RPC_SESSIONS_MAX,
@@ -194,6 +198,7 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
         .collect_ns = n->options.collect_rounds == 0 ? 0 : SECOND_NS / n->options.collect_rounds};
     enum err err;
 
+    memcpy(config.cluster_id, c->id, sizeof(config.cluster_id));
     TRY(open_memory(s, &n->options, why));
     TRY(open_arena(n, i, why));
     TRY(open_io(n, i, why));

@@ -86,7 +86,9 @@ RESULT node_serve(struct node *n, struct explain *why);
 /* How far the node is in its epoch, by the last reports of its shards. */
 struct node_standing {
     uint64_t installed, keys;
-    bool copied, copying;
+    uint64_t groups_copied; /* bits: in every shard that has a part of the group */
+    uint64_t shedding;      /* keys of groups that it left */
+    bool copying;
     enum err err; /* why copying waits */
 };
 struct node_standing node_standing(const struct node *n);

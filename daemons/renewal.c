@@ -173,6 +173,17 @@ struct look {
     bool was_heard; /* the CAS answered */
 };
 
+/* A set of groups as the list of their numbers. */
+static json_t *group_list(uint64_t groups)
+{
+    json_t *list = json_array();
+
+    for (; groups != 0; groups &= groups - 1) {
+        (void)json_array_append_new(list, json_integer(__builtin_ctzll(groups)));
+    }
+    return list;
+}
+
 /* Tells how far we are, and hears what is new: CAS-23, CAS-51. */
 static struct look look(struct renewal *k)
 {
@@ -188,8 +199,8 @@ static struct look look(struct renewal *k)
     (void)pthread_mutex_unlock(&k->lock);
     if (k->tried.installed != 0) {
         with.method = "POST";
-        with.body = json_pack("{s:I,s:b}", "installed", (json_int_t)k->tried.installed, "copied",
-                              k->tried.copied);
+        with.body = json_pack("{s:I,s:o}", "installed", (json_int_t)k->tried.installed, "copied",
+                              group_list(k->tried.copied));
     }
     (void)snprintf(path, sizeof(path), "/v1/%s?ca=%llu&seen=%llu&mark=%s",
                    k->tried.installed != 0 ? "report" : "config",

@@ -18,7 +18,7 @@ struct renewal;
 /* How far this member is, MEM-4 and MEM-7. */
 struct renewal_standing {
     uint64_t installed; /* all shards work under this epoch */
-    bool copied;        /* and have copied in it */
+    uint64_t copied;    /* groups (bits) that are copied in it */
 };
 
 /* Heap: the certificates of the CAs, and the configuration as the CAS signs it now. */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "common/slots.h"
 #include "daemons/node.h"
 #include "host/net/addr.h"
 #include "host/run/clock.h"
@@ -160,6 +161,7 @@ static json_t *shard_json(const struct node *n, uint32_t i)
                {"requests_joining", s->report.requests_joining},
                {"requests_leaving", s->report.requests_leaving}, {"pending", s->report.pending},
                {"requests_forbidden", s->report.requests_forbidden},
+               {"requests_strayed", s->report.requests_strayed},
                {"copied_keys", s->report.copied_keys}, {"copied_bytes", s->report.copied_bytes});
     ADD_FIELDS(host, {"bad_descriptors", s->host.bad_descriptors},
                {"clock_lies", s->host.clock_lies}, {"rx_calls", io->rx_calls},
@@ -200,29 +202,63 @@ static json_t *control_json(const struct control_counters *c)
 
 struct node_standing node_standing(const struct node *n)
 {
-    struct node_standing t = {.installed = UINT64_MAX, .copied = true};
+    struct node_standing t = {.installed = UINT64_MAX};
+    uint64_t copying = 0;
 
     for (uint32_t i = 0; i < n->shards_n; i++) {
         const struct replica_report *r = &n->shards[i].report;
 
         t.installed = r->epoch < t.installed ? r->epoch : t.installed;
-        t.copied = t.copied && r->copied;
-        t.copying = t.copying || r->copying;
+        t.groups_copied |= r->groups_copied;
+        copying |= r->groups_copying;
+        t.shedding += r->shedding;
         t.keys += r->copied_keys;
         t.err = r->copy_err != OK ? r->copy_err : t.err;
     }
+    t.copying = copying != 0;
+    t.groups_copied &= ~copying;
     return t;
 }
 
-static const char *state_of(const struct cluster *c, uint8_t self, uint8_t up)
+static bool has_majority(uint32_t voters, uint32_t up)
 {
-    uint8_t voters = cluster_voters(c);
+    return __builtin_popcount(up & voters) > __builtin_popcount(voters) / 2;
+}
 
-    if (c->members[self].is_learner) {
-        return "joining";
+/* "voting": with every group of slots that it votes in a majority is up. */
+static const char *state_of(const struct cluster *c, uint8_t self, uint32_t up)
+{
+    bool votes = false;
+
+    for (uint32_t i = 0; i < c->groups_n; i++) {
+        uint32_t voters = c->groups[i].voters;
+
+        if ((voters >> self & 1) == 0) {
+            continue;
+        }
+        votes = true;
+        if (!has_majority(voters, up)) {
+            return "no_majority";
+        }
     }
-    return __builtin_popcount(up & voters) > __builtin_popcount(voters) / 2 ? "voting"
-                                                                            : "no_majority";
+    return votes ? "voting" : strcmp(cluster_role(c, self), "learner") == 0 ? "joining" : "spare";
+}
+
+/* Slots of which the node is a voter, such that it is joining, and such that nobody can serve as
+ * far as this node can see. */
+static void add_slots(json_t *o, const struct cluster *c, uint8_t self, uint32_t up)
+{
+    uint64_t voting = 0, joining = 0, unserved = 0;
+
+    for (uint32_t i = 0; i < c->groups_n; i++) {
+        uint64_t n = slot_first(i + 1, c->groups_n) - slot_first(i, c->groups_n);
+
+        voting += (c->groups[i].voters >> self & 1) * n;
+        joining += (c->groups[i].learners >> self & 1) * n;
+        unserved += has_majority(c->groups[i].voters, up) ? 0 : n;
+    }
+    ADD_FIELDS(o, {"slots", voting}, {"slots_joining", joining}, {"groups", c->groups_n},
+               {"slots_unserved", unserved});
 }
 
 char *node_report_json(const struct node *n, const struct control *control)
@@ -230,7 +266,7 @@ char *node_report_json(const struct node *n, const struct control *control)
     const struct cluster *c = &n->cluster;
     const struct cluster_member *m = &c->members[n->self];
     struct node_standing t = node_standing(n);
-    uint8_t up = control_members_up(control);
+    uint32_t up = control_members_up(control);
     json_t *o = json_object();
     json_t *shards = json_array();
     char *text;
@@ -243,6 +279,7 @@ char *node_report_json(const struct node *n, const struct control *control)
                {"installed", t.installed}, {"members", c->members_n},
                {"voters", (uint64_t)__builtin_popcount(cluster_voters(c))},
                {"members_up", (uint64_t)__builtin_popcount(up)}, {"copied_keys", t.keys},
+               {"shedding", t.shedding}, {"groups_copied", t.groups_copied},
                {"uptime_s", (clock_now_ns() - n->started_ns) / 1000000000U});
     (void)json_object_set_new(o, "cluster", json_string(c->name));
     (void)json_object_set_new(o, "version", json_string(AVOCADO_VERSION));
@@ -251,8 +288,8 @@ char *node_report_json(const struct node *n, const struct control *control)
                                           : n->dpdk != NULL ? "dpdk"
                                                             : "udp"));
     (void)json_object_set_new(o, "state", json_string(state_of(c, n->self, up)));
-    (void)json_object_set_new(o, "role", json_string(m->is_learner ? "learner" : "voter"));
-    (void)json_object_set_new(o, "copied", json_boolean(t.copied));
+    (void)json_object_set_new(o, "role", json_string(cluster_role(c, n->self)));
+    add_slots(o, c, n->self, up);
     (void)json_object_set_new(o, "copying", json_boolean(t.copying));
     if (t.err != OK) {
         (void)json_object_set_new(o, "copy_waits_for", json_string(err_name(t.err)));

@@ -229,14 +229,20 @@ static void tell_standing(struct server *s)
 {
     const struct cluster *c = &s->node->cluster;
     struct node_standing t = node_standing(s->node);
-    const struct renewal_standing now = {t.installed, t.copied};
-    bool copies = c->members[s->node->self].is_learner || c->settle;
+    const struct renewal_standing now = {t.installed, t.groups_copied};
+    uint64_t copies = 0;
 
+    for (uint32_t g = 0; g < c->groups_n; g++) {
+        const struct cluster_group *k = &c->groups[g];
+        uint32_t who = k->learners | (k->settle ? k->voters : 0);
+
+        copies |= (uint64_t)(who >> s->node->self & 1) << g;
+    }
     if (now.installed != s->told.installed || now.copied != s->told.copied) {
         s->told = now;
         renewal_report(s->node->options.renewal, &now);
     }
-    if (t.installed != c->epoch || (copies && !t.copied)) {
+    if (t.installed != c->epoch || (copies & ~t.groups_copied) != 0) {
         (void)event_add(s->soon, &LOOK_SOON);
     }
 }

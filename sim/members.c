@@ -20,7 +20,8 @@ static uint32_t voters_left(const struct replicas *c, const struct cluster *clus
         const struct cluster_member *m = &cluster->members[i];
         uint8_t p = process_find(c, m->incarnation);
 
-        n += !m->is_learner && m->incarnation != without && p != NOBODY && !c->ends[p].given_up;
+        n += (cluster->groups[0].voters >> i & 1) != 0 && m->incarnation != without &&
+             p != NOBODY && !c->ends[p].given_up;
     }
     return n;
 }

@@ -55,11 +55,12 @@ static struct replica_config config_of(const struct run *r, const struct birth *
                                     .collect_ns = s->collect_ns,
                                     .seed = r->seed + boot,
                                     .epoch = b->epoch,
-                                    .voters = cluster_voters(cluster),
+                                    .voters = (uint8_t)cluster->groups[0].voters,
                                     .arena_bytes = s->arena_bytes};
 
     CHECK(config.self != NOBODY);
-    config.copies = b->copies || cluster->settle || (config.voters >> config.self & 1) == 0;
+    config.copies =
+        b->copies || cluster->groups[0].settle || (config.voters >> config.self & 1) == 0;
     for (uint32_t i = 0; i < cluster->members_n; i++) {
         config.incarnations[i] = cluster->members[i].incarnation;
     }
@@ -152,7 +153,7 @@ void process_configure(struct run *r, uint8_t process, uint64_t epoch)
     struct replica_members m = {.epoch = epoch,
                                 .self = place_of(cluster, e->incarnation),
                                 .members_n = (uint8_t)cluster->members_n,
-                                .voters = cluster_voters(cluster)};
+                                .voters = (uint8_t)cluster->groups[0].voters};
 
     if (epoch <= e->epoch) {
         return;
@@ -161,7 +162,7 @@ void process_configure(struct run *r, uint8_t process, uint64_t epoch)
         stop(r, process);
         return;
     }
-    m.copies = cluster->settle || (m.voters >> m.self & 1) == 0;
+    m.copies = cluster->groups[0].settle || (m.voters >> m.self & 1) == 0;
     for (uint32_t i = 0; i < cluster->members_n; i++) {
         m.incarnations[i] = cluster->members[i].incarnation;
     }

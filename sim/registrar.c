@@ -42,10 +42,10 @@ static bool same_members(const struct cluster *a, const struct cluster *b)
     bool same = a->members_n == b->members_n;
 
     for (uint32_t i = 0; same && i < a->members_n; i++) {
-        same = a->members[i].incarnation == b->members[i].incarnation &&
-               a->members[i].is_learner == b->members[i].is_learner;
+        same = a->members[i].incarnation == b->members[i].incarnation;
     }
-    return same;
+    return same && a->groups[0].voters == b->groups[0].voters &&
+           a->groups[0].learners == b->groups[0].learners;
 }
 
 /* MEM-2: an epoch has one meaning for ever. */

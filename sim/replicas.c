@@ -32,7 +32,7 @@ static bool transmit(struct replicas *c, struct end *e, uint64_t now_ns, struct 
 
 static void reconnect_lost(struct run *r, struct replicas *c, uint8_t end)
 {
-    uint8_t lost = core_take_lost(c->ends[end].core);
+    uint32_t lost = core_take_lost(c->ends[end].core);
 
     for (uint8_t host = 0; host < c->hosts_n; host++) {
         if ((lost & 1U << host) != 0 && c->runs[host] != NOBODY) {

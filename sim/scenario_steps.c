@@ -281,7 +281,7 @@ static bool has_voters(struct story *s, uint64_t n)
     for (uint32_t i = 0; i < k->current.members_n; i++) {
         uint8_t p = process_find(cluster(s), k->current.members[i].incarnation);
 
-        in_force += !k->current.members[i].is_learner && p != NOBODY &&
+        in_force += (k->current.groups[0].voters >> i & 1) != 0 && p != NOBODY &&
                     cluster(s)->ends[p].epoch >= k->current.epoch;
     }
     return k->phase == REGISTER_ACTIVE && in_force == n &&
@@ -356,7 +356,7 @@ static void expect_members(struct story *s, bool learners)
     uint32_t n = 0;
 
     for (uint32_t i = 0; i < c->members_n; i++) {
-        if (c->members[i].is_learner != learners) {
+        if (((c->groups[0].voters >> i & 1) == 0) != learners) {
             continue;
         }
         n++;

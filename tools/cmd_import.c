@@ -226,7 +226,7 @@ static int transfer(struct cli *c, const char *command, int argc, char **argv)
     uint64_t coordinator = 0;
     const struct option_spec specs[] = {
         {"coordinator", "N", "prefer the Nth replica of client.yaml", OPTION_NUMBER, &coordinator,
-         1, NODES_MAX, NULL},
+         1, CLUSTER_MAX, NULL},
         {0},
     };
     struct avo_options options = {.in_flight_max = WINDOW};

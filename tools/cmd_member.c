@@ -36,21 +36,28 @@ static void print_table(const json_t *a)
     const json_t *m;
     size_t i;
 
-    (void)printf("%-5s %-12s %-22s %-8s %-7s %10s\n", "NODE", "INCARNATION", "ADDRESS", "ROLE",
-                 "EPOCH", "KEYS");
+    (void)printf("%-5s %-12s %-22s %-8s %-7s %6s %10s\n", "NODE", "INCARNATION", "ADDRESS", "ROLE",
+                 "EPOCH", "SLOTS", "KEYS");
     json_array_foreach(json_object_get(a, "members"), i, m)
     {
         bool lost = json_is_true(json_object_get(m, "lost"));
-        char address[80];
+        char address[80], now[80] = "";
 
         (void)snprintf(address, sizeof(address), "%s:%" PRId64, text(m, "address"),
                        number(m, "port"));
-        (void)printf("%-5" PRId64 " %-12" PRId64 " %-22s %-8s %-7" PRId64 " %10" PRId64 "%s",
-                     number(m, "node"), number(m, "incarnation"), address,
-                     lost ? "lost" : text(m, "role"), number(m, "epoch"), number(m, "keys"),
-                     lost || strcmp(text(m, "role"), "learner") != 0 ? ""
-                     : json_is_true(json_object_get(m, "copied"))    ? "  standing by"
-                                                                     : "  copying");
+        if (!lost && number(m, "slots_joining") != 0) {
+            (void)snprintf(now, sizeof(now), "  joining %" PRId64 ", %" PRId64 " keys copied",
+                           number(m, "slots_joining"), number(m, "copied_keys"));
+        } else if (!lost && number(m, "shedding") != 0) {
+            (void)snprintf(now, sizeof(now), "  forgetting %" PRId64 " keys",
+                           number(m, "shedding"));
+        } else if (!lost && number(a, "groups") == 1 && strcmp(text(m, "role"), "learner") == 0) {
+            (void)snprintf(now, sizeof(now), "  standing by");
+        }
+        (void)printf(
+            "%-5" PRId64 " %-12" PRId64 " %-22s %-8s %-7" PRId64 " %6" PRId64 " %10" PRId64 "%s",
+            number(m, "node"), number(m, "incarnation"), address, lost ? "lost" : text(m, "role"),
+            number(m, "epoch"), number(m, "slots"), number(m, "keys"), now);
         if (!lost && number(m, "keys_lost") > 0) {
             (void)printf("  %" PRId64 " keys lost to its host", number(m, "keys_lost"));
         }

@@ -28,7 +28,7 @@ struct status {
     const struct cli *cli;
     bool connections;
     uint32_t n;
-    struct row rows[NODES_MAX];
+    struct row rows[CLUSTER_MAX];
     char why[512]; /* why nobody could be asked */
     struct status_services services;
 };
@@ -54,8 +54,10 @@ static void ask_all(struct status *s, struct avo_client *client, uint64_t until_
 {
     size_t n = avo_nodes(client);
 
-    s->n = n > NODES_MAX ? NODES_MAX : (uint32_t)n;
-    for (uint32_t i = 0; i < s->n; i++) {
+    if (s->n == 0) {
+        s->n = n > CLUSTER_MAX ? CLUSTER_MAX : (uint32_t)n;
+    }
+    for (uint32_t i = 0; i < s->n && i < n; i++) {
         struct row *r = &s->rows[i];
         uint64_t now = cli_now_ms(), left = now < until_ms ? until_ms - now : 1;
 
@@ -75,6 +77,19 @@ static unsigned voting(const struct status *s)
         n += s->rows[i].report.may_vote;
     }
     return n;
+}
+
+/* Slots without a majority, as whoever sees the most of the cluster says. */
+static uint64_t unserved(const struct status *s)
+{
+    uint64_t least = SLOTS_N;
+
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct node_report *p = &s->rows[i].report;
+
+        least = p->is_up && p->slots_unserved < least ? p->slots_unserved : least;
+    }
+    return least;
 }
 
 static const char *state_of(const struct row *r)
@@ -113,12 +128,12 @@ static void print_table(const struct status *s)
 {
     const struct node_report *any = NULL;
 
-    (void)printf("%-5s %-22s %-12s %-7s %10s %22s %12s\n", "NODE", "ADDRESS", "STATE", "MEMBERS",
-                 "KEYS", "ENCLAVE MEMORY", "OPERATIONS");
+    (void)printf("%-5s %-22s %-12s %-7s %11s %10s %22s %12s\n", "NODE", "ADDRESS", "STATE",
+                 "MEMBERS", "SLOTS", "KEYS", "ENCLAVE MEMORY", "OPERATIONS");
     for (uint32_t i = 0; i < s->n; i++) {
         const struct row *r = &s->rows[i];
         const struct node_report *p = &r->report;
-        char used[16], limit[16], memory[40], members[48];
+        char used[16], limit[16], memory[40], members[48], slots[48];
 
         if (!p->is_up) {
             (void)printf("%-5s %-22s %-12s %s\n", r->node, r->address, state_of(r), p->why);
@@ -128,13 +143,23 @@ static void print_table(const struct status *s)
         (void)snprintf(memory, sizeof(memory), "%s of %s", size_text(p->enclave_used, used),
                        size_text(p->enclave_limit, limit));
         (void)snprintf(members, sizeof(members), "%" PRIu64 "/%" PRIu64, p->members_up, p->members);
-        (void)printf("%-5s %-22s %-12s %-7s %10" PRIu64 " %22s %12" PRIu64 "\n", r->node,
-                     r->address, p->state, members, p->keys, memory, p->ops);
+        (void)snprintf(slots, sizeof(slots), "%" PRIu64, p->slots);
+        if (p->slots_joining != 0) { /* copied now, and voted on after */
+            (void)snprintf(slots, sizeof(slots), "%" PRIu64 " + %" PRIu64, p->slots,
+                           p->slots_joining);
+        }
+        (void)printf("%-5s %-22s %-12s %-7s %11s %10" PRIu64 " %22s %12" PRIu64 "\n", r->node,
+                     r->address, p->state, members, slots, p->keys, memory, p->ops);
+    }
+    (void)printf("%u of %u nodes may vote: ", voting(s), s->n);
+    if (unserved(s) == 0 || unserved(s) == SLOTS_N) {
+        (void)puts(unserved(s) == 0 ? "a majority, the cluster serves"
+                                    : "no majority, the cluster cannot serve");
+    } else {
+        (void)printf("%" PRIu64 " of %d slots have no majority and are not served\n", unserved(s),
+                     SLOTS_N);
     }
     status_services_print(&s->services);
-    (void)printf("%u of %u nodes may vote: %s\n", voting(s), s->n,
-                 voting(s) > s->n / 2 ? "a majority, the cluster serves"
-                                      : "no majority, the cluster cannot serve");
     for (uint32_t i = 0; i < s->n; i++) {
         const struct node_report *p = &s->rows[i].report;
 
@@ -159,7 +184,7 @@ static void print_table(const struct status *s)
 static void print_json(const struct status *s)
 {
     json_t *object = json_object(), *nodes = json_array();
-    bool majority = voting(s) > s->n / 2, is_protected = s->n > 0, is_diverged = false;
+    bool majority = unserved(s) == 0, is_protected = s->n > 0, is_diverged = false;
 
     for (uint32_t i = 0; i < s->n; i++) {
         const struct row *r = &s->rows[i];
@@ -184,6 +209,7 @@ static void print_json(const struct status *s)
     (void)json_object_set_new(object, "members", json_integer((json_int_t)s->n));
     (void)json_object_set_new(object, "voting", json_integer((json_int_t)voting(s)));
     (void)json_object_set_new(object, "majority", json_boolean(majority));
+    (void)json_object_set_new(object, "slots_unserved", json_integer((json_int_t)unserved(s)));
     (void)json_object_set_new(object, "diverged", json_boolean(is_diverged));
     (void)json_object_set_new(object, "protected", json_boolean(is_protected));
     (void)json_object_set_new(object, "nodes", nodes);
@@ -221,7 +247,7 @@ static int show(struct cli *c, const char *path, const struct cluster_dir *d, bo
     } else {
         print_table(&s);
     }
-    majority = voting(&s) > s.n / 2;
+    majority = unserved(&s) == 0;
     for (uint32_t i = 0; i < s.n; i++) {
         node_report_free(&s.rows[i].report);
     }

@@ -329,21 +329,23 @@ static int find_programs(struct up *u)
 static int check_wishes(struct up *u)
 {
     const struct found_wishes *w = &u->wishes;
+    uint64_t nodes = w->nodes == 0 ? 3 : w->nodes;
 
     if (u->cli->cluster != NULL) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "up takes --dir, not --cluster");
     }
-    if (w->nodes % 2 == 0 && w->nodes != 0) {
-        return cli_fail(u->cli, CLI_USAGE, "USAGE",
-                        "--nodes %u: must be 1, 3, 5 or 7: an even number survives no more losses "
-                        "than one fewer",
-                        (unsigned)w->nodes);
+    if (w->factor % 2 == 0 && w->factor != 0) {
+        return cli_fail(
+            u->cli, CLI_USAGE, "USAGE",
+            "--rf %u: must be 1, 3, 5 or 7: an even number survives no more losses than "
+            "one fewer",
+            (unsigned)w->factor);
     }
-    if (u->rf != 0 && u->rf != (w->nodes == 0 ? 3 : w->nodes)) {
+    if (w->factor > nodes) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE",
-                        "--rf %u: this version keeps every key on every node; leave it out or set "
-                        "it to the number of nodes",
-                        (unsigned)u->rf);
+                        "--rf %u: %u nodes cannot keep each key %u times; give more --nodes or a "
+                        "lower --rf",
+                        (unsigned)w->factor, (unsigned)nodes, (unsigned)w->factor);
     }
     if (w->enclave_memory > (w->workers == 0 ? 1 : w->workers) * ENCLAVE_MEMORY_SHARD_MAX) {
         return cli_fail(
@@ -408,16 +410,20 @@ int cmd_up(struct cli *c, int argc, char **argv)
     u->supervisor.pidfd = u->services[0].pidfd = u->services[1].pidfd = -1;
     u->folder.fd = -1;
     w = &u->wishes;
-    for (size_t i = 0; i < NODES_MAX; i++) {
+    for (size_t i = 0; i < CLUSTER_MAX; i++) {
         u->nodes[i].pidfd = -1;
     }
     const struct option_spec specs[] = {
         {"dir", "D", "folder of the cluster (default ./avocado-data)", OPTION_TEXT, &u->dir, 0, 0,
          NULL},
-        {"nodes", "N", "replicas: 1, 3, 5 or 7 (default 3)", OPTION_NUMBER, &w->nodes, 1, NODES_MAX,
+        {"nodes", "N", "nodes, 1 to 32 (default 3)", OPTION_NUMBER, &w->nodes, 1, CLUSTER_MAX,
          NULL},
-        {"rf", "R", "replicas that keep each key (default: all)", OPTION_NUMBER, &u->rf, 1,
-         NODES_MAX, NULL},
+        {"rf", "R", "nodes that keep each key: 1, 3, 5 or 7 (default 3; 1 if there are fewer)",
+         OPTION_NUMBER, &w->factor, 1, NODES_MAX, NULL},
+        {"groups", "G",
+         "groups of slots, for good: what moves between nodes (default 1 if every node keeps every "
+         "key, 16 up to 12 nodes, else 64)",
+         OPTION_NUMBER, &w->groups, 1, GROUPS_MAX, NULL},
         {"workers", "W", "worker threads, each with a shard, per node (default 1)", OPTION_NUMBER,
          &w->workers, 1, SHARDS_MAX, NULL},
         {"io", "KIND",

@@ -4,6 +4,7 @@
 #include "tools/ports.h"
 #include "trusted/attest/attest.h"
 #include "trusted/pki/pki_cert.h"
+#include "trusted/register/placement.h"
 
 #include <openssl/pem.h>
 
@@ -17,6 +18,8 @@
 enum {
     SOFTWARE_DAYS = 3650,
     DEFAULT_NODES = 3,
+    DEFAULT_FACTOR = 3,
+    MANY_NODES = 12,
     DEFAULT_WORKERS = 1,
 };
 
@@ -80,6 +83,27 @@ static enum err choose_ports(const struct found_wishes *w, const struct cluster 
     return OK;
 }
 
+/* Where every node holds every key one group is enough, and scans ask once. */
+static uint32_t default_groups(const struct cluster *c)
+{
+    if (c->members_n <= c->replication_factor) {
+        return 1;
+    }
+    return c->members_n <= MANY_NODES ? 16 : GROUPS_MAX;
+}
+
+/* As the CAS will place them: members and wishes are alike at the beginning (MEM-17). */
+static void place_groups(struct cluster *c)
+{
+    struct placement p = {
+        .nodes_n = c->members_n, .factor = c->replication_factor, .groups_n = c->groups_n};
+
+    placement_plan(&p);
+    for (uint32_t g = 0; g < c->groups_n; g++) {
+        c->groups[g] = (struct cluster_group){.voters = p.at[g]};
+    }
+}
+
 RESULT found_describe(const struct found_wishes *w, const struct cluster *previous,
                       struct cluster *ret, uint16_t *ret_cas_port, struct explain *why)
 {
@@ -96,7 +120,15 @@ RESULT found_describe(const struct found_wishes *w, const struct cluster *previo
     }
     c.members_n =
         (uint32_t)or_else(w->nodes, previous == NULL ? DEFAULT_NODES : previous->members_n);
-    c.replication_factor = c.members_n;
+    c.replication_factor =
+        (uint32_t)or_else(w->factor, previous != NULL               ? previous->replication_factor
+                                     : c.members_n < DEFAULT_FACTOR ? 1
+                                                                    : DEFAULT_FACTOR);
+    while (c.replication_factor > c.members_n) {
+        c.replication_factor -= 2; /* fewer nodes than before, and no word about it */
+    }
+    c.groups_n =
+        (uint32_t)or_else(w->groups, previous == NULL ? default_groups(&c) : previous->groups_n);
     c.shards = (uint32_t)or_else(w->workers, previous == NULL ? DEFAULT_WORKERS : previous->shards);
     c.datagram_bytes = previous == NULL ? DATAGRAM_LOOPBACK : previous->datagram_bytes;
     c.value_max =
@@ -108,6 +140,7 @@ RESULT found_describe(const struct found_wishes *w, const struct cluster *previo
     for (uint32_t i = 0; i < c.members_n; i++) {
         c.members[i].node = c.members[i].incarnation = i + 1; /* the CAS gives others */
     }
+    place_groups(&c);
     TRY(choose_ports(w, previous, &c, why));
     *ret_cas_port = (uint16_t)(c.members[0].data_port + c.members_n * c.shards);
     *ret = c;

@@ -16,6 +16,8 @@
 /* Zero: as before, or the default of a first founding. */
 struct found_wishes {
     uint64_t nodes, workers, base_port;
+    uint64_t factor; /* replicas of each key */
+    uint64_t groups; /* of slots; fixed for the cluster's life */
     uint64_t value_max, enclave_memory, host_memory;
 };
 

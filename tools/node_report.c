@@ -76,7 +76,11 @@ bool node_report_parse(const char *json_text, struct node_report *ret)
     r.incarnation = number(o, "incarnation");
     r.epoch = number(o, "epoch");
     r.installed = number(o, "installed");
-    r.copied = json_is_true(json_object_get(o, "copied"));
+    r.groups_copied = (uint64_t)json_integer_value(json_object_get(o, "groups_copied"));
+    r.slots = number(o, "slots");
+    r.slots_joining = number(o, "slots_joining");
+    r.shedding = number(o, "shedding");
+    r.slots_unserved = number(o, "slots_unserved");
     r.copied_keys = number(o, "copied_keys");
     r.members = number(o, "members");
     r.members_up = number(o, "members_up");

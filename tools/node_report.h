@@ -16,8 +16,11 @@ struct node_report {
     bool is_protected;
     char state[24], tee[24];
     uint64_t copied_keys;
-    uint64_t installed; /* the epoch that all its shards work under */
-    bool copied;        /* everything from a majority of that epoch's voters (MEM-7) */
+    uint64_t installed;            /* the epoch that all its shards work under */
+    uint64_t groups_copied;        /* bits: from a majority of that epoch's voters (MEM-7) */
+    uint64_t slots, slots_joining; /* that it votes on; that it copies */
+    uint64_t slots_unserved;       /* of the cluster, as this node sees it: without a majority */
+    uint64_t shedding;             /* keys of groups that it left, still to be forgotten */
     uint64_t node, incarnation, epoch, members, members_up, uptime_s;
     uint64_t keys, value_bytes, enclave_used, enclave_limit, host_used, host_limit, ops;
     uint64_t keys_lost;     /* that it held in pages which its host destroyed (STORE-18) */

@@ -85,8 +85,7 @@ static void start_new(struct supervisor *s)
         if (node_process_start(&w.start, &new.process, &why) != OK) {
             node_log("error", "%s", why.text);
         } else {
-            node_log("info", "node %u started for incarnation %u, %s", m->node, m->incarnation,
-                     m->is_learner ? "a learner" : "a voter");
+            node_log("info", "node %u started for incarnation %u", m->node, m->incarnation);
         }
         s->members[s->n++] = new;
     }
@@ -237,8 +236,14 @@ static bool is_quiet(const struct supervisor *s)
            s->services[1].process.state == NODE_ALIVE;
 }
 
+/* What poll has named. */
+struct readiness {
+    bool socket;
+    bool member[SUPERVISED_MAX];
+};
+
 /* Waits for something to happen. False: we are to end. */
-static bool wait(struct supervisor *s, uint64_t *ret_ready)
+static bool wait(struct supervisor *s, struct readiness *ret)
 {
     struct pollfd p[FIXED + 2 * SUPERVISED_MAX];
     nfds_t n = 2;
@@ -259,32 +264,29 @@ static bool wait(struct supervisor *s, uint64_t *ret_ready)
     }
     (void)poll(p, n, is_quiet(s) ? TICK_QUIET_MS : TICK_MS);
     s->now_ms = cli_now_ms();
-    *ret_ready = 0;
     for (uint32_t i = 0; i < s->n; i++) {
-        *ret_ready |= (uint64_t)(p[FIXED + 1 + 2 * i].revents != 0) << i;
+        ret->member[i] = p[FIXED + 1 + 2 * i].revents != 0;
     }
-    if (p[1].revents != 0) {
-        *ret_ready |= UINT64_C(1) << 63;
-    }
+    ret->socket = p[1].revents != 0;
     return p[0].revents == 0;
 }
 
 static void run(struct supervisor *s)
 {
-    uint64_t ready = 0;
+    struct readiness ready = {0};
 
     do {
         bool urgent = !is_quiet(s);
 
         for (uint32_t i = 0; i < s->n; i++) {
-            supervisor_link_step(s, &s->members[i], (ready >> i & 1) != 0, urgent);
+            supervisor_link_step(s, &s->members[i], ready.member[i], urgent);
         }
         supervisor_service_step(s);
         reap(s);
         supervisor_cas_step(s);
         supervisor_renew(s);
         supervisor_progress(s);
-        if (ready >> 63 != 0) {
+        if (ready.socket) {
             supervisor_answer(s);
         }
         for (uint32_t i = 0; i < s->n; i++) { /* hand out at once what was just decided */

@@ -49,7 +49,7 @@ struct supervised {
     bool is_told;           /* the CAS knows that it has ended */
 };
 
-enum { SUPERVISED_MAX = 2 * NODES_MAX };
+enum { SUPERVISED_MAX = 2 * CLUSTER_MAX };
 
 struct supervisor_service {
     uint32_t number; /* NODE_CAS, NODE_LAS */

@@ -32,7 +32,9 @@ static json_t *member_json(struct supervisor *s, const json_t *from)
         (void)json_object_set_new(o, "epoch", json_integer((json_int_t)v->report.installed));
         (void)json_object_set_new(o, "keys", json_integer((json_int_t)v->report.keys));
         (void)json_object_set_new(o, "keys_lost", json_integer((json_int_t)v->report.keys_lost));
-        (void)json_object_set_new(o, "copied", json_boolean(v->report.copied));
+        (void)json_object_set_new(o, "copied_keys",
+                                  json_integer((json_int_t)v->report.copied_keys));
+        (void)json_object_set_new(o, "shedding", json_integer((json_int_t)v->report.shedding));
         if (v->process.state != NODE_ALIVE) {
             (void)json_object_set_new(o, "lost", json_true());
         }
@@ -42,7 +44,14 @@ static json_t *member_json(struct supervisor *s, const json_t *from)
 
 static json_t *status_json(struct supervisor *s)
 {
-    static const char *const told[] = {"health", "what", "epoch", "replication_factor",
+    static const char *const told[] = {"health",
+                                       "what",
+                                       "epoch",
+                                       "replication_factor",
+                                       "groups",
+                                       "groups_moving",
+                                       "copies_under_way",
+                                       "groups_lost",
                                        "losses_accepted"};
     const json_t *standing = s->cas.standing, *m;
     json_t *o = json_object(), *members = json_array();

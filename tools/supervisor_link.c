@@ -134,7 +134,7 @@ static void take_report(struct supervisor *s, struct supervised *m)
     if (text != NULL) {
         m->link.asked = false;
         if (node_report_parse(text, &r)) {
-            if (r.installed != m->report.installed || r.copied != m->report.copied) {
+            if (r.installed != m->report.installed || r.groups_copied != m->report.groups_copied) {
                 s->cas.ask_at_ms = 0; /* it has told the CAS, too */
             }
             node_report_free(&m->report);

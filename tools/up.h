@@ -18,7 +18,7 @@ struct up {
     char program[PATH_MAX]; /* of ours, for the supervisor */
     bool is_split;
     struct cluster_dir folder;
-    struct node_process supervisor, services[2], nodes[NODES_MAX];
+    struct node_process supervisor, services[2], nodes[CLUSTER_MAX];
     uint64_t until_ms;
 };
 

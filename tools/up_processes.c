@@ -36,7 +36,7 @@ void up_close_nodes(struct up *u)
     node_process_close(&u->supervisor);
     node_process_close(&u->services[0]);
     node_process_close(&u->services[1]);
-    for (uint32_t i = 0; i < NODES_MAX; i++) {
+    for (uint32_t i = 0; i < CLUSTER_MAX; i++) {
         node_process_close(&u->nodes[i]);
     }
 }
@@ -65,7 +65,7 @@ uint32_t up_count_nodes(const struct up *u, enum node_state state)
 void up_stop_nodes(struct up *u)
 {
     const uint32_t supervisor = NODE_SUPERVISOR, services[] = {NODE_CAS, NODE_LAS};
-    uint32_t numbers[NODES_MAX];
+    uint32_t numbers[CLUSTER_MAX];
 
     up_find_nodes(u);
     (void)node_process_stop(u->folder.fd, &u->supervisor, &supervisor, 1, STOP_MS);
@@ -149,7 +149,7 @@ static bool all_vote(struct up *u, struct avo_client *client, struct explain *wh
         struct node_report r;
 
         node_report_ask(client, i, ASK_MS, &r);
-        all = r.is_up && r.may_vote && r.members_up == c->members_n;
+        all = r.is_up && strcmp(r.state, "no_majority") != 0 && r.members_up == c->members_n;
         if (!all) {
             (void)snprintf(why->text, sizeof(why->text), "node %u %s%s", c->members[i].node,
                            r.is_up ? "does not see all others yet" : "does not answer: ", r.why);

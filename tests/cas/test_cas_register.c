@@ -65,8 +65,13 @@ static int end(void **state)
 
 static void report(struct fixture *f, uint32_t node, uint64_t installed, bool copied)
 {
+    json_t *groups = json_array();
+
+    if (copied) {
+        (void)json_array_append_new(groups, json_integer(0));
+    }
     world_ask(&f->w, &f->member[node], "POST", "/v1/report",
-              json_pack("{s:I,s:b}", "installed", (json_int_t)installed, "copied", copied));
+              json_pack("{s:I,s:o}", "installed", (json_int_t)installed, "copied", groups));
 }
 
 /* What the owner sees. */
@@ -165,12 +170,15 @@ static void test_who_may_report(void **state)
 
     order(f, "lost", "incarnation", 2); /* epoch 2 waits for 1 and 3 */
     world_ask(&f->w, &stranger, "POST", "/v1/report",
-              json_pack("{s:i,s:b}", "installed", 2, "copied", 1));
+              json_pack("{s:i,s:[i]}", "installed", 2, "copied", 0));
     world_expect(&f->w, "CERTIFICATE", "must be issued here");
     world_ask(&f->w, &f->owner, "POST", "/v1/report", json_pack("{s:i}", "installed", 2));
     world_expect(&f->w, "CERTIFICATE", "");
     report(f, 1, 2, true); /* a voter of 1 and 2; of 3 nobody has heard */
     join(f, 2);
+    world_ask(&f->w, &f->member[2], "POST", "/v1/report",
+              json_pack("{s:i,s:[i,i,i,s,b]}", "installed", 2, "copied", 64, -1, 1, "0", 1));
+    assert_int_equal(number(f, "epoch"), 2); /* none of these is a group of this cluster */
     report(f, 2, 2, true);
     assert_int_equal(number(f, "epoch"), 3);
     report(f, 1, 3, false);

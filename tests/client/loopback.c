@@ -146,6 +146,13 @@ struct loopback *loopback_open(void)
     for (uint32_t i = 0; i < LOOPBACK_NODES; i++) {
         prepare_node(l, i);
     }
+    l->cluster.groups_n = 1;
+    l->cluster.groups[0].voters = (1U << LOOPBACK_NODES) - 1;
+    l->config = cluster_format(&l->cluster);
+    assert_non_null(l->config);
+    assert_int_equal(pki_sign(&l->ca, (struct bytes){(const uint8_t *)l->config, strlen(l->config)},
+                              (struct mbytes){l->sig, sizeof(l->sig)}, &l->sig_n, &why),
+                     OK);
     issue_client(l, &l->ca);
     write_profile(l);
     assert_int_equal(pthread_create(&l->thread, NULL, loopback_run, l), 0);
@@ -175,6 +182,7 @@ void loopback_close(struct loopback *l)
     }
     assert_int_equal(rmdir(l->folder), 0);
     pki_pair_free(&l->ca);
+    free(l->config);
     free(l->values);
     free(l);
 }

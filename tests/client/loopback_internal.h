@@ -52,6 +52,9 @@ struct loopback {
     char path[256];
     struct cluster cluster;
     struct pki_pair ca;
+    char *config; /* heap: what nodes tell, and its signature */
+    uint8_t sig[80];
+    size_t sig_n;
     struct node nodes[LOOPBACK_NODES];
     struct value *values;
     uint32_t values_n;

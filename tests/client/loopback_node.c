@@ -287,6 +287,9 @@ static void start(struct node *n)
     const struct cluster_member *m = &n->l->cluster.members[n->place];
     struct control_config k = {
         .cluster = &n->l->cluster,
+        .config = {(const uint8_t *)n->l->config, strlen(n->l->config)},
+        .config_sig = {n->l->sig, n->l->sig_n},
+        .ca_pem = {(const uint8_t *)n->l->ca.cert_pem, strlen(n->l->ca.cert_pem)},
         .identity = n->identity,
         .boot = {(uint8_t)(n->place + 1), 1},
         .handshake_timeout_ns = UINT64_C(5000000000),

@@ -397,7 +397,7 @@ static void storm(uint64_t seed)
 {
     static struct storm s;
     struct core_completion done;
-    uint8_t lost;
+    uint32_t lost;
 
     s = (struct storm){
         .w = world_open(&(struct world_setup){.seed = seed, .shards = 3, .in_flight_max = 300})};

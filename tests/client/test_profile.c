@@ -140,10 +140,10 @@ static void test_too_many_members(void **state)
     struct explain why;
 
     (void)state;
-    for (unsigned i = 1; i <= NODES_MAX + 1; i++) {
+    for (unsigned i = 1; i <= CLUSTER_MAX + 1; i++) {
         n += (size_t)snprintf(text + n, sizeof(text) - n,
                               "  - {node: %u, address: 10.0.0.%u, control_port: 1}\n", i, i);
-        assert_int_equal(load(text, &p, &why), i <= NODES_MAX ? OK : ERR_MALFORMED);
+        assert_int_equal(load(text, &p, &why), i <= CLUSTER_MAX ? OK : ERR_MALFORMED);
     }
 }
 

@@ -30,10 +30,12 @@ static inline struct cluster fixture_cluster(void)
         .members_n = 3,
         .members =
             {
-                {1, 11, "127.0.0.1", 7101, 7201, false},
-                {2, 12, "127.0.0.1", 7102, 7301, false},
-                {4, 14, "::1", 7103, 7401, false},
+                {1, 11, "127.0.0.1", 7101, 7201},
+                {2, 12, "127.0.0.1", 7102, 7301},
+                {4, 14, "::1", 7103, 7401},
             },
+        .groups_n = 2,
+        .groups = {{.voters = 7}, {.voters = 7}},
     };
 
     return c;

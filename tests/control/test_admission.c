@@ -428,8 +428,12 @@ static void test_nonsense(void **state)
         uint8_t bytes[64];
         size_t n;
     } texts[] = {
-        {{255, 255, 255, 255, 1}, 5},   {{0, 0, 0, 0}, 4},          {{1, 0, 0, 0, 9}, 5},
-        {{3, 0, 0, 0, 4, 'h', 'i'}, 7}, {{3, 0, 0, 0, 1, 2, 0}, 7}, {{1, 0, 0, 0, 3}, 5},
+        {{255, 255, 255, 255, 1}, 5},
+        {{0, 0, 0, 0}, 4},
+        {{1, 0, 0, 0, 9}, 5},
+        {{3, 0, 0, 0, 4, 'h', 'i'}, 7},
+        {{3, 0, 0, 0, 1, CONTROL_VERSION + 1, 0}, 7},
+        {{1, 0, 0, 0, 3}, 5},
     };
     struct identity *alice = client_identity();
     uint8_t buf[4096];
@@ -474,7 +478,7 @@ static void test_sessions_max(void **state)
     struct net_conn *c[3];
 
     (void)state;
-    net->sessions_max = NODES_MAX + 2;
+    net->sessions_max = CLUSTER_MAX + 2;
     net_start(net, 1, 2);
     net_pass(net, 6000 * NET_MS);
     for (int round = 0; round < 40; round++) {
@@ -484,7 +488,7 @@ static void test_sessions_max(void **state)
         if (round == 0) {
             assert_int_equal(c[0]->client_err, ERR_FULL);
             assert_says(&c[0]->client_why, "greatest number of sessions");
-            net->sessions_max = NODES_MAX + 4;
+            net->sessions_max = CLUSTER_MAX + 4;
             net_hang_up(net, c[0]);
             net_start(net, 1, 2);
             net_pass(net, 6000 * NET_MS);

@@ -57,8 +57,7 @@ static void test_round_trip(void **state)
     char *text = NULL;
 
     (void)state;
-    c.settle = true;
-    c.members[1].is_learner = true;
+    c.groups[0] = (struct cluster_group){.voters = 5, .learners = 2, .settle = true};
     c.value_max = 1000001;
     c.host_memory = (UINT64_C(3) << 30) + 1024;
     text = cluster_format(&c);
@@ -142,7 +141,6 @@ static void test_values(void **state)
     refused("host_memory: 1GiB", "host_memory: 18014398509481985GiB", "host_memory", "from");
     refused("replication_factor: 3", "replication_factor: 4", "line 5: replication_factor",
             "1, 3, 5 or 7");
-    refused("settle: no", "settle: maybe", "line 11: settle", "yes or no");
     refused("replication_factor: 3", "replication_factor: 8", "replication_factor", "1 to 7");
 }
 
@@ -150,23 +148,46 @@ static void test_values(void **state)
 static void test_members(void **state)
 {
     (void)state;
-    refused("node: 2", "node: 1", "line 19: node: found '1'", "greater");
+    refused("node: 2", "node: 1", "line 17: node: found '1'", "greater");
     refused("node: 4", "node: 0", "node: found '0'", "from 1");
-    refused("incarnation: 12", "incarnation: 11", "line 20: incarnation", "no other member");
+    refused("incarnation: 12", "incarnation: 11", "line 18: incarnation", "no other member");
     refused("incarnation: 12", "incarnation: 0", "incarnation", "from 1");
     refused("incarnation: 12", "incarnation: 4294967296", "incarnation", "from 1");
-    refused("control_port: 7102", "control_port: 7101", "line 22: control_port", "no other");
+    refused("control_port: 7102", "control_port: 7101", "line 20: control_port", "no other");
     refused("control_port: 7102", "control_port: 65536", "control_port", "65535");
-    refused("data_port: 7301", "data_port: 7202", "line 23: data_port", "range");
+    refused("data_port: 7301", "data_port: 7202", "line 21: data_port", "range");
     refused("data_port: 7301", "data_port: 7200", "data_port", "range");
     refused("data_port: 7301", "data_port: 65535", "data_port", "from 1 to 65534");
-    refused("\"127.0.0.1\"", "localhost", "line 15: address", "host name");
+    refused("\"127.0.0.1\"", "localhost", "line 14: address", "host name");
     refused("\"127.0.0.1\"", "0.0.0.0", "address", "reach");
     refused("\"127.0.0.1\"", "127.0.0.256", "address", "IPv4");
-    refused("\"::1\"", "\"::\"", "line 27: address", "IPv6");
+    refused("\"::1\"", "\"::\"", "line 24: address", "IPv6");
     refused("\"::1\"", "\"fe80::1%eth0\"", "address", "IPv6");
-    refused("role: voter", "role: leader", "line 18: role", "voter or learner");
     refused("members:\n", "members: []\nx:\n", "x", "unknown key");
+}
+
+/* CFG-9: groups. Without any, every member votes on every key. */
+static void test_groups(void **state)
+{
+    struct cluster c = {0};
+    struct explain why = {0};
+    char *text = changed("groups:\n  - voters: \"1 2 4\"\n  - voters: \"1 2 4\"\n", "");
+
+    (void)state;
+    assert_int_equal(cluster_parse(text, strlen(text), &c, &why), OK);
+    assert_int_equal(c.groups_n, 1);
+    assert_int_equal(c.groups[0].voters, 7);
+    free(text);
+    refused("- voters: \"1 2 4\"", "- voters: \"1 3\"", "line 28: voters: found '1 3'", "members'");
+    refused("- voters: \"1 2 4\"", "- voters: \"2 1\"", "voters: found '2 1'", "ascending");
+    refused("- voters: \"1 2 4\"", "- voters: \"1 1\"", "voters: found '1 1'", "ascending");
+    refused("- voters: \"1 2 4\"", "- voters: \"1  2\"", "voters", "one space");
+    refused("- voters: \"1 2 4\"", "- voters: \"1 2 \"", "voters", "one space");
+    refused("- voters: \"1 2 4\"", "- voters: \"\"", "voters", "one voter at least");
+    refused("- voters: \"1 2 4\"", "- voters: \"1 2\"\n    learners: \"2\"", "voters",
+            "a learner too");
+    refused("- voters: \"1 2 4\"", "- voters: \"1 2\"\n    settle: maybe", "settle", "yes or no");
+    refused("groups:\n", "groups: []\nx:\n", "x", "unknown key");
 }
 
 static void write_file(const char *dir, const char *name, const void *data, size_t n)
@@ -338,11 +359,11 @@ static void test_shard_of(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip), cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_schema),     cmocka_unit_test(test_values),
-        cmocka_unit_test(test_members),    cmocka_unit_test(test_signature),
-        cmocka_unit_test(test_cuts),       cmocka_unit_test(test_signed_nonsense),
-        cmocka_unit_test(test_shard_of),
+        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_schema),          cmocka_unit_test(test_values),
+        cmocka_unit_test(test_members),         cmocka_unit_test(test_groups),
+        cmocka_unit_test(test_signature),       cmocka_unit_test(test_cuts),
+        cmocka_unit_test(test_signed_nonsense), cmocka_unit_test(test_shard_of),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

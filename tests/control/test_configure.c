@@ -26,7 +26,7 @@ static struct cluster next_of(const struct net *n)
     struct cluster c = n->cluster;
 
     c.epoch++;
-    c.members[1].is_learner = true;
+    c.groups[0] = (struct cluster_group){.voters = 5, .learners = 2};
     return c;
 }
 
@@ -53,7 +53,7 @@ static void test_spreads(void **state)
     net_pass(n, 1000000000);
     for (int i = 0; i < NET_NODES; i++) {
         assert_int_equal(control_cluster(n->nodes[i])->epoch, 6);
-        assert_true(control_cluster(n->nodes[i])->members[1].is_learner);
+        assert_int_equal(control_cluster(n->nodes[i])->groups[0].learners, 2);
         assert_int_equal(net_member_sessions(n, i), 4);
         assert_int_equal(n->reconfigured[i], 1);
     }

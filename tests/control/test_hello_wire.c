@@ -22,7 +22,7 @@ struct golden {
 static const struct golden golden[] = {
     {
         .m = {.kind = CONTROL_HELLO,
-              .version = 1,
+              .version = CONTROL_VERSION,
               .role = ROLE_REPLICA,
               .epoch = 0x0807060504030201,
               .incarnation = 0x44332211,
@@ -30,23 +30,23 @@ static const struct golden golden[] = {
               .shards_n = 2,
               .index = {0x00100000, 0xfff00001}},
         .n = 46,
-        .bytes = {42,   0,    0,    0,    1,    1, 0, 1, 1, 2,    3, 4, 5, 6,    7,   8,
+        .bytes = {42,   0,    0,    0,    1,    2, 0, 1, 1, 2,    3, 4, 5, 6,    7,   8,
                   0x11, 0x22, 0x33, 0x44, BOOT, 2, 0, 0, 0, 0x10, 0, 1, 0, 0xf0, 0xff},
     },
     {
         .m = {.kind = CONTROL_HELLO,
-              .version = 1,
+              .version = CONTROL_VERSION,
               .role = ROLE_CLIENT,
               .boot = {BOOT},
               .shards_n = 1,
               .index = {7}},
         .n = 42,
-        .bytes = {38, 0, 0, 0, 1, 1, 0,    2, 0, 0, 0, 0, 0, 0,
+        .bytes = {38, 0, 0, 0, 1, 2, 0,    2, 0, 0, 0, 0, 0, 0,
                   0,  0, 0, 0, 0, 0, BOOT, 1, 0, 7, 0, 0, 0},
     },
     {
         .m = {.kind = CONTROL_WELCOME,
-              .version = 1,
+              .version = CONTROL_VERSION,
               .epoch = 5,
               .incarnation = 12,
               .boot = {BOOT},
@@ -56,7 +56,7 @@ static const struct golden golden[] = {
               .index = {0x00200003, 9},
               .port = {7201, 0xffff}},
         .n = 57,
-        .bytes = {53, 0,  0, 0, 2,    1,    0,    5,    0, 0, 0, 0, 0,    0,
+        .bytes = {53, 0,  0, 0, 2,    2,    0,    5,    0, 0, 0, 0, 0,    0,
                   0,  12, 0, 0, 0,    BOOT, 0x78, 0x05, 0, 0, 0, 0, 0x10, 0,
                   2,  0,  3, 0, 0x20, 0,    0x21, 0x1c, 9, 0, 0, 0, 0xff, 0xff},
     },
@@ -192,7 +192,7 @@ static void test_values(void **state)
     (void)state;
     refused(0, 4, 0, ERR_MALFORMED); /* kinds */
     refused(0, 4, 6, ERR_MALFORMED);
-    refused(0, 5, 2, ERR_MISMATCH);  /* version */
+    refused(0, 5, 3, ERR_MISMATCH);  /* version */
     refused(0, 7, 0, ERR_MALFORMED); /* roles */
     refused(0, 7, 3, ERR_MALFORMED);
     refused(0, 7, 2, ERR_MALFORMED);  /* a client with an incarnation */

@@ -130,8 +130,8 @@ class Cluster:
             return subprocess.Popen(words, stdin=source, stdout=subprocess.PIPE,
                                     stderr=subprocess.PIPE)
 
-    def status(self):
-        done = run("avocado", "status", "--dir", self.dir, "--json", user=self.user)
+    def status(self, *options):
+        done = run("avocado", *options, "status", "--dir", self.dir, "--json", user=self.user)
         return done.returncode, json.loads(done.stdout)
 
     def shards(self, node):

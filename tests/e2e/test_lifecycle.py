@@ -209,7 +209,7 @@ class Lifecycle(Case):
 
     def test_wishes_out_of_range(self):
         with tempfile.TemporaryDirectory() as base:
-            for wish in (["--nodes", 2], ["--nodes", 9], ["--workers", 0], ["--rf", 1],
+            for wish in (["--nodes", 2, "--rf", 3], ["--nodes", 33], ["--workers", 0], ["--rf", 2],
                          ["--value-max", "17M"], ["--enclave-memory", "1k"], ["--io", "rfc1149"],
                          ["--poll", "sometimes"]):
                 self.expect(run("avocado", "up", "--dir", Path(base) / "d", *wish), USAGE)

@@ -53,7 +53,8 @@ static int setup(void **state)
     assert_int_equal(handover_take(ends[1], 1, &x->replica, why), OK);
     x->config = (struct shard_config){
         .incarnation = 1,
-        .members = {.epoch = 1, .members_n = 1, .incarnations = {1}},
+        .members = &(struct replica_members){.epoch = 1, .members_n = 1, .incarnations = {1}},
+        .shards_n = 1,
         .datagram_bytes = DATAGRAM_DEFAULT,
         .value_max = 4096,
         .sessions_max = 16,

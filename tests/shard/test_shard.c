@@ -34,7 +34,8 @@ static int setup(void **state)
     struct ctx *x = calloc(1, sizeof(*x));
 
     x->config = (struct shard_config){.incarnation = 1,
-                                      .members = {.members_n = 1},
+                                      .members = &(struct replica_members){.members_n = 1},
+                                      .shards_n = 1,
                                       .datagram_bytes = DATAGRAM_DEFAULT,
                                       .value_max = 4096,
                                       .sessions_max = 16,

@@ -189,6 +189,8 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
     a->heap = c->heap;
     a->store = c->store;
     a->config = *c;
+    a->generation = c->past.generation;
+    a->minted = c->past.ts;
     a->prng = (struct prng){.state = c->seed};
     a->rotor = (uint8_t)prng_below(&a->prng, c->members_n);
     set_members(a, &(struct abd_members){c->self, c->members_n, c->voters, c->epoch});
@@ -226,6 +228,11 @@ void abd_plant(struct abd *a, unsigned plants)
 const struct abd_counters *abd_counters(const struct abd *a)
 {
     return &a->counters;
+}
+
+struct abd_past abd_past(const struct abd *a)
+{
+    return (struct abd_past){a->minted, a->generation};
 }
 
 /* ---- the door ---- */

@@ -33,6 +33,12 @@ struct abd;
 
 enum { ABD_SYNC_MIN_NS = 1000 };
 
+/* What a replica that left a group and comes back under its incarnation must remember of it (ABD-2,
+ * RMW-12): below this, tags and ids were given out. */
+struct abd_past {
+    uint64_t ts, generation;
+};
+
 struct abd_config {
     struct heap *heap;
     struct store *store;
@@ -51,6 +57,7 @@ struct abd_config {
     /* Between two rounds of collection (COL-4): 0 for none, else at least ABD_SYNC_MIN_NS. */
     uint64_t collect_ns;
     uint64_t seed;
+    struct abd_past past; /* of our former lives in this group; zero: there was none */
 };
 
 enum abd_in_kind {
@@ -189,6 +196,8 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out);
 uint64_t abd_deadline(const struct abd *a);
 
 const struct abd_counters *abd_counters(const struct abd *a);
+/* For the next life in this group, when this one ends. */
+struct abd_past abd_past(const struct abd *a);
 
 /* ---- what a change of members carries over besides the store (RMW-16) ---- */
 

@@ -177,6 +177,7 @@ struct abd {
     struct abd_counters counters;
     uint64_t now_ns;
     uint64_t generation;
+    uint64_t minted; /* the greatest ts given out */
     unsigned plants;
     uint8_t self_bit, all, up; /* sets of members; `up` without self */
     uint8_t voters;            /* their votes count; the others get every write */

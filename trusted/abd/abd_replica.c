@@ -87,10 +87,12 @@ RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes va
     TRY(abd_find(a, key, &own));
     ts = abd_seen_tag(a, own.tag).ts;
     ts = ts > tag->ts ? ts : tag->ts;
+    ts = a->config.past.ts > ts ? a->config.past.ts : ts;
     if (ts > UINT64_MAX - TAG_JUMP_MAX) {
         return ERR_UNAVAILABLE;
     }
     *tag = (struct tag){.ts = ts + 1, .writer = a->config.incarnation};
+    a->minted = tag->ts > a->minted ? tag->ts : a->minted;
     if (abd_has_plant(a, ABD_PLANT_SHARED_TAGS)) {
         tag->writer = 1;
     }

@@ -16,7 +16,7 @@ struct cas_claim {
     uint64_t ca_step; /* that it has taken, CAS-41 */
     /* Not stored: when it last showed its certificate, and how far it said it was. */
     uint64_t seen_s, installed;
-    bool copied;
+    uint64_t copied; /* groups, bits */
 };
 
 /* How often the CAs that are trusted have changed, and when they did last. */
@@ -54,8 +54,8 @@ struct cas {
     struct cluster cluster;                 /* what it hands out: register_latest */
     char *cluster_text, *cluster_signature; /* base64 */
     uint32_t claims_n;
-    struct cas_claim claim[NODES_MAX]; /* of members of `cluster` */
-    uint64_t since_s;                  /* of our first request: nobody was silent before */
+    struct cas_claim claim[CLUSTER_MAX]; /* of members of `cluster` */
+    uint64_t since_s;                    /* of our first request: nobody was silent before */
     uint8_t owner_hash[EVIDENCE_KEY_HASH_LEN];
     uint32_t las_n, revoked_n;
     struct cas_las las[CAS_LAS_MAX];
@@ -105,7 +105,7 @@ void cas_to_hex(struct bytes b, char *to);
 
 /* ---- records, cas_records.c ---- */
 
-enum { CAS_BATCH_MAX = 2 * NODES_MAX + 8 };
+enum { CAS_BATCH_MAX = 2 * CLUSTER_MAX + 8 };
 
 /* Rows of one commit. */
 struct cas_batch {

@@ -267,7 +267,7 @@ static enum err read_claim(struct load *l, const json_t *j)
     struct cas_claim *claim = &l->c->claim[l->c->claims_n];
     const char *hex = text_of(j, "key");
 
-    if (l->c->claims_n == NODES_MAX) {
+    if (l->c->claims_n == CLUSTER_MAX) {
         return ERR_MALFORMED;
     }
     l->c->claims_n++;

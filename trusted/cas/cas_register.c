@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { STEPS_MAX = 4 * NODES_MAX };
+enum { STEPS_MAX = 4 * CLUSTER_MAX };
 
 struct cas_claim *cas_find_claim(struct cas *c, uint32_t incarnation)
 {
@@ -149,8 +149,22 @@ static void hear_all(const struct cas *c, struct config_register *r)
     }
 }
 
-/* MEM-4, MEM-7: in which epoch all shards of the member work, and whether it has copied there. The
- * member says so itself, and its program was measured. */
+/* A list of numbers as a set; what is no group is nobody's. */
+static uint64_t groups_of(const json_t *list)
+{
+    uint64_t groups = 0;
+
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *number = json_array_get(list, i);
+        json_int_t group = json_is_integer(number) ? json_integer_value(number) : -1;
+
+        groups |= group < 0 || group >= GROUPS_MAX ? 0 : UINT64_C(1) << group;
+    }
+    return groups;
+}
+
+/* MEM-4, MEM-7: in which epoch all shards of the member work, and which groups it has copied there.
+ * The member says so itself, and its program was measured. */
 void cas_on_report(struct cas_turn *t)
 {
     json_int_t installed = json_integer_value(json_object_get(t->body, "installed"));
@@ -168,7 +182,7 @@ void cas_on_report(struct cas_turn *t)
     }
     cas_ca_heard(t);
     claim->installed = (uint64_t)installed;
-    claim->copied = json_is_true(json_object_get(t->body, "copied"));
+    claim->copied = groups_of(json_object_get(t->body, "copied"));
     hear_all(t->c, &next);
     cas_batch_start(t->c, &b);
     if (cas_register_commit(t, &next, &b)) {
@@ -181,15 +195,19 @@ static const char *const health_names[] = {[REGISTER_HEALTH_NONE] = "none",
                                            [REGISTER_HEALTH_CHANGING] = "changing",
                                            [REGISTER_HEALTH_MAJORITY_LOST] = "majority_lost"};
 
-static json_t *member_json(struct cas *c, const struct cluster_member *m)
+static json_t *member_json(struct cas *c, uint32_t place)
 {
+    const struct cluster_member *m = &c->cluster.members[place];
     const struct cas_claim *claim = cas_find_claim(c, m->incarnation);
+    uint32_t slots = 0, joining = 0;
 
-    return json_pack("{s:I,s:I,s:s,s:s,s:i,s:i,s:b,s:b}", "node", (json_int_t)m->node,
+    register_slots(&c->reg, place, &slots, &joining);
+    return json_pack("{s:I,s:I,s:s,s:s,s:i,s:i,s:b,s:b,s:I,s:I}", "node", (json_int_t)m->node,
                      "incarnation", (json_int_t)m->incarnation, "role",
-                     m->is_learner ? "learner" : "voter", "address", m->address, "control_port",
+                     cluster_role(&c->cluster, place), "address", m->address, "control_port",
                      (int)m->control_port, "port", (int)m->data_port, "joined", claim != NULL,
-                     "lost", register_is_lost(&c->reg, m->incarnation));
+                     "lost", register_is_lost(&c->reg, m->incarnation), "slots", (json_int_t)slots,
+                     "slots_joining", (json_int_t)joining);
 }
 
 /* Where the cluster stands, with the configuration to hand out. */
@@ -197,15 +215,20 @@ static json_t *standing_json(struct cas *c)
 {
     const struct config_register *r = &c->reg;
     json_t *o = cas_public(c), *members = json_array();
+    struct register_moves moves = register_moves(r);
     struct explain why = {0};
 
     register_explain(r, &why);
     for (uint32_t i = 0; i < c->cluster.members_n; i++) {
-        (void)json_array_append_new(members, member_json(c, &c->cluster.members[i]));
+        (void)json_array_append_new(members, member_json(c, i));
     }
     (void)json_object_set_new(o, "health", json_string(health_names[register_health(r)]));
     (void)json_object_set_new(o, "what", json_string(why.text));
     (void)json_object_set_new(o, "replication_factor", json_integer(r->replication_factor));
+    (void)json_object_set_new(o, "groups", json_integer(c->cluster.groups_n));
+    (void)json_object_set_new(o, "groups_moving", json_integer(moves.groups));
+    (void)json_object_set_new(o, "copies_under_way", json_integer(moves.copying));
+    (void)json_object_set_new(o, "groups_lost", json_integer(moves.lost));
     (void)json_object_set_new(o, "losses_accepted", json_integer(r->losses_accepted));
     (void)json_object_set_new(o, "members", members);
     return o;
@@ -258,8 +281,9 @@ static uint32_t free_node(const struct config_register *r)
     return node;
 }
 
-static enum err add_node(struct config_register *r, struct order *o, uint32_t node,
-                         struct explain *why)
+/* A new node; 0: the lowest number that is free. */
+static enum err describe(const struct config_register *r, struct order *o, uint32_t node,
+                         struct register_wish *ret, struct explain *why)
 {
     const char *address = json_string_value(json_object_get(o->body, "address"));
     struct register_wish w = {.node = node == 0 ? free_node(r) : node};
@@ -273,12 +297,16 @@ static enum err add_node(struct config_register *r, struct order *o, uint32_t no
     w.control_port = (uint16_t)control;
     w.data_port = (uint16_t)data;
     o->node = w.node;
-    return register_wish_add(r, &w, why);
+    *ret = w;
+    return OK;
 }
 
 static enum err order_add(struct config_register *r, struct order *o, struct explain *why)
 {
-    return add_node(r, o, o->node, why);
+    struct register_wish w;
+
+    TRY(describe(r, o, o->node, &w, why));
+    return register_wish_add(r, &w, why);
 }
 
 static enum err order_remove(struct config_register *r, struct order *o, struct explain *why)
@@ -288,10 +316,11 @@ static enum err order_remove(struct config_register *r, struct order *o, struct 
 
 static enum err order_replace(struct config_register *r, struct order *o, struct explain *why)
 {
+    struct register_wish w;
     uint32_t old = o->node;
 
-    TRY(add_node(r, o, number_of(o->body, "by"), why));
-    return register_wish_remove(r, old, why);
+    TRY(describe(r, o, number_of(o->body, "by"), &w, why));
+    return register_wish_replace(r, old, &w, why);
 }
 
 static enum err order_factor(struct config_register *r, struct order *o, struct explain *why)
@@ -312,7 +341,7 @@ static enum err order_spare(struct config_register *r, struct order *o, struct e
 {
     int place = keeping_place(register_latest(r), number_of(o->body, "incarnation"));
     const json_t *list = json_object_get(o->body, "sound");
-    uint8_t sound = 0;
+    uint32_t sound = 0;
 
     for (size_t i = 0; i < json_array_size(list); i++) {
         json_int_t incarnation = json_integer_value(json_array_get(list, i));
@@ -320,7 +349,7 @@ static enum err order_spare(struct config_register *r, struct order *o, struct e
                      ? -1
                      : keeping_place(register_latest(r), (uint32_t)incarnation);
 
-        sound |= (uint8_t)(at < 0 ? 0 : 1U << at);
+        sound |= at < 0 ? 0 : UINT32_C(1) << at;
     }
     if (place < 0 || !register_can_spare(r, (uint32_t)place, sound)) {
         explain(why, "too few other voters answer and hold everything, or something is changing");

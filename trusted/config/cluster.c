@@ -177,6 +177,31 @@ static const char *format_size(uint64_t v, char to[32])
     return to;
 }
 
+static bool format_nodes(FILE *f, const struct cluster *c, const char *key, uint32_t set)
+{
+    bool failed = false;
+    const char *before = "";
+
+    if (set == 0) {
+        return true;
+    }
+    failed |= fprintf(f, "%s\"", key) < 0;
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        if ((set >> i & 1) != 0) {
+            failed |= fprintf(f, "%s%u", before, c->members[i].node) < 0;
+            before = " ";
+        }
+    }
+    return !failed && fprintf(f, "\"\n") >= 0;
+}
+
+static bool format_group(FILE *f, const struct cluster *c, const struct cluster_group *g)
+{
+    return format_nodes(f, c, "  - voters: ", g->voters) &&
+           format_nodes(f, c, "    learners: ", g->learners) &&
+           (!g->settle || fprintf(f, "    settle: yes\n") >= 0);
+}
+
 char *cluster_format(const struct cluster *c)
 {
     char hex[2 * CLUSTER_ID_LEN + 1];
@@ -192,22 +217,26 @@ char *cluster_format(const struct cluster *c)
     for (size_t i = 0; i < CLUSTER_ID_LEN; i++) {
         (void)snprintf(hex + 2 * i, 3, "%02x", c->id[i]);
     }
-    failed |= fprintf(f,
-                      "version: 1\ncluster: \"%s\"\nname: \"%s\"\nepoch: %llu\n"
-                      "replication_factor: %u\nshards: %u\ndatagram_bytes: %u\nvalue_max: %s\n"
-                      "enclave_memory: %s\nhost_memory: %s\nsettle: %s\nmembers:\n",
-                      hex, c->name, (unsigned long long)c->epoch, c->replication_factor, c->shards,
-                      c->datagram_bytes, format_size(c->value_max, value_max),
-                      format_size(c->enclave_memory, enclave), format_size(c->host_memory, host),
-                      c->settle ? "yes" : "no") < 0;
-    for (uint32_t i = 0; i < c->members_n && i < NODES_MAX; i++) {
+    failed |=
+        fprintf(f,
+                "version: 1\ncluster: \"%s\"\nname: \"%s\"\nepoch: %llu\n"
+                "replication_factor: %u\nshards: %u\ndatagram_bytes: %u\nvalue_max: %s\n"
+                "enclave_memory: %s\nhost_memory: %s\nmembers:\n",
+                hex, c->name, (unsigned long long)c->epoch, c->replication_factor, c->shards,
+                c->datagram_bytes, format_size(c->value_max, value_max),
+                format_size(c->enclave_memory, enclave), format_size(c->host_memory, host)) < 0;
+    for (uint32_t i = 0; i < c->members_n && i < CLUSTER_MAX; i++) {
         const struct cluster_member *m = &c->members[i];
 
         failed |= fprintf(f,
                           "  - node: %u\n    incarnation: %u\n    address: \"%s\"\n"
-                          "    control_port: %u\n    data_port: %u\n    role: %s\n",
+                          "    control_port: %u\n    data_port: %u\n",
                           m->node, m->incarnation, m->address, (unsigned)m->control_port,
-                          (unsigned)m->data_port, m->is_learner ? "learner" : "voter") < 0;
+                          (unsigned)m->data_port) < 0;
+    }
+    failed |= fprintf(f, "groups:\n") < 0;
+    for (uint32_t i = 0; i < c->groups_n && i < GROUPS_MAX; i++) {
+        failed |= !format_group(f, c, &c->groups[i]);
     }
     failed |= fclose(f) != 0;
     if (failed) {

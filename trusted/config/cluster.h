@@ -30,23 +30,30 @@ struct cluster_member {
     char address[HOST_MAX_LEN + 1];
     uint16_t control_port; /* TCP */
     uint16_t data_port;    /* UDP port of shard 0; shard s is data_port + s */
-    bool is_learner;       /* gets every write, votes on none: it is still copying */
+};
+
+/* Who holds the keys of a group of slots (common/slots.h): sets of places among the members. */
+struct cluster_group {
+    uint32_t voters;
+    uint32_t learners; /* get every write, vote on none: still copying */
+    bool settle;       /* voters copy from a majority too, MEM-5 */
 };
 
 struct cluster {
     uint8_t id[CLUSTER_ID_LEN];
     char name[NAME_MAX_LEN + 1];
-    uint64_t epoch; /* from 1 */
-    uint32_t
-        replication_factor; /* voters that are wanted; while members come and go, not yet had */
+    uint64_t epoch;              /* from 1 */
+    uint32_t replication_factor; /* voters of a group that are wanted; while members come and go,
+                                    not yet had */
     uint32_t shards;
     uint32_t datagram_bytes;
     uint32_t value_max;
     uint64_t enclave_memory; /* per node */
     uint64_t host_memory;    /* per node */
-    bool settle;             /* voters copy from a majority too, MEM-5 */
     uint32_t members_n;
-    struct cluster_member members[NODES_MAX]; /* ascending by node */
+    struct cluster_member members[CLUSTER_MAX]; /* ascending by node */
+    uint32_t groups_n;                          /* fixed for the cluster's life */
+    struct cluster_group groups[GROUPS_MAX];
 };
 
 /* One line that says what, where, why and what to do. */
@@ -80,15 +87,27 @@ RESULT cluster_check(struct bytes text, struct bytes sig, struct bytes ca_pem, s
 /* An IPv4 or IPv6 literal of one host in its one spelling. MALFORMED */
 RESULT cluster_address(const char *text, char ret[static HOST_MAX_LEN + 1]);
 
-/* Places of the members that vote (bit = place). */
-static inline uint8_t cluster_voters(const struct cluster *c)
+/* Places of the members that vote in some group (bit = place). */
+static inline uint32_t cluster_voters(const struct cluster *c)
 {
-    uint8_t set = 0;
+    uint32_t set = 0;
 
-    for (uint32_t i = 0; i < c->members_n; i++) {
-        set |= (uint8_t)(!c->members[i].is_learner << i);
+    for (uint32_t i = 0; i < c->groups_n; i++) {
+        set |= c->groups[i].voters;
     }
     return set;
+}
+
+/* What a member is, in one word: a voter somewhere, a learner everywhere it is, or a spare that
+ * holds nothing. */
+static inline const char *cluster_role(const struct cluster *c, uint32_t place)
+{
+    for (uint32_t i = 0; i < c->groups_n; i++) {
+        if ((c->groups[i].voters >> place & 1) == 0 && (c->groups[i].learners >> place & 1) != 0) {
+            return (cluster_voters(c) >> place & 1) != 0 ? "voter" : "learner";
+        }
+    }
+    return (cluster_voters(c) >> place & 1) != 0 ? "voter" : "spare";
 }
 
 /* Which shard of every node holds a key: SipHash-2-4 under the cluster id, CFG-6. */

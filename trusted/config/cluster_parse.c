@@ -10,31 +10,43 @@
 #include <string.h>
 
 struct raw_member {
-    char *node, *incarnation, *address, *control_port, *data_port, *role;
+    char *node, *incarnation, *address, *control_port, *data_port;
+};
+
+struct raw_group {
+    char *voters, *learners, *settle;
 };
 
 struct raw {
     char *version, *cluster, *name, *epoch, *replication_factor, *shards;
-    char *datagram_bytes, *value_max, *enclave_memory, *host_memory, *settle;
+    char *datagram_bytes, *value_max, *enclave_memory, *host_memory;
     struct raw_member *members;
-    uint32_t members_count;
+    struct raw_group *groups;
+    uint32_t members_count, groups_count;
 };
 
 #define TEXT(key, flags, type)                                                                     \
     CYAML_FIELD_STRING_PTR(#key, CYAML_FLAG_POINTER | (flags), struct type, key, 0, CYAML_UNLIMITED)
 
 static const cyaml_schema_field_t member_fields[] = {
-    TEXT(node, 0, raw_member),
-    TEXT(incarnation, 0, raw_member),
-    TEXT(address, 0, raw_member),
-    TEXT(control_port, 0, raw_member),
-    TEXT(data_port, 0, raw_member),
-    TEXT(role, CYAML_FLAG_OPTIONAL, raw_member),
-    CYAML_FIELD_END,
+    TEXT(node, 0, raw_member),      TEXT(incarnation, 0, raw_member),
+    TEXT(address, 0, raw_member),   TEXT(control_port, 0, raw_member),
+    TEXT(data_port, 0, raw_member), CYAML_FIELD_END,
 };
 
 static const cyaml_schema_value_t member_schema = {
     CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_member, member_fields),
+};
+
+static const cyaml_schema_field_t group_fields[] = {
+    TEXT(voters, 0, raw_group),
+    TEXT(learners, CYAML_FLAG_OPTIONAL, raw_group),
+    TEXT(settle, CYAML_FLAG_OPTIONAL, raw_group),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_value_t group_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_group, group_fields),
 };
 
 static const cyaml_schema_field_t cluster_fields[] = {
@@ -48,9 +60,10 @@ static const cyaml_schema_field_t cluster_fields[] = {
     TEXT(value_max, CYAML_FLAG_OPTIONAL, raw),
     TEXT(enclave_memory, CYAML_FLAG_OPTIONAL, raw),
     TEXT(host_memory, CYAML_FLAG_OPTIONAL, raw),
-    TEXT(settle, CYAML_FLAG_OPTIONAL, raw),
     CYAML_FIELD_SEQUENCE("members", CYAML_FLAG_POINTER, struct raw, members, &member_schema, 0,
                          CYAML_UNLIMITED),
+    CYAML_FIELD_SEQUENCE("groups", CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw, groups,
+                         &group_schema, 0, CYAML_UNLIMITED),
     CYAML_FIELD_END,
 };
 
@@ -114,10 +127,6 @@ static enum err get_member(const struct schema *s, const struct raw_member *r, u
         &data_port));
     m.control_port = (uint16_t)control_port;
     m.data_port = (uint16_t)data_port;
-    m.is_learner = r->role != NULL && strcmp(r->role, "learner") == 0;
-    if (r->role != NULL && !m.is_learner && strcmp(r->role, "voter") != 0) {
-        return schema_refuse(s, "role", r->role, "voter or learner");
-    }
     *ret = m;
     return OK;
 }
@@ -156,10 +165,10 @@ static enum err compare_members(const struct schema *s, uint32_t shards,
 
 static enum err get_members(struct schema *s, const struct raw *r, struct cluster *c)
 {
-    if (r->members_count < 1 || r->members_count > NODES_MAX) {
+    if (r->members_count < 1 || r->members_count > CLUSTER_MAX) {
         explain(s->why,
                 "line %u: members: found %u members, permitted are 1 to %d; add or remove some",
-                yaml_scan_line(&s->scan, "members", 0), r->members_count, NODES_MAX);
+                yaml_scan_line(&s->scan, "members", 0), r->members_count, CLUSTER_MAX);
         return ERR_MALFORMED;
     }
     c->members_n = r->members_count;
@@ -170,11 +179,6 @@ static enum err get_members(struct schema *s, const struct raw *r, struct cluste
         }
     }
     s->nth = 0;
-    if (cluster_voters(c) == 0) {
-        explain(s->why, "line %u: members: all are learners; one at least must vote",
-                yaml_scan_line(&s->scan, "members", 0));
-        return ERR_MALFORMED;
-    }
     if (c->replication_factor % 2 == 0) {
         explain(s->why,
                 "line %u: replication_factor: found %u, permitted are 1, 3, 5 or 7 (an even number "
@@ -182,6 +186,84 @@ static enum err get_members(struct schema *s, const struct raw *r, struct cluste
                 yaml_scan_line(&s->scan, "replication_factor", 0), c->replication_factor);
         return ERR_MALFORMED;
     }
+    return OK;
+}
+
+static uint32_t place_of(const struct cluster *c, unsigned long node)
+{
+    uint32_t i = 0;
+
+    while (i < c->members_n && c->members[i].node != node) {
+        i++;
+    }
+    return i;
+}
+
+/* "1 4 5": nodes of members, ascending, each once. CFG-9 */
+static enum err get_nodes(const struct schema *s, const struct cluster *c, const char *key,
+                          const char *text, uint32_t *ret)
+{
+    const char *at = text == NULL ? "" : text;
+    unsigned long before = 0;
+    uint32_t set = 0;
+
+    while (*at != 0) {
+        char *end = NULL;
+        unsigned long node = *at >= '1' && *at <= '9' ? strtoul(at, &end, 10) : 0;
+        uint32_t place = place_of(c, node);
+
+        if (node <= before || place == c->members_n ||
+            (*end != 0 && (*end != ' ' || end[1] == 0))) {
+            return schema_refuse(s, key, text,
+                                 "numbers of members' nodes, ascending, with one space between");
+        }
+        set |= UINT32_C(1) << place;
+        before = node;
+        at = *end == 0 ? end : end + 1;
+    }
+    *ret = set;
+    return OK;
+}
+
+static enum err get_group(const struct schema *s, const struct cluster *c,
+                          const struct raw_group *r, struct cluster_group *ret)
+{
+    struct cluster_group g = {0};
+
+    TRY(get_nodes(s, c, "voters", r->voters, &g.voters));
+    TRY(get_nodes(s, c, "learners", r->learners, &g.learners));
+    g.settle = r->settle != NULL && strcmp(r->settle, "yes") == 0;
+    if (r->settle != NULL && !g.settle && strcmp(r->settle, "no") != 0) {
+        return schema_refuse(s, "settle", r->settle, "yes or no");
+    }
+    if (g.voters == 0 || (g.voters & g.learners) != 0 ||
+        __builtin_popcount(g.voters | g.learners) > NODES_MAX) {
+        return schema_refuse(s, "voters", r->voters,
+                             "one voter at least, no node that is a learner too, and seven nodes "
+                             "in all");
+    }
+    *ret = g;
+    return OK;
+}
+
+/* Without groups all members vote on all keys. */
+static enum err get_groups(struct schema *s, const struct raw *r, struct cluster *c)
+{
+    if (r->groups_count == 0 && c->members_n <= NODES_MAX) {
+        c->groups_n = 1;
+        c->groups[0].voters = (UINT32_C(1) << c->members_n) - 1;
+        return OK;
+    }
+    if (r->groups_count < 1 || r->groups_count > GROUPS_MAX) {
+        explain(s->why, "line %u: groups: found %u groups, permitted are 1 to %d; correct the list",
+                yaml_scan_line(&s->scan, "groups", 0), r->groups_count, GROUPS_MAX);
+        return ERR_MALFORMED;
+    }
+    c->groups_n = r->groups_count;
+    for (s->nth = 0; s->nth < c->groups_n; s->nth++) {
+        TRY(get_group(s, c, &r->groups[s->nth], &c->groups[s->nth]));
+    }
+    s->nth = 0;
     return OK;
 }
 
@@ -221,11 +303,8 @@ static enum err get_cluster(struct schema *s, const struct raw *r, struct cluste
     TRY(schema_get_number(
         s, &(struct schema_number){"host_memory", r->host_memory, 8 * mib, mib << 24, true},
         &c.host_memory));
-    c.settle = r->settle != NULL && strcmp(r->settle, "yes") == 0;
-    if (r->settle != NULL && !c.settle && strcmp(r->settle, "no") != 0) {
-        return schema_refuse(s, "settle", r->settle, "yes or no");
-    }
     TRY(get_members(s, r, &c));
+    TRY(get_groups(s, r, &c));
     *ret = c;
     return OK;
 }

@@ -239,7 +239,7 @@ RESULT control_accepted(struct control *c, uint64_t now_ns, uint32_t *ret_stream
         evict(c);
     }
     /* The last slots are for our own dials. */
-    s = c->streams_n >= CONTROL_STREAMS_MAX - NODES_MAX ? NULL : stream_new(c);
+    s = c->streams_n >= CONTROL_STREAMS_MAX - CLUSTER_MAX ? NULL : stream_new(c);
     if (s == NULL) {
         return ERR_FULL;
     }
@@ -554,12 +554,12 @@ bool control_next(struct control *c, struct control_action *ret)
     return false;
 }
 
-uint8_t control_members_up(const struct control *c)
+uint32_t control_members_up(const struct control *c)
 {
-    uint8_t up = (uint8_t)(1u << c->self);
+    uint32_t up = UINT32_C(1) << c->self;
 
     for (uint8_t i = 0; i < c->c.cluster->members_n; i++) {
-        up |= (uint8_t)((c->members[i].live != 0) << i);
+        up |= (uint32_t)(c->members[i].live != 0) << i;
     }
     return up;
 }

@@ -24,7 +24,7 @@ struct control;
 enum {
     CONTROL_STREAMS_MAX = 1024,
     CONTROL_UNPROVEN_MAX = 128, /* accepted streams that are not through; then the oldest goes */
-    CONTROL_CLIENTS_MAX = CONTROL_STREAMS_MAX - CONTROL_UNPROVEN_MAX - 4 * NODES_MAX,
+    CONTROL_CLIENTS_MAX = CONTROL_STREAMS_MAX - CONTROL_UNPROVEN_MAX - 4 * CLUSTER_MAX,
     CONTROL_WRITE_MAX = 16384,
     CONTROL_REPORT_MAX = CONTROL_MESSAGE_MAX - 1, /* longest text of control_report */
     CONTROL_REVOKED_MAX = 256,
@@ -127,7 +127,7 @@ const struct cluster *control_cluster(const struct control *c);
 uint8_t control_self(const struct control *c);
 
 /* Which members have a live control stream with us (bit = place; our own bit is set). */
-uint8_t control_members_up(const struct control *c);
+uint32_t control_members_up(const struct control *c);
 const struct control_counters *control_counters(const struct control *c);
 
 #endif

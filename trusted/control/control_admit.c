@@ -256,7 +256,7 @@ void control_admit(struct control *c, struct stream *s, const struct control_mes
             control_end(c, older);
         }
     }
-    if (!control_take_indices(c, s, s->role == ROLE_REPLICA ? 0 : NODES_MAX)) {
+    if (!control_take_indices(c, s, s->role == ROLE_REPLICA ? 0 : CLUSTER_MAX)) {
         control_refuse(c, s, ERR_FULL, "a shard of this node has its greatest number of sessions");
         return;
     }

@@ -65,7 +65,7 @@ void control_tell_config(struct control *c, struct stream *s)
 /* Boot ids stay pinned to incarnations (CTL-4), wherever their places are now. */
 static void move_members(struct control *c, const struct cluster *next)
 {
-    struct member moved[NODES_MAX] = {0};
+    struct member moved[CLUSTER_MAX] = {0};
 
     for (uint32_t k = 0; k < next->members_n; k++) {
         for (uint32_t i = 0; i < c->cluster.members_n; i++) {

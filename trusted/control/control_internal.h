@@ -113,8 +113,8 @@ struct control {
     size_t ca_pem_n;
     bool fenced;
     uint8_t self; /* our place among the members */
-    struct abi_addr addr[NODES_MAX];
-    struct member members[NODES_MAX];
+    struct abi_addr addr[CLUSTER_MAX];
+    struct member members[CLUSTER_MAX];
     struct index_pool pools[SHARDS_MAX];
     struct stream *streams[CONTROL_STREAMS_MAX];
     uint32_t generation[CONTROL_STREAMS_MAX];

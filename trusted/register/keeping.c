@@ -39,8 +39,8 @@ void keeping_adopt(struct config_register *r, const struct keeping_process *p, u
 void keeping_hear(struct config_register *r, const struct keeping_report *m)
 {
     register_on_installed(r, m->incarnation, m->installed);
-    if (m->copied && m->installed == m->epoch) {
-        register_on_copied(r, m->incarnation, m->epoch);
+    if (m->copied != 0 && m->installed == m->epoch) {
+        register_on_copied(r, m->incarnation, m->epoch, m->copied);
     }
 }
 

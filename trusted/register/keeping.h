@@ -26,7 +26,7 @@ struct keeping_report {
     uint32_t incarnation;
     uint64_t epoch;     /* of the configuration that it was told */
     uint64_t installed; /* the greatest that all its shards work under */
-    bool copied;        /* in `epoch`, from a majority, in all shards */
+    uint64_t copied;    /* groups (bits): in `epoch`, from a majority, in all shards */
 };
 
 /* A keeper begins where another one ended. Of a member without a process it cannot be known whether

@@ -2,60 +2,87 @@
 #include "trusted/register/register.h"
 
 #include "common/check.h"
+#include "common/slots.h"
 #include "trusted/config/explain.h"
+#include "trusted/register/placement.h"
+#include "trusted/register/register_internal.h"
 
-enum { NOWHERE = 0xff };
-
-static uint8_t bit(uint32_t place)
-{
-    return (uint8_t)(1U << place);
-}
-
-static uint32_t count(uint8_t set)
-{
-    return (uint32_t)__builtin_popcount(set);
-}
-
-static uint32_t majority(uint8_t voters)
-{
-    return count(voters) / 2 + 1;
-}
-
-static uint32_t place_of(const struct cluster *c, uint32_t incarnation)
+uint32_t register_place_of(const struct cluster *c, uint32_t incarnation)
 {
     for (uint32_t i = 0; i < c->members_n; i++) {
         if (c->members[i].incarnation == incarnation) {
             return i;
         }
     }
-    return NOWHERE;
+    return REGISTER_NOWHERE;
 }
 
-static uint32_t wish_of(const struct config_register *r, uint32_t node)
+uint32_t register_wish_of(const struct config_register *r, uint32_t node)
 {
     for (uint32_t i = 0; i < r->wishes_n; i++) {
         if (r->wishes[i].node == node) {
             return i;
         }
     }
-    return NOWHERE;
+    return REGISTER_NOWHERE;
 }
 
-static bool is_wanted(const struct config_register *r, uint32_t place)
+uint32_t register_carry(uint32_t set, const struct cluster *from, const struct cluster *to)
 {
-    return wish_of(r, r->current.members[place].node) != NOWHERE;
-}
-
-/* Places of one configuration as places of another, by incarnation. */
-static uint8_t carry(uint8_t set, const struct cluster *from, const struct cluster *to)
-{
-    uint8_t out = 0;
+    uint32_t out = 0;
 
     for (uint32_t i = 0; i < from->members_n; i++) {
-        uint32_t place = place_of(to, from->members[i].incarnation);
+        uint32_t place = register_place_of(to, from->members[i].incarnation);
 
-        if ((set & bit(i)) != 0 && place != NOWHERE) {
-            out |= bit(place);
+        if ((set & register_bit(i)) != 0 && place != REGISTER_NOWHERE) {
+            out |= register_bit(place);
+        }
+    }
+    return out;
+}
+
+uint32_t register_wanted(const struct config_register *r, const struct cluster *c)
+{
+    uint32_t out = 0;
+
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        out |= register_wish_of(r, c->members[i].node) == REGISTER_NOWHERE ? 0 : register_bit(i);
+    }
+    return out;
+}
+
+/* With one group who votes may go on voting, and who has copied comes before who has not: a plan
+ * would send a vote back to the node that lost it. */
+static uint32_t target_of_one(const struct config_register *r, const struct cluster *c)
+{
+    const struct cluster_group *g = &c->groups[0];
+    uint32_t copied = register_carry(r->groups[0].copied, &r->current, c);
+    uint32_t lost = register_carry(r->lost, &r->current, c) | (c == &r->next ? r->lost_next : 0);
+    const uint32_t ranks[] = {g->voters, g->learners & copied, g->learners, UINT32_MAX};
+    uint32_t wanted = register_wanted(r, c) & ~lost, out = 0;
+
+    for (size_t k = 0; k < sizeof(ranks) / sizeof(ranks[0]); k++) {
+        uint32_t left = ranks[k] & wanted & ~out;
+
+        for (; left != 0 && register_count(out) < r->replication_factor; left &= left - 1) {
+            out |= left & (~left + 1);
+        }
+    }
+    return out;
+}
+
+uint32_t register_target(const struct config_register *r, const struct cluster *c, uint32_t group)
+{
+    uint32_t out = 0;
+
+    if (c->groups_n == 1) {
+        return target_of_one(r, c);
+    }
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        uint32_t wish = register_wish_of(r, c->members[i].node);
+
+        if (wish != REGISTER_NOWHERE && (r->groups[group].target & register_bit(wish)) != 0) {
+            out |= register_bit(i);
         }
     }
     return out;
@@ -64,37 +91,57 @@ static uint8_t carry(uint8_t set, const struct cluster *from, const struct clust
 /* ---- founding ---- */
 
 /* CHECKed: a cluster that restarted four billion members has other worries. */
-static uint32_t new_incarnation(struct config_register *r)
+uint32_t register_new_incarnation(struct config_register *r)
 {
     CHECK(r->incarnation_next != 0 && r->incarnation_next < UINT32_MAX);
     return r->incarnation_next++; /* MEM-3 */
 }
 
+/* The targets, after something that is wanted has changed (MEM-17). */
+static void plan(struct config_register *r)
+{
+    struct placement p = {
+        .nodes_n = r->wishes_n, .factor = r->replication_factor, .groups_n = r->current.groups_n};
+
+    for (uint32_t g = 0; g < p.groups_n; g++) {
+        p.at[g] = r->groups[g].target;
+    }
+    placement_plan(&p);
+    for (uint32_t g = 0; g < p.groups_n; g++) {
+        r->groups[g].target = p.at[g];
+    }
+}
+
 /* All members are new voters of a first or a next beginning. */
 static void begin_whole(struct config_register *k, const struct cluster *first, uint64_t epoch)
 {
-    CHECK(first->members_n >= 1 && first->members_n <= NODES_MAX);
+    CHECK(first->members_n >= 1 && first->members_n <= CLUSTER_MAX);
+    CHECK(first->replication_factor >= 1 && first->groups_n <= GROUPS_MAX);
     k->version++;
     k->phase = REGISTER_ACTIVE;
     k->current = *first;
     k->current.epoch = epoch;
-    k->current.settle = false;
+    k->current.groups_n = first->groups_n == 0 ? 1 : first->groups_n;
     k->next = (struct cluster){0};
-    k->sealed = k->copied = k->lost = k->lost_next = 0;
-    k->forced = false;
-    k->settled = true;
-    k->replication_factor = first->members_n;
+    k->sealed = k->lost = k->lost_next = 0;
+    memset(k->groups, 0, sizeof(k->groups));
+    memset(k->current.groups, 0, sizeof(k->current.groups));
+    k->replication_factor = first->replication_factor;
     k->wishes_n = first->members_n;
     memset(k->wishes, 0, sizeof(k->wishes));
     for (uint32_t i = 0; i < first->members_n; i++) {
         struct cluster_member *m = &k->current.members[i];
 
-        m->incarnation = new_incarnation(k);
-        m->is_learner = false;
+        m->incarnation = register_new_incarnation(k);
         k->wishes[i].node = m->node;
         memcpy(k->wishes[i].address, m->address, sizeof(m->address));
         k->wishes[i].control_port = m->control_port;
         k->wishes[i].data_port = m->data_port;
+    }
+    plan(k);
+    for (uint32_t g = 0; g < k->current.groups_n; g++) {
+        k->current.groups[g].voters = k->groups[g].target; /* members and wishes are alike */
+        k->groups[g].settled = true;
     }
 }
 
@@ -115,7 +162,7 @@ RESULT register_found(struct config_register *r, const struct cluster *first, st
 RESULT register_found_again(struct config_register *r, const struct cluster *first,
                             struct explain *why)
 {
-    if (r->phase == REGISTER_EMPTY || (cluster_voters(&r->current) & (uint8_t)~r->lost) != 0) {
+    if (r->phase == REGISTER_EMPTY || (cluster_voters(&r->current) & ~r->lost) != 0) {
         explain(why, "some voters still have their memory: the cluster goes on with them");
         return ERR_POLICY;
     }
@@ -126,127 +173,193 @@ RESULT register_found_again(struct config_register *r, const struct cluster *fir
 
 /* ---- what happened ---- */
 
-static bool majority_lost(const struct config_register *r)
+bool register_majority_lost(const struct config_register *r, uint32_t group)
 {
-    uint8_t voters = cluster_voters(&r->current);
+    uint32_t voters = r->current.groups[group].voters;
 
-    return count(voters & (uint8_t)~r->lost) < majority(voters);
+    return register_count(voters & ~r->lost) < register_majority(voters);
 }
 
 /* MEM-4: once a majority of the voters has left C(e), or is known not to run, nothing completes
  * there any more. A forced configuration waits for every survivor. */
-static void activate_if_sealed(struct config_register *r)
+static bool is_sealed(const struct config_register *r, uint32_t group)
 {
-    uint8_t voters = cluster_voters(&r->current), voters_next = cluster_voters(&r->next);
-    uint8_t survivors = voters & (uint8_t)~r->lost;
-    bool same =
-        carry(voters, &r->current, &r->next) == voters_next && count(voters) == count(voters_next);
-    uint8_t copied = carry(r->copied, &r->current, &r->next);
+    uint32_t voters = r->current.groups[group].voters;
 
-    if (r->forced ? (survivors & (uint8_t)~r->sealed) != 0
-                  : count(voters & (r->sealed | r->lost)) < majority(voters)) {
-        return;
+    return r->groups[group].forced
+               ? (voters & ~r->lost & ~r->sealed) == 0
+               : register_count(voters & (r->sealed | r->lost)) >= register_majority(voters);
+}
+
+/* MEM-5. Votes that were taken from or given to an odd number leave an even one that has still to
+ * copy; the way from even to odd restores what the way to even lost. */
+static void activate_group(struct config_register *r, uint32_t group)
+{
+    struct register_group *g = &r->groups[group];
+    uint32_t voters = r->current.groups[group].voters;
+    uint32_t voters_next = r->next.groups[group].voters;
+    bool same = register_carry(voters, &r->current, &r->next) == voters_next &&
+                register_count(voters) == register_count(voters_next);
+
+    g->settled = same ? g->settled : register_count(voters_next) % 2 == 1;
+    g->copied = same ? register_carry(g->copied, &r->current, &r->next) &
+                           (voters_next | r->next.groups[group].learners)
+                     : 0;
+    g->forced = false;
+}
+
+void register_activate_if_sealed(struct config_register *r)
+{
+    for (uint32_t g = 0; g < r->current.groups_n; g++) {
+        if (!is_sealed(r, g)) {
+            return;
+        }
     }
-    /* MEM-5. Votes that were taken from or given to an odd number leave an even one that has still
-     * to copy; the way from even to odd restores what the way to even lost. */
-    r->settled = same ? r->settled : count(voters_next) % 2 == 1;
-    r->copied = same ? copied : 0;
-    r->lost = carry(r->lost, &r->current, &r->next) | r->lost_next;
+    for (uint32_t g = 0; g < r->current.groups_n; g++) {
+        activate_group(r, g);
+    }
+    r->lost = register_carry(r->lost, &r->current, &r->next) | r->lost_next;
     r->current = r->next;
     r->next = (struct cluster){0};
     r->sealed = r->lost_next = 0;
-    r->forced = false;
     r->phase = REGISTER_ACTIVE;
 }
 
 void register_on_lost(struct config_register *r, uint32_t incarnation)
 {
-    uint32_t here = place_of(&r->current, incarnation), there = place_of(&r->next, incarnation);
-    uint8_t lost = r->lost, lost_next = r->lost_next, copied = r->copied;
+    uint32_t here = register_place_of(&r->current, incarnation);
+    uint32_t there = register_place_of(&r->next, incarnation);
+    uint32_t lost = r->lost, lost_next = r->lost_next;
 
-    if (here != NOWHERE) {
-        r->lost |= bit(here);
-        r->copied &= (uint8_t)~bit(here);
+    if (here != REGISTER_NOWHERE) {
+        r->lost |= register_bit(here);
     }
-    if (there != NOWHERE) {
-        r->lost_next |= bit(there);
+    if (there != REGISTER_NOWHERE) {
+        r->lost_next |= register_bit(there);
     }
-    if (r->lost == lost && r->lost_next == lost_next && r->copied == copied) {
+    if (r->lost == lost && r->lost_next == lost_next) {
         return;
+    }
+    for (uint32_t g = 0; g < r->current.groups_n; g++) {
+        r->groups[g].copied &= ~r->lost;
     }
     r->version++;
     if (r->phase == REGISTER_PENDING) {
-        activate_if_sealed(r);
+        register_activate_if_sealed(r);
     }
 }
 
 void register_on_installed(struct config_register *r, uint32_t incarnation, uint64_t epoch)
 {
-    uint32_t here = place_of(&r->current, incarnation);
+    uint32_t here = register_place_of(&r->current, incarnation);
 
-    if (r->phase != REGISTER_PENDING || epoch != r->next.epoch || here == NOWHERE ||
-        ((r->sealed | r->lost) & bit(here)) != 0) {
+    if (r->phase != REGISTER_PENDING || epoch != r->next.epoch || here == REGISTER_NOWHERE ||
+        ((r->sealed | r->lost) & register_bit(here)) != 0) {
         return;
     }
-    r->sealed |= bit(here);
+    r->sealed |= register_bit(here);
     r->version++;
-    activate_if_sealed(r);
+    register_activate_if_sealed(r);
 }
 
-void register_on_copied(struct config_register *r, uint32_t incarnation, uint64_t epoch)
+void register_on_copied(struct config_register *r, uint32_t incarnation, uint64_t epoch,
+                        uint64_t groups)
 {
-    uint32_t here = place_of(&r->current, incarnation);
-    uint8_t voters = cluster_voters(&r->current);
+    uint32_t here = register_place_of(&r->current, incarnation);
+    bool news = false;
 
-    if (r->phase != REGISTER_ACTIVE || epoch != r->current.epoch || here == NOWHERE ||
-        ((r->copied | r->lost) & bit(here)) != 0) {
+    if (r->phase != REGISTER_ACTIVE || epoch != r->current.epoch || here == REGISTER_NOWHERE ||
+        (r->lost & register_bit(here)) != 0) {
         return;
     }
-    r->copied |= bit(here);
-    r->settled = r->settled || count(r->copied & voters) >= majority(voters);
-    r->version++;
+    for (uint32_t i = 0; i < r->current.groups_n; i++) {
+        const struct cluster_group *c = &r->current.groups[i];
+        struct register_group *g = &r->groups[i];
+
+        if ((groups >> i & 1) == 0 || (g->copied & register_bit(here)) != 0 ||
+            ((c->voters | c->learners) & register_bit(here)) == 0) {
+            continue;
+        }
+        g->copied |= register_bit(here);
+        g->settled =
+            g->settled || register_count(g->copied & c->voters) >= register_majority(c->voters);
+        news = true;
+    }
+    r->version += news;
 }
 
 /* ---- what is wanted ---- */
 
-RESULT register_wish_add(struct config_register *r, const struct register_wish *w,
-                         struct explain *why)
+static RESULT check_new(const struct config_register *r, uint32_t node, struct explain *why)
 {
-    uint32_t at = 0;
-
-    if (r->phase == REGISTER_EMPTY || w->node == 0) {
-        explain(why, "there is no cluster to add node %u to", w->node);
+    if (r->phase == REGISTER_EMPTY || node == 0) {
+        explain(why, "there is no cluster to add node %u to", node);
         return ERR_USAGE;
     }
-    if (wish_of(r, w->node) != NOWHERE) {
-        explain(why, "node %u is a member already", w->node);
+    if (register_wish_of(r, node) != REGISTER_NOWHERE) {
+        explain(why, "node %u is a member already", node);
         return ERR_USAGE;
     }
     for (uint32_t i = 0; i < r->current.members_n; i++) {
-        if (r->current.members[i].node == w->node) {
-            explain(why, "node %u is still on its way out; wait until it has left", w->node);
+        if (r->current.members[i].node == node) {
+            explain(why, "node %u is still on its way out; wait until it has left", node);
             return ERR_POLICY;
         }
     }
-    if (r->wishes_n == NODES_MAX) {
-        explain(why, "a cluster has at most %d nodes", NODES_MAX);
+    if (r->wishes_n == CLUSTER_MAX) {
+        explain(why, "a cluster has at most %d nodes", CLUSTER_MAX);
         return ERR_POLICY;
     }
+    if (r->replication_factor == NODES_MAX) {
+        explain(why,
+                "with replication factor %d there is no place for another node beside the old "
+                "ones; lower the factor first",
+                NODES_MAX);
+        return ERR_POLICY;
+    }
+    return OK;
+}
+
+static void insert_wish(struct config_register *r, const struct register_wish *w)
+{
+    uint32_t at = 0;
+
     while (at < r->wishes_n && r->wishes[at].node < w->node) {
         at++;
     }
     memmove(&r->wishes[at + 1], &r->wishes[at], (r->wishes_n - at) * sizeof(r->wishes[0]));
     r->wishes[at] = *w;
     r->wishes_n++;
+    for (uint32_t g = 0; g < r->current.groups_n; g++) {
+        r->groups[g].target = register_insert_bit(r->groups[g].target, at);
+    }
+}
+
+static void remove_wish(struct config_register *r, uint32_t at)
+{
+    r->wishes_n--;
+    memmove(&r->wishes[at], &r->wishes[at + 1], (r->wishes_n - at) * sizeof(r->wishes[0]));
+    r->wishes[r->wishes_n] = (struct register_wish){0};
+    for (uint32_t g = 0; g < r->current.groups_n; g++) {
+        r->groups[g].target = register_remove_bit(r->groups[g].target, at);
+    }
+}
+
+RESULT register_wish_add(struct config_register *r, const struct register_wish *w,
+                         struct explain *why)
+{
+    TRY(check_new(r, w->node, why));
+    insert_wish(r, w);
+    plan(r);
     r->version++;
     return OK;
 }
 
 RESULT register_wish_remove(struct config_register *r, uint32_t node, struct explain *why)
 {
-    uint32_t at = wish_of(r, node);
+    uint32_t at = register_wish_of(r, node);
 
-    if (at == NOWHERE) {
+    if (at == REGISTER_NOWHERE) {
         explain(why, "node %u is no member", node);
         return ERR_USAGE;
     }
@@ -257,9 +370,32 @@ RESULT register_wish_remove(struct config_register *r, uint32_t node, struct exp
                 r->replication_factor, r->replication_factor);
         return ERR_POLICY;
     }
-    r->wishes_n--;
-    memmove(&r->wishes[at], &r->wishes[at + 1], (r->wishes_n - at) * sizeof(r->wishes[0]));
-    r->wishes[r->wishes_n] = (struct register_wish){0};
+    remove_wish(r, at);
+    plan(r);
+    r->version++;
+    return OK;
+}
+
+RESULT register_wish_replace(struct config_register *r, uint32_t node,
+                             const struct register_wish *by, struct explain *why)
+{
+    uint32_t from, to;
+
+    if (register_wish_of(r, node) == REGISTER_NOWHERE) {
+        explain(why, "node %u is no member", node);
+        return ERR_USAGE;
+    }
+    TRY(check_new(r, by->node, why));
+    insert_wish(r, by);
+    from = register_wish_of(r, node);
+    to = register_wish_of(r, by->node);
+    CHECK(from < CLUSTER_MAX && to < CLUSTER_MAX);
+    for (uint32_t g = 0; g < r->current.groups_n; g++) {
+        if ((r->groups[g].target & register_bit(from)) != 0) {
+            r->groups[g].target |= register_bit(to);
+        }
+    }
+    remove_wish(r, from);
     r->version++;
     return OK;
 }
@@ -277,216 +413,7 @@ RESULT register_wish_factor(struct config_register *r, uint32_t factor, struct e
     }
     r->version += r->replication_factor != factor;
     r->replication_factor = factor;
-    return OK;
-}
-
-/* ---- the next configuration ---- */
-
-static void begin(struct config_register *r)
-{
-    r->next = r->current;
-    r->next.epoch++;
-    r->next.replication_factor = r->replication_factor;
-}
-
-static void drop(struct cluster *c, uint32_t place)
-{
-    c->members_n--;
-    memmove(&c->members[place], &c->members[place + 1],
-            (c->members_n - place) * sizeof(c->members[0]));
-    c->members[c->members_n] = (struct cluster_member){0};
-}
-
-static struct cluster_member fill(const struct register_wish *w, uint32_t incarnation)
-{
-    struct cluster_member m = {.node = w->node,
-                               .incarnation = incarnation,
-                               .control_port = w->control_port,
-                               .data_port = w->data_port,
-                               .is_learner = true};
-
-    memcpy(m.address, w->address, sizeof(m.address));
-    return m;
-}
-
-/* The node has no memory any more: it starts again as a learner, or goes. */
-static void renew(struct config_register *r, uint32_t place)
-{
-    uint32_t wish = wish_of(r, r->current.members[place].node);
-
-    begin(r);
-    if (wish == NOWHERE) {
-        drop(&r->next, place);
-    } else {
-        r->next.members[place] = fill(&r->wishes[wish], new_incarnation(r));
-    }
-}
-
-static void add(struct config_register *r, const struct register_wish *w)
-{
-    uint32_t at = 0;
-
-    begin(r);
-    while (at < r->next.members_n && r->next.members[at].node < w->node) {
-        at++;
-    }
-    memmove(&r->next.members[at + 1], &r->next.members[at],
-            (r->next.members_n - at) * sizeof(r->next.members[0]));
-    r->next.members[at] = fill(w, new_incarnation(r));
-    r->next.members_n++;
-}
-
-/* MEM-6: a vote is taken only from a configuration that is settled, and of which more than the
- * others are left. */
-static bool may_take_vote(const struct config_register *r)
-{
-    return r->settled && count(cluster_voters(&r->current)) > 1;
-}
-
-static bool advance_lost(struct config_register *r)
-{
-    for (uint32_t i = 0; i < r->current.members_n; i++) {
-        if ((r->lost & bit(i)) != 0 && (r->current.members[i].is_learner || may_take_vote(r))) {
-            renew(r, i);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Voters that are to stay. */
-static uint32_t staying(const struct config_register *r)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < r->current.members_n; i++) {
-        n += !r->current.members[i].is_learner && (r->lost & bit(i)) == 0 && is_wanted(r, i);
-    }
-    return n;
-}
-
-static bool advance_votes(struct config_register *r)
-{
-    for (uint32_t i = 0; i < r->current.members_n && staying(r) < r->replication_factor; i++) {
-        if (r->current.members[i].is_learner && (r->copied & bit(i)) != 0 && is_wanted(r, i)) {
-            begin(r);
-            r->next.members[i].is_learner = false;
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool advance_new(struct config_register *r)
-{
-    for (uint32_t w = 0; w < r->wishes_n && r->current.members_n < NODES_MAX; w++) {
-        bool is_member = false;
-
-        for (uint32_t i = 0; i < r->current.members_n; i++) {
-            is_member = is_member || r->current.members[i].node == r->wishes[w].node;
-        }
-        if (!is_member) {
-            add(r, &r->wishes[w]);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Those that are not wanted go; of voters beyond the factor the last becomes a learner. A voter
- * goes only when enough others stay. */
-static bool advance_leavers(struct config_register *r)
-{
-    bool too_many = staying(r) > r->replication_factor;
-
-    for (uint32_t i = r->current.members_n; i-- > 0;) {
-        bool wanted = is_wanted(r, i);
-
-        if (r->current.members[i].is_learner && !wanted) {
-            begin(r);
-            drop(&r->next, i);
-            return true;
-        }
-        if (r->current.members[i].is_learner || !may_take_vote(r)) {
-            continue;
-        }
-        if (!wanted && staying(r) >= r->replication_factor) {
-            begin(r);
-            drop(&r->next, i);
-            return true;
-        }
-        if (wanted && too_many) {
-            begin(r);
-            r->next.members[i].is_learner = true;
-            return true;
-        }
-    }
-    return false;
-}
-
-/* From an even configuration that is not settled no vote may be taken, and once fewer voters are
- * wanted none may be given: the voters must copy, and are told so by a configuration (MEM-5). */
-static bool advance_settle(struct config_register *r)
-{
-    if (r->settled || r->current.settle ||
-        count(cluster_voters(&r->current)) < r->replication_factor) {
-        return false;
-    }
-    begin(r);
-    return true;
-}
-
-bool register_advance(struct config_register *r)
-{
-    uint32_t voters;
-
-    if (r->phase != REGISTER_ACTIVE || majority_lost(r)) {
-        return false;
-    }
-    if (!advance_lost(r) && !advance_votes(r) && !advance_new(r) && !advance_leavers(r) &&
-        !advance_settle(r)) {
-        return false;
-    }
-    voters = count(cluster_voters(&r->next));
-    /* Nobody is coming who would make the number odd again: the voters must do it themselves. */
-    r->next.settle = voters % 2 == 0 && voters >= r->replication_factor;
-    r->phase = REGISTER_PENDING;
-    r->version++;
-    return true;
-}
-
-RESULT register_accept_loss(struct config_register *r, struct explain *why)
-{
-    uint8_t survivors = cluster_voters(&r->current) & (uint8_t)~r->lost;
-
-    if (r->phase == REGISTER_EMPTY || !majority_lost(r)) {
-        explain(why, "no majority is lost: there is no loss to accept");
-        return ERR_POLICY;
-    }
-    if (r->phase == REGISTER_PENDING) {
-        /* Some member may work in it already: its epoch must not get a second meaning. */
-        r->current.epoch = r->next.epoch;
-    }
-    begin(r);
-    for (uint32_t i = r->next.members_n; i-- > 0;) {
-        uint32_t wish = wish_of(r, r->next.members[i].node);
-
-        if ((survivors & bit(i)) != 0) {
-            continue;
-        }
-        if (wish == NOWHERE) {
-            drop(&r->next, i);
-        } else {
-            r->next.members[i] = fill(&r->wishes[wish], new_incarnation(r));
-            r->next.members[i].is_learner = survivors != 0;
-        }
-    }
-    r->phase = REGISTER_PENDING;
-    r->forced = true;
-    r->sealed = r->lost_next = 0;
-    r->losses_accepted++;
-    r->version++;
-    activate_if_sealed(r);
+    plan(r);
     return OK;
 }
 
@@ -499,74 +426,9 @@ const struct cluster *register_latest(const struct config_register *r)
 
 bool register_is_lost(const struct config_register *r, uint32_t incarnation)
 {
-    uint32_t here = place_of(&r->current, incarnation), there = place_of(&r->next, incarnation);
+    uint32_t here = register_place_of(&r->current, incarnation);
+    uint32_t there = register_place_of(&r->next, incarnation);
 
-    return (here != NOWHERE && (r->lost & bit(here)) != 0) ||
-           (there != NOWHERE && (r->lost_next & bit(there)) != 0);
-}
-
-static bool all_copied(const struct config_register *r)
-{
-    uint8_t all = (uint8_t)((1U << r->current.members_n) - 1);
-
-    return (all & (uint8_t) ~(cluster_voters(&r->current) | r->copied)) == 0;
-}
-
-enum register_health register_health(const struct config_register *r)
-{
-    struct config_register probe = *r;
-
-    if (r->phase == REGISTER_EMPTY) {
-        return REGISTER_HEALTH_NONE;
-    }
-    if (majority_lost(r)) {
-        return REGISTER_HEALTH_MAJORITY_LOST;
-    }
-    if (r->phase == REGISTER_ACTIVE && r->lost == 0 && r->settled && all_copied(r) &&
-        count(cluster_voters(&r->current)) == r->replication_factor && !register_advance(&probe)) {
-        return REGISTER_HEALTH_WHOLE;
-    }
-    return REGISTER_HEALTH_CHANGING;
-}
-
-bool register_can_spare(const struct config_register *r, uint32_t place, uint8_t sound)
-{
-    uint8_t voters = cluster_voters(&r->current);
-    uint8_t rest = voters & (uint8_t) ~(1U << place);
-
-    return register_health(r) == REGISTER_HEALTH_WHOLE && place < r->current.members_n &&
-           rest != voters && count(rest) >= majority(voters) &&
-           count(rest & sound) >= majority(rest);
-}
-
-void register_explain(const struct config_register *r, struct explain *ret)
-{
-    uint8_t voters = cluster_voters(&r->current);
-    unsigned alive = count(voters & (uint8_t)~r->lost);
-
-    switch (register_health(r)) {
-    case REGISTER_HEALTH_NONE:
-        explain(ret, "no cluster was founded");
-        break;
-    case REGISTER_HEALTH_WHOLE:
-        explain(ret, "all %u voters hold everything", count(voters));
-        break;
-    case REGISTER_HEALTH_MAJORITY_LOST:
-        explain(
-            ret,
-            "data at risk: majority lost: %u of %u voters of epoch %llu still have their memory, "
-            "%u are needed; nothing is served. If the others cannot come back, 'avocado member "
-            "accept-loss' %s",
-            alive, count(voters), (unsigned long long)r->current.epoch, majority(voters),
-            alive == 0 ? "starts empty" : "goes on with what is left, which may be stale");
-        break;
-    case REGISTER_HEALTH_CHANGING:
-        explain(ret, "epoch %llu: %u of %u wanted voters vote, %u of %u members lost, %u copying%s",
-                (unsigned long long)register_latest(r)->epoch, alive, r->replication_factor,
-                count(r->lost), r->current.members_n,
-                count((uint8_t)((1U << r->current.members_n) - 1) &
-                      (uint8_t) ~(voters | r->copied | r->lost)),
-                r->phase == REGISTER_PENDING ? "; the next configuration is being handed out" : "");
-        break;
-    }
+    return (here != REGISTER_NOWHERE && (r->lost & register_bit(here)) != 0) ||
+           (there != REGISTER_NOWHERE && (r->lost_next & register_bit(there)) != 0);
 }

@@ -3,8 +3,7 @@
 
 #include "common/check.h"
 #include "trusted/replica/replica_internal.h"
-
-/* ---- what the transport calls a session ---- */
+#include "trusted/wire/batch_wire.h"
 
 static bool has_rules(const struct replica_peer *p)
 {
@@ -13,12 +12,12 @@ static bool has_rules(const struct replica_peer *p)
 
 static uint64_t user_of(const struct replica_peer *p)
 {
-    return (has_rules(p) ? HAS_RULES : 0) | (uint64_t)p->kind << 8 | p->member;
+    return (has_rules(p) ? REPLICA_HAS_RULES : 0) | (uint64_t)p->kind << 8 | p->member;
 }
 
-/* ---- requests of clients that wait for the ABD machine ---- */
+/* ---- requests of clients that wait for an ABD machine ---- */
 
-static bool pending_take(struct replica *r, struct rpc_request request, uint64_t *ret_user)
+static bool pending_take(struct replica *r, const struct replica_pending *p, uint64_t *ret_user)
 {
     uint16_t i = r->free_head;
 
@@ -26,56 +25,25 @@ static bool pending_take(struct replica *r, struct rpc_request request, uint64_t
         return false;
     }
     r->free_head = r->pending[i].next_free;
-    r->pending[i].request = request;
+    r->pending[i] = *p;
     r->pending_n++;
     *ret_user = i;
     return true;
 }
 
-static struct rpc_request pending_give(struct replica *r, uint64_t user)
+struct rpc_request replica_pending_give(struct replica *r, uint64_t user)
 {
-    CHECK(user < OPS_MAX);
+    CHECK(user < OPS_MAX && r->pending[user].group != GROUPS_MAX);
+    r->pending[user].group = GROUPS_MAX;
     r->pending[user].next_free = r->free_head;
     r->free_head = (uint16_t)user;
     r->pending_n--;
     return r->pending[user].request;
 }
 
-/* ---- output of the ABD machine ---- */
+/* ---- answers ---- */
 
-static struct replica_call *call_of(struct replica *r, uint8_t member, uint64_t cookie)
-{
-    return &r->calls[member][abd_cookie_op(cookie)];
-}
-
-static void cancel(struct replica *r, struct abd_cancel c)
-{
-    struct replica_call *call = r->calls[c.peer] == NULL ? NULL : call_of(r, c.peer, c.cookie);
-
-    if (call != NULL && call->cookie == c.cookie) {
-        rpc_cancel(r->rpc, &call->call);
-        call->cookie = 0;
-    }
-}
-
-static void ask(struct replica *r, const struct abd_call *c)
-{
-    struct replica_call *call = r->calls[c->peer] == NULL ? NULL : call_of(r, c->peer, c->cookie);
-    struct rpc_question q = {.cookie = c->cookie, .key = c->ask.key, .value = c->ask.value};
-    uint32_t session = r->member_session[c->peer];
-
-    _Static_assert((int)PEER_ASK_HEAD_MAX <= (int)MESSAGE_HEAD_MAX, "the head fits");
-    q.head_len = (uint8_t)peer_ask_encode_head(&c->ask, q.head);
-    if (session == 0 || call == NULL ||
-        rpc_call(r->rpc, r->now_ns, session, &q, &call->call) != OK) {
-        CHECK(r->failed_n < REPLICA_FAILED_MAX);
-        r->failed[r->failed_n++] = (struct abd_cancel){.peer = c->peer, .cookie = c->cookie};
-        return;
-    }
-    call->cookie = c->cookie;
-}
-
-static void respond(struct replica *r, struct rpc_request to, const struct client_response *m)
+void replica_respond(struct replica *r, struct rpc_request to, const struct client_response *m)
 {
     size_t n = CLIENT_RESPONSE_HEAD_LEN + m->value.n;
     struct client_response small = {.status = ERR_ENCLAVE_MEMORY};
@@ -116,51 +84,6 @@ void replica_answer(struct replica *r, struct rpc_request to, const struct peer_
     }
 }
 
-/* Cancels before calls: both may name the same place of an operation. */
-static void carry_out(struct replica *r, const struct abd_out *out)
-{
-    for (uint32_t i = 0; i < out->cancels_n; i++) {
-        cancel(r, out->cancels[i]);
-    }
-    for (uint32_t i = 0; i < out->calls_n; i++) {
-        ask(r, &out->calls[i]);
-    }
-    if (out->have_reply) {
-        respond(r, pending_give(r, out->reply.user), &out->reply.response);
-    }
-}
-
-void replica_step(struct replica *r, struct abd_in *in, const struct rpc_request *request)
-{
-    struct abd_out *out = &r->out;
-    bool again;
-
-    in->now_ns = r->now_ns;
-    abd_step(r->abd, in, out);
-    if (out->have_answer && request != NULL) {
-        replica_answer(r, *request, &out->answer);
-    }
-    carry_out(r, out);
-    again = out->again;
-    while (again || r->failed_n > 0) {
-        struct abd_in next = {.kind = ABD_IN_TIMER, .now_ns = r->now_ns};
-
-        if (r->failed_n > 0) {
-            struct abd_cancel f = r->failed[--r->failed_n];
-
-            next.kind = ABD_IN_CALL_FAILED;
-            next.peer = f.peer;
-            next.cookie = f.cookie;
-        } else {
-            again = false;
-        }
-        abd_step(r->abd, &next, out);
-        CHECK(!out->have_answer);
-        carry_out(r, out);
-        again = again || out->again;
-    }
-}
-
 /* ---- events of the transport ---- */
 
 static void refuse_client(struct replica *r, struct rpc_request request, enum err err)
@@ -168,13 +91,57 @@ static void refuse_client(struct replica *r, struct rpc_request request, enum er
     const struct client_response no = {.status = err};
 
     r->requests_refused++;
-    respond(r, request, &no);
+    replica_respond(r, request, &no);
 }
 
-static bool holds_back(const struct replica *r)
+/* Whether all keys of a batch lie in the group that it names. A scan has none. */
+static bool batch_is_of(const struct replica *r, const struct client_request *m)
 {
-    return (r->plants & REPLICA_PLANT_SYNC_THEN_VOTE) != 0 && replica_votes(r) &&
-           !copy_is_complete(&r->copy);
+    unsigned fields = m->op == CLIENT_MPUT ? BATCH_MPUT : BATCH_MGET;
+    struct batch_list list;
+    struct batch_item i;
+
+    if (m->op == CLIENT_SCAN) {
+        return true;
+    }
+    if (batch_list_decode(m->value, fields, BATCH_TOMBSTONE + 1, &list) != OK) {
+        return true; /* refused for that where it is looked at */
+    }
+    while (batch_list_next(&list, &i)) {
+        if (slot_run(slot_of(r->cluster_id, i.key), r->members.groups_n) != m->group) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* MEM-16. The group that a request belongs to. Without groups nothing is looked at. False: its keys
+ * belong elsewhere, or to several. */
+static bool find_group(const struct replica *r, const struct client_request *m, uint32_t *ret)
+{
+    uint32_t slot;
+
+    *ret = m->group;
+    if (r->members.groups_n <= 1) {
+        return m->group == 0;
+    }
+    if (client_op_is_batch(m->op)) {
+        return m->group >= r->first_group && m->group < r->groups_end && batch_is_of(r, m);
+    }
+    slot = slot_of(r->cluster_id, m->key);
+    *ret = slot_run(slot, r->members.groups_n);
+    return slot_run(slot, r->shards_n) == r->shard;
+}
+
+static bool is_read(const struct client_request *m)
+{
+    return m->op == CLIENT_GET || m->op == CLIENT_SCAN || m->op == CLIENT_MGET;
+}
+
+static bool holds_back(const struct replica_group *g)
+{
+    return (g->replica->plants & REPLICA_PLANT_SYNC_THEN_VOTE) != 0 && replica_group_votes(g) &&
+           g->copy != NULL && !copy_is_complete(g->copy);
 }
 
 /* ACL-3: may this client ask that? */
@@ -182,7 +149,7 @@ static enum err judge(struct replica *r, const struct rpc_event *e, const struct
                       unsigned *ret_lacks)
 {
     enum err err =
-        (e->user & HAS_RULES) == 0 ? OK : replica_access_judge(r, e->session, m, ret_lacks);
+        (e->user & REPLICA_HAS_RULES) == 0 ? OK : replica_access_judge(r, e->session, m, ret_lacks);
 
     return err == OK && *ret_lacks != 0 ? ERR_POLICY : err;
 }
@@ -191,6 +158,8 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
 {
     struct client_request m;
     struct abd_in in = {.kind = ABD_IN_REQUEST, .request = &m};
+    struct replica_group *g;
+    uint32_t number = 0;
     unsigned lacks = 0;
     enum err err = client_request_decode(e->body, &m);
 
@@ -201,95 +170,119 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
         const struct client_response no = {.status = err, .lacks = (uint8_t)lacks};
 
         r->requests_forbidden++;
-        respond(r, e->request, &no);
-    } else if (err != OK) {
+        replica_respond(r, e->request, &no);
+        return;
+    }
+    if (err != OK) {
         refuse_client(r, e->request, err);
-    } else if (r->is_leaving) { /* MEM-14 */
+        return;
+    }
+    if (r->is_leaving) { /* MEM-14 */
         const struct client_response leaving = {.status = ERR_CLOSED};
 
         r->requests_leaving++;
-        respond(r, e->request, &leaving);
-    } else if (!replica_votes(r) || holds_back(r)) { /* MEM-9 */
+        replica_respond(r, e->request, &leaving);
+        return;
+    }
+    if (!find_group(r, &m, &number)) {
+        refuse_client(r, e->request, ERR_USAGE);
+        return;
+    }
+    g = r->groups[number];
+    if (g == NULL) { /* MEM-16 */
+        const struct client_response strayed = {.status = ERR_EPOCH,
+                                                .tag = {.ts = r->members.epoch}};
+
+        r->requests_strayed++;
+        replica_respond(r, e->request, &strayed);
+    } else if (!replica_group_votes(g) || holds_back(g)) { /* MEM-9 */
         const struct client_response joining = {.status = ERR_BUSY};
 
         r->requests_joining++;
-        respond(r, e->request, &joining);
+        replica_respond(r, e->request, &joining);
     } else if (m.value.n > r->value_max && !client_op_is_batch(m.op)) {
         refuse_client(r, e->request, ERR_TOO_BIG);
-    } else if (!pending_take(r, e->request, &in.user)) {
+    } else if (!pending_take(r,
+                             &(struct replica_pending){.request = e->request,
+                                                       .group = (uint8_t)number,
+                                                       .is_read = is_read(&m)},
+                             &in.user)) {
         refuse_client(r, e->request, ERR_BUSY);
     } else {
-        replica_step(r, &in, NULL);
+        replica_step(g, &in, NULL);
     }
 }
 
+/* What a member asks begins with the number of the group. */
 static void on_member_request(struct replica *r, const struct rpc_event *e)
 {
     struct peer_ask m;
-    struct abd_in in = {.kind = ABD_IN_ASK, .peer = member_of(e->user), .ask = &m};
+    struct abd_in in = {.kind = ABD_IN_ASK, .ask = &m};
+    struct replica_group *g = NULL;
     const struct peer_answer malformed = {.kind = PEER_REFUSED, .err = ERR_MALFORMED};
+    const struct peer_answer strayed = {.kind = PEER_REFUSED, .err = ERR_EPOCH};
 
-    if (peer_ask_decode(e->body, &m) != OK ||
+    if (e->body.n < 1 || e->body.p[0] >= GROUPS_MAX ||
+        peer_ask_decode((struct bytes){e->body.p + 1, e->body.n - 1}, &m) != OK ||
         (m.value.n > r->value_max && !peer_ask_is_batch(m.kind))) {
         r->requests_refused++;
         replica_answer(r, e->request, &malformed);
         return;
     }
-    if (peer_ask_is_copy(m.kind)) {
-        replica_on_copy(r, in.peer, &m, e->request);
+    g = r->groups[e->body.p[0]];
+    in.peer = g == NULL ? REPLICA_NOWHERE : g->place_of[replica_member_of(e->user)];
+    if (in.peer == REPLICA_NOWHERE) {
+        r->requests_strayed++;
+        replica_answer(r, e->request, &strayed);
         return;
     }
-    if (holds_back(r)) {
+    if (peer_ask_is_copy(m.kind)) {
+        replica_on_copy(g, in.peer, &m, e->request);
+        return;
+    }
+    if (holds_back(g)) {
         replica_answer(r, e->request, &(struct peer_answer){.kind = PEER_REFUSED, .err = ERR_BUSY});
         return;
     }
-    replica_step(r, &in, &e->request);
+    replica_step(g, &in, &e->request);
 }
 
 /* An answer that does not parse is no vote: the call has failed. */
 static void on_member_answer(struct replica *r, const struct rpc_event *e)
 {
     struct peer_answer m;
-    struct abd_in in = {
-        .kind = ABD_IN_ANSWER, .peer = member_of(e->user), .cookie = e->cookie, .answer = &m};
     bool good = e->kind != RPC_EVENT_FAILED && peer_answer_decode(e->body, &m) == OK;
-    struct replica_call *call = call_of(r, in.peer, e->cookie);
+    struct replica_group *g = r->groups[replica_cookie_group(e->cookie)];
+    uint8_t place = g == NULL ? REPLICA_NOWHERE : g->place_of[replica_member_of(e->user)];
 
     r->requests_refused += e->kind != RPC_EVENT_FAILED && !good;
-    if ((e->cookie & REPLICA_COPY_COOKIE) != 0) {
-        replica_on_page(r, in.peer, e->cookie, good ? &m : NULL);
-        return;
+    if (place != REPLICA_NOWHERE) {
+        replica_group_answered(g, place, e->cookie, good ? &m : NULL);
     }
-    if (call->cookie == e->cookie) {
-        call->cookie = 0;
-    }
-    if (!good) {
-        in.kind = ABD_IN_CALL_FAILED;
-    }
-    replica_step(r, &in, NULL);
 }
 
 static void set_member_up(struct replica *r, uint8_t member, bool up)
 {
-    struct abd_in in = {.kind = up ? ABD_IN_PEER_UP : ABD_IN_PEER_DOWN, .peer = member};
-
-    if (r->member_up[member] != up) {
-        r->member_up[member] = up;
-        replica_step(r, &in, NULL);
-        copy_peer(&r->copy, member, up);
-        replica_copy_on(r);
+    if (r->member_up[member] == up) {
+        return;
+    }
+    r->member_up[member] = up;
+    for (uint32_t i = r->first_group; i < r->groups_end; i++) {
+        if (r->groups[i] != NULL) {
+            replica_group_peer(r->groups[i], member, up);
+        }
     }
 }
 
 static void on_closed(struct replica *r, const struct rpc_event *e)
 {
     rpc_session_close(r->rpc, e->session, false);
-    if ((e->user & HAS_RULES) != 0) {
+    if ((e->user & REPLICA_HAS_RULES) != 0) {
         replica_access_drop(r, e->session);
     }
-    if (is_member(e->user) && r->member_session[member_of(e->user)] == e->session) {
-        r->member_session[member_of(e->user)] = 0;
-        set_member_up(r, member_of(e->user), false);
+    if (replica_is_member(e->user) && r->member_session[replica_member_of(e->user)] == e->session) {
+        r->member_session[replica_member_of(e->user)] = 0;
+        set_member_up(r, replica_member_of(e->user), false);
     }
 }
 
@@ -297,7 +290,7 @@ static void on_event(struct replica *r, const struct rpc_event *e)
 {
     switch (e->kind) {
     case RPC_EVENT_REQUEST:
-        if (is_member(e->user)) {
+        if (replica_is_member(e->user)) {
             on_member_request(r, e);
         } else {
             on_client_request(r, e);
@@ -305,14 +298,15 @@ static void on_event(struct replica *r, const struct rpc_event *e)
         break;
     case RPC_EVENT_RESPONSE:
     case RPC_EVENT_FAILED:
-        if (is_member(e->user)) {
+        if (replica_is_member(e->user)) {
             on_member_answer(r, e);
         } /* we ask clients nothing */
         break;
     case RPC_EVENT_DOWN:
     case RPC_EVENT_UP:
-        if (is_member(e->user) && r->member_session[member_of(e->user)] == e->session) {
-            set_member_up(r, member_of(e->user), e->kind == RPC_EVENT_UP);
+        if (replica_is_member(e->user) &&
+            r->member_session[replica_member_of(e->user)] == e->session) {
+            set_member_up(r, replica_member_of(e->user), e->kind == RPC_EVENT_UP);
         }
         break;
     case RPC_EVENT_CLOSED:
@@ -344,32 +338,36 @@ static void advance(struct replica *r, uint64_t now_ns)
 
 /* ---- the door ---- */
 
+static RESULT meet(struct replica *r, uint64_t now_ns, uint8_t member)
+{
+    if (member >= r->members.members_n || member == r->members.self) {
+        return ERR_POLICY;
+    }
+    for (uint32_t i = r->first_group; i < r->groups_end; i++) {
+        if (r->groups[i] != NULL) {
+            TRY(replica_group_meet(r->groups[i], member));
+        }
+    }
+    if (r->member_session[member] != 0) {
+        replica_session_close(r, now_ns, r->member_session[member]);
+    }
+    return OK;
+}
+
 RESULT replica_session_open(struct replica *r, uint64_t now_ns, const struct replica_peer *peer,
                             const struct rpc_session_params *params)
 {
     struct rpc_session_params p = *params;
-    uint8_t member = peer->member;
-    enum err err;
+    enum err err = OK;
 
     advance(r, now_ns);
     p.user = user_of(peer);
     if (peer->kind == REPLICA_PEER_MEMBER) {
-        if (member >= r->members_n || member == r->self) {
-            err = ERR_POLICY;
-            goto out;
-        }
-        if (r->calls[member] == NULL) {
-            r->calls[member] = heap_zalloc(r->heap, ABD_PLACES * sizeof(*r->calls[member]));
-        }
-        if (r->calls[member] == NULL) {
-            err = ERR_ENCLAVE_MEMORY;
-            goto out;
-        }
-        if (r->member_session[member] != 0) {
-            replica_session_close(r, now_ns, r->member_session[member]);
-        }
+        err = meet(r, now_ns, peer->member);
     }
-    err = rpc_session_open(r->rpc, now_ns, &p);
+    if (err == OK) {
+        err = rpc_session_open(r->rpc, now_ns, &p);
+    }
     if (err == OK && has_rules(peer)) {
         err = replica_access_keep(r, p.index, peer->access);
         if (err != OK) {
@@ -377,10 +375,9 @@ RESULT replica_session_open(struct replica *r, uint64_t now_ns, const struct rep
         }
     }
     if (err == OK && peer->kind == REPLICA_PEER_MEMBER) {
-        r->member_session[member] = p.index;
-        set_member_up(r, member, true);
+        r->member_session[peer->member] = p.index;
+        set_member_up(r, peer->member, true);
     }
-out:
     wipe(&p, sizeof(p));
     return err;
 }
@@ -390,7 +387,7 @@ void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index)
     advance(r, now_ns);
     rpc_session_close(r->rpc, index, true);
     replica_access_drop(r, index);
-    for (uint8_t m = 0; m < r->members_n; m++) {
+    for (uint8_t m = 0; m < r->members.members_n; m++) {
         if (index != 0 && r->member_session[m] == index) {
             r->member_session[m] = 0;
             set_member_up(r, m, false);
@@ -423,23 +420,15 @@ void replica_tick(struct replica *r, uint64_t now_ns)
         rpc_tick(r->rpc, now_ns);
         drain(r);
     }
-    if (abd_deadline(r->abd) <= now_ns) {
-        struct abd_in in = {.kind = ABD_IN_TIMER};
-
-        replica_step(r, &in, NULL);
-    }
-    if (copy_deadline(&r->copy) <= now_ns) {
-        replica_copy_on(r);
-    }
+    replica_groups_tick(r);
 }
 
 uint64_t replica_deadline(const struct replica *r)
 {
     uint64_t a = rpc_deadline(r->rpc);
-    uint64_t b = abd_deadline(r->abd);
-    uint64_t c = copy_deadline(&r->copy);
+    uint64_t b = r->shedding_n > 0 ? r->now_ns : replica_groups_deadline(r);
 
-    b = b < c ? b : c;
+    b = b < r->lacking_at_ns ? b : r->lacking_at_ns;
     return a < b ? a : b;
 }
 
@@ -451,10 +440,15 @@ void replica_leave(struct replica *r)
 void replica_plant(struct replica *r, unsigned plants)
 {
     r->plants = plants;
-    if (plants != 0 && r->copy.active) {
-        replica_copy_begin(r);
+    for (uint32_t i = 0; i < GROUPS_MAX; i++) {
+        if (r->groups[i] != NULL) {
+            abd_plant(r->groups[i]->abd, plants & ABD_PLANTS);
+            if (plants != 0 && r->groups[i]->copies) {
+                replica_copy_end(r->groups[i]);
+                (void)!replica_copy_begin(r->groups[i]);
+            }
+        }
     }
-    abd_plant(r->abd, plants & ABD_PLANTS);
     rpc_plant(r->rpc, (plants & REPLICA_PLANT_REPLAY_OFF) != 0 ? RPC_PLANT_REPLAY_OFF : 0);
     store_plant(r->store, (plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
 }
@@ -469,6 +463,7 @@ static RESULT init_tables(struct replica *r)
     }
     for (uint32_t i = 0; i < OPS_MAX; i++) {
         r->pending[i].next_free = (uint16_t)(i + 1);
+        r->pending[i].group = GROUPS_MAX;
     }
     return OK;
 }
@@ -488,27 +483,35 @@ static RESULT init_parts(struct replica *r, const struct replica_config *c)
                                    .message_max = message_max_for(c->value_max),
                                    .key_packets = c->key_packets,
                                    .seed = c->seed};
-    struct abd_config abd = {.heap = c->heap,
-                             .incarnation = c->incarnation,
-                             .self = c->self,
-                             .members_n = c->members_n,
-                             .voters = c->voters,
-                             .epoch = c->epoch,
-                             .value_max = c->value_max,
-                             .ops_max = OPS_MAX,
-                             .hedge_ns = c->hedge_ns,
-                             .sync_ns = c->sync_ns,
-                             .collect_ns = c->collect_ns,
-                             .seed = c->seed ^ 1};
-
     enum err err = store_init(&store, &r->store);
 
     secret_wipe(&store.master);
     TRY(err);
     TRY(init_tables(r));
-    abd.store = r->store;
-    TRY(abd_init(&abd, &r->abd));
+    TRY(replica_groups_open(r));
     return rpc_init(&rpc, &r->rpc);
+}
+
+static void take_members(struct replica *r, const struct replica_config *c)
+{
+    if (c->members != NULL) {
+        r->members = *c->members;
+        memcpy(r->cluster_id, c->cluster_id, sizeof(r->cluster_id));
+    } else {
+        r->members = (struct replica_members){.epoch = c->epoch,
+                                              .self = c->self,
+                                              .members_n = c->members_n,
+                                              .voters = c->voters,
+                                              .copies = c->copies};
+        memcpy(r->members.incarnations, c->incarnations, sizeof(c->incarnations));
+    }
+    r->groups_end = 1;
+    if (r->members.groups_n > 1) {
+        uint32_t end = slot_first(c->shard + 1, c->shards_n);
+
+        r->first_group = slot_run(slot_first(c->shard, c->shards_n), r->members.groups_n);
+        r->groups_end = slot_run(end - 1, r->members.groups_n) + 1;
+    }
 }
 
 RESULT replica_init(const struct replica_config *c, struct replica **ret)
@@ -516,27 +519,33 @@ RESULT replica_init(const struct replica_config *c, struct replica **ret)
     struct replica *r;
     enum err err;
 
-    CHECK(c->members_n >= 1 && c->members_n <= NODES_MAX && c->self < c->members_n);
     CHECK(c->value_max <= VALUE_MAX && c->incarnation != 0);
+    CHECK(c->members == NULL || (c->shards_n >= 1 && c->shard < c->shards_n));
     r = heap_zalloc(c->heap, sizeof(*r));
     if (r == NULL) {
         return ERR_ENCLAVE_MEMORY;
     }
     r->heap = c->heap;
-    r->self = c->self;
-    r->members_n = c->members_n;
     r->value_max = c->value_max;
     r->sessions_max = c->sessions_max;
-    r->epoch = c->epoch;
-    r->voters = c->voters != 0 ? c->voters : (uint8_t)((1U << c->members_n) - 1);
-    memcpy(r->incarnation, c->incarnations, sizeof(r->incarnation));
+    r->shard = c->shard;
+    r->shards_n = c->shards_n;
+    r->groups_at_ns = r->lacking_at_ns = UINT64_MAX;
+    r->abd_config = (struct abd_config){.heap = c->heap,
+                                        .incarnation = c->incarnation,
+                                        .value_max = c->value_max,
+                                        .ops_max = OPS_MAX,
+                                        .hedge_ns = c->hedge_ns,
+                                        .sync_ns = c->sync_ns,
+                                        .collect_ns = c->collect_ns,
+                                        .seed = c->seed ^ 1};
+    take_members(r, c);
+    CHECK(r->members.members_n >= 1 && r->members.members_n <= CLUSTER_MAX);
+    CHECK(r->members.self < r->members.members_n && r->members.groups_n <= GROUPS_MAX);
     err = init_parts(r, c);
     if (err != OK) {
         replica_fini(r);
         return err;
-    }
-    if (c->copies) {
-        replica_copy_begin(r);
     }
     *ret = r;
     return OK;
@@ -557,11 +566,8 @@ void replica_fini(struct replica *r)
     heap = r->heap;
     rpc_fini(r->rpc);
     replica_access_fini(r);
-    abd_fini(r->abd);
+    replica_groups_fini(r);
     store_fini(r->store);
-    for (unsigned m = 0; m < NODES_MAX; m++) {
-        heap_free(heap, r->calls[m], ABD_PLACES * sizeof(*r->calls[m]));
-    }
     heap_free(heap, r->pending, OPS_MAX * sizeof(*r->pending));
     heap_free(heap, r, sizeof(*r));
 }

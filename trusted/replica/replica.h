@@ -3,17 +3,38 @@
 #define TRUSTED_REPLICA_REPLICA_H
 
 /*
- * One shard of one replica: routes between the secure RPC, the ABD machine and the store. Pure,
+ * One shard of one replica: routes between the secure RPC and, for every group of slots of which it
+ * is a member, an ABD machine with its part of the store (MEM-15). Pure,
  * like its parts: datagrams and time in, datagrams out. avocadod drives it from trusted/shard, the
  * simulator from a heap of virtual events; it cannot tell which.
  */
 
+#include "common/siphash.h"
 #include "trusted/abd/abd.h"
 #include "trusted/access/access.h"
 #include "trusted/rpc/rpc.h"
 #include "trusted/store/store.h"
 
 struct replica;
+
+/* A group of slots, as a shard needs it: sets of places among the cluster's members. */
+struct replica_group_members {
+    uint32_t voters, learners;
+    bool settle; /* voters copy too (MEM-5) */
+};
+
+/* A configuration, as a shard needs it. */
+struct replica_members {
+    uint64_t epoch;
+    uint8_t self, members_n;            /* up to CLUSTER_MAX; NODES_MAX without groups */
+    uint32_t incarnations[CLUSTER_MAX]; /* by place */
+    /* Groups of slots with members of their own; 0: one, with these voters (bit = place) and all
+     * others learners, in which this member copies or not. */
+    uint32_t groups_n;
+    uint8_t voters;
+    bool copies;
+    struct replica_group_members groups[GROUPS_MAX];
+};
 
 struct replica_config {
     struct heap *heap;
@@ -32,7 +53,12 @@ struct replica_config {
     uint8_t voters;               /* places that vote (bit = place); 0: all */
     bool copies;                  /* copy from a majority first: learners, and MEM-5 */
     uint32_t incarnations[NODES_MAX];
-    struct secret store_master; /* copied */
+    /* A cluster whose slots are in groups: what is said here stands in place of self, members_n and
+     * the four above; borrowed. NULL: every member holds every key. */
+    const struct replica_members *members;
+    uint32_t shards_n;                   /* of a node; with `members` */
+    uint8_t cluster_id[SIPHASH_KEY_LEN]; /* the same */
+    struct secret store_master;          /* copied */
     uint8_t *arena;
     uint64_t arena_bytes;
 };
@@ -44,26 +70,17 @@ enum replica_peer_kind {
 
 struct replica_peer {
     enum replica_peer_kind kind;
-    uint8_t member;              /* place of a MEMBER */
+    uint8_t member;              /* place of a MEMBER among the cluster's members */
     const struct access *access; /* of a CLIENT; NULL: everything. Copied */
 };
 
 /* Sessions that a report shows: all members, and clients while there is room. */
-enum { REPLICA_REPORT_SESSIONS = 16 };
+enum { REPLICA_REPORT_SESSIONS = CLUSTER_MAX + 8 };
 
 struct replica_session_report {
     enum replica_peer_kind kind;
     uint8_t member; /* place of a MEMBER */
     struct rpc_session_info info;
-};
-
-/* A configuration, as a shard needs it. */
-struct replica_members {
-    uint64_t epoch;
-    uint8_t self, members_n;
-    uint8_t voters;
-    bool copies;
-    uint32_t incarnations[NODES_MAX]; /* by place */
 };
 
 struct replica_report {
@@ -76,13 +93,18 @@ struct replica_report {
     uint64_t requests_leaving;   /* sent elsewhere because we are about to end (MEM-14) */
     uint32_t pending;            /* operations of clients that have no answer yet */
     uint64_t requests_forbidden; /* refused by the rules of a client's certificate (ACL-3) */
-    uint8_t members_up;          /* bit = place; our own bit is set */
+    uint64_t requests_strayed;   /* refused because the key's group is not here (MEM-16) */
+    uint32_t members_up;         /* bit = place; our own bit is set */
     uint32_t sessions_n;
     struct replica_session_report sessions[REPLICA_REPORT_SESSIONS];
     uint64_t epoch;
-    bool votes, copying, copied;        /* copied: from a majority, in `epoch` */
+    bool votes, copying, copied;        /* in some group; in some; all that copies is done */
     uint64_t copied_keys, copied_bytes; /* taken over so far */
     enum err copy_err;                  /* why copying stands still */
+    /* Bit = group: here, and as a voter; here, and copied from a majority in `epoch`; wanted here,
+     * and not complete. Without groups: bit 0. */
+    uint64_t groups_voting, groups_copied, groups_copying;
+    uint64_t shedding; /* keys of groups that were left, still to be forgotten */
 };
 
 RESULT replica_init(const struct replica_config *c, struct replica **ret); /* ENCLAVE_MEMORY */
@@ -96,8 +118,8 @@ enum replica_plant {
     REPLICA_PLANT_SYNC_THEN_VOTE = 1 << 23,
 };
 void replica_plant(struct replica *r, unsigned plants);
-/* For its host memory: store_trim, store_may_grow. In the simulator also to look into, and to put
- * there what the protocol would not. */
+/* The whole store. For its host memory: store_trim, store_may_grow. In the simulator, without
+ * groups, also to look into, and to put there what the protocol would not. */
 struct store *replica_store(struct replica *r);
 
 /* `params.user` is overwritten. An older session with the same member is closed first. */

@@ -25,6 +25,9 @@ struct shard {
     _Alignas(64) _Atomic uint64_t produced;
     _Alignas(64) _Atomic uint64_t consumed;
     struct shard_command commands[COMMANDS_N];
+    /* Of the one RECONFIGURE that may wait: too large for every place in the ring. */
+    struct replica_members members;
+    _Atomic bool members_wait;
 
     /* Written by the shard, then published by report_done; read by the control thread after. */
     struct replica_report report;
@@ -60,7 +63,8 @@ static void run_command(struct shard *s, struct shard_command *c)
         replica_session_close(s->replica, s->now_ns, c->index);
         break;
     case SHARD_RECONFIGURE:
-        replica_reconfigure(s->replica, s->now_ns, &c->members);
+        replica_reconfigure(s->replica, s->now_ns, &s->members);
+        atomic_store_explicit(&s->members_wait, false, memory_order_release);
         break;
     case SHARD_LEAVE:
         replica_leave(s->replica);
@@ -232,6 +236,13 @@ bool shard_post(struct shard *s, const struct shard_command *c)
     if (produced - consumed >= COMMANDS_N) {
         return false;
     }
+    if (c->kind == SHARD_RECONFIGURE) {
+        if (atomic_load_explicit(&s->members_wait, memory_order_acquire)) {
+            return false;
+        }
+        s->members = *c->members;
+        atomic_store_explicit(&s->members_wait, true, memory_order_relaxed);
+    }
     s->commands[produced & (COMMANDS_N - 1)] = *c;
     atomic_store_explicit(&s->produced, produced + 1, memory_order_release);
     return true;
@@ -284,11 +295,8 @@ static RESULT init_replica(struct shard *s, const struct shard_config *c)
                                .aead = s->aead,
                                .shard = c->shard,
                                .incarnation = c->incarnation,
-                               .self = c->members.self,
-                               .members_n = c->members.members_n,
-                               .epoch = c->members.epoch,
-                               .voters = c->members.voters,
-                               .copies = c->members.copies,
+                               .members = c->members,
+                               .shards_n = c->shards_n,
                                .datagram_bytes = c->datagram_bytes,
                                .value_max = c->value_max,
                                .sessions_max = c->sessions_max,
@@ -299,7 +307,7 @@ static RESULT init_replica(struct shard *s, const struct shard_config *c)
                                .arena_bytes = c->regions.arena_bytes};
     enum err err;
 
-    memcpy(r.incarnations, c->members.incarnations, sizeof(r.incarnations));
+    memcpy(r.cluster_id, c->cluster_id, sizeof(r.cluster_id));
     entropy_fill(&r.store_master, sizeof(r.store_master));
     entropy_fill(&r.seed, sizeof(r.seed));
     err = replica_init(&r, &s->replica);

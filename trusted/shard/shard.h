@@ -16,7 +16,9 @@ struct shard;
 struct shard_config {
     uint32_t shard;
     uint32_t incarnation;
-    struct replica_members members; /* the configuration to begin with */
+    const struct replica_members *members; /* the configuration to begin with */
+    uint32_t shards_n;                     /* of this node; with groups, like the next */
+    uint8_t cluster_id[SIPHASH_KEY_LEN];
     uint32_t datagram_bytes;
     uint32_t value_max;
     uint32_t sessions_max;
@@ -38,12 +40,12 @@ enum shard_command_kind {
 
 struct shard_command {
     enum shard_command_kind kind;
-    enum replica_peer_kind peer;      /* SESSION_OPEN */
-    uint8_t member;                   /* SESSION_OPEN of a member */
-    struct access access;             /* SESSION_OPEN of a client */
-    uint32_t index;                   /* SESSION_CLOSE */
-    struct replica_members members;   /* RECONFIGURE */
-    struct rpc_session_params params; /* SESSION_OPEN; wiped inside once used, wipe yours */
+    enum replica_peer_kind peer;           /* SESSION_OPEN */
+    uint8_t member;                        /* SESSION_OPEN of a member */
+    struct access access;                  /* SESSION_OPEN of a client */
+    uint32_t index;                        /* SESSION_CLOSE */
+    const struct replica_members *members; /* RECONFIGURE; copied */
+    struct rpc_session_params params;      /* SESSION_OPEN; wiped inside once used, wipe yours */
 };
 
 /* What the host did that it must not do; counted, survived. */
@@ -60,7 +62,8 @@ void shard_close(struct shard *s); /* wipes keys; NULL is allowed */
 /* The shard's thread. `io` may be host memory: the `in` part is read once. */
 void shard_poll(struct shard *s, struct abi_poll *io);
 
-/* Control thread. False: the ring is full, try again after the shard was polled. */
+/* Control thread. False: the ring is full, or a RECONFIGURE waits already; try again after the
+ * shard was polled. */
 bool shard_post(struct shard *s, const struct shard_command *c);
 /* Control thread. True once per answered SHARD_REPORT; post the next one only after that. */
 bool shard_report(struct shard *s, struct replica_report *ret,

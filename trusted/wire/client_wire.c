@@ -39,9 +39,10 @@ bool client_request_is_legal(const struct client_request *m)
         return false;
     }
     if (client_op_is_batch(m->op)) {
-        return m->key.n == 0 && m->value.n != 0 && m->value.n <= CLIENT_BODY_MAX;
+        return m->group < GROUPS_MAX && m->key.n == 0 && m->value.n != 0 &&
+               m->value.n <= CLIENT_BODY_MAX;
     }
-    if (m->key.n == 0 || m->key.n > KEY_MAX) {
+    if (m->key.n == 0 || m->key.n > KEY_MAX || m->group != 0) {
         return false;
     }
     switch (m->op) {
@@ -68,7 +69,7 @@ size_t client_request_encode_head(const struct client_request *m,
     w.to.p = to;
     CHECK(client_request_is_legal(m));
     put_u8(&w, (uint8_t)m->op);
-    put_u8(&w, 0);
+    put_u8(&w, m->group);
     put_u32(&w, m->timeout_ms);
     put_u16(&w, (uint16_t)m->key.n);
     if (m->op == CLIENT_RMW) {
@@ -84,9 +85,9 @@ RESULT client_request_decode(struct bytes from, struct client_request *ret)
 {
     struct reader r = {.rest = from};
     struct client_request m = {.op = (enum client_op)get_u8(&r)};
-    uint8_t flags = get_u8(&r);
     uint16_t key_len;
 
+    m.group = get_u8(&r);
     m.timeout_ms = get_u32(&r);
     key_len = get_u16(&r);
     if (m.op == CLIENT_RMW) {
@@ -96,7 +97,7 @@ RESULT client_request_decode(struct bytes from, struct client_request *ret)
     }
     m.key = get_bytes(&r, key_len);
     m.value = get_rest(&r);
-    if (!reader_done(&r) || flags != 0 || !client_request_is_legal(&m)) {
+    if (!reader_done(&r) || !client_request_is_legal(&m)) {
         return ERR_MALFORMED;
     }
     *ret = m;

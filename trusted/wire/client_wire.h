@@ -5,11 +5,13 @@
 /*
  * What clients ask a shard, as RPC request and response bodies. docs/protocol/client.md, CLI-n.
  *
- *   request   op u8 | flags u8 (zero) | timeout_ms u32 | key_len u16 | key | value
+ *   request   op u8 | group u8 | timeout_ms u32 | key_len u16 | key | value
+ *             group: of a batch, whose keys are all of one; zero where there is a key
  *   RMW       op 4  | flags u8 (zero) | timeout_ms u32 | key_len u16 |
  *             kind u8 | delta i64 | expect_len u32 | key | expected value | new value
  *   response  status u8 (enum err) | flags u8 | tag 16 | value
  *             flags: 1 there was no old value; of POLICY the rights that the asker lacks
+ *             EPOCH: the replica does not serve this key, in the epoch that stands in tag.ts
  */
 
 #include "common/limits.h"
@@ -65,6 +67,7 @@ struct client_request {
     enum client_rmw rmw; /* RMW, and what follows */
     uint32_t expect_len;
     int64_t delta;
+    uint8_t group; /* of a batch: below GROUPS_MAX */
 };
 
 /* Of an RMW, within its value. */

@@ -21,12 +21,12 @@
 #include "common/result.h"
 
 enum {
-    CONTROL_VERSION = 1,
+    CONTROL_VERSION = 2,
     CONTROL_MESSAGE_MAX = 1 << 18,                 /* bytes after the length field */
     CONTROL_HELLO_MAX = 4 + 34 + SHARDS_MAX * 4,   /* longest HELLO, length field included */
     CONTROL_WELCOME_MAX = 4 + 41 + SHARDS_MAX * 6, /* the same of WELCOME */
     CONTROL_BYE_TEXT_MAX = 384,
-    CONTROL_CONFIG_TEXT_MAX = 8192,
+    CONTROL_CONFIG_TEXT_MAX = 16384,
     CONTROL_SIGNATURE_MAX = 80,
     CONTROL_CONFIG_MAX = 2 + CONTROL_SIGNATURE_MAX + CONTROL_CONFIG_TEXT_MAX,
     BOOT_ID_LEN = 16,
