@@ -424,7 +424,8 @@ static int settle(struct app *a, const struct bench_target *const targets[])
     return 0;
 }
 
-static int parse(struct app *a, int argc, char **argv, int *ret_rest, bool *ret_done)
+/* What is done. Returns how many rows. */
+static size_t load_options(struct app *a, struct option_spec *to)
 {
     struct bench *b = &a->team->bench;
     const struct option_spec specs[] = {
@@ -458,6 +459,17 @@ static int parse(struct app *a, int argc, char **argv, int *ret_rest, bool *ret_
         {"zipf", "THETA", "skew of the choice of records (default 0.99)", OPTION_REAL, &a->theta, 0,
          1, NULL},
         {"uniform", NULL, "choose all records equally often", OPTION_FLAG, &a->uniform, 0, 0, NULL},
+    };
+
+    memcpy(to, specs, sizeof(specs));
+    return sizeof(specs) / sizeof(specs[0]);
+}
+
+/* How, and what is said of it. */
+static size_t other_options(struct app *a, struct option_spec *to)
+{
+    struct bench *b = &a->team->bench;
+    const struct option_spec specs[] = {
         {"coordinator", "WHICH", "'spread' clients over replicas (default), or one's number",
          OPTION_TEXT, &a->coordinator, 0, 0, NULL},
         {"no-load", NULL, "the records are there from an earlier run", OPTION_FLAG, &a->no_load, 0,
@@ -481,10 +493,19 @@ static int parse(struct app *a, int argc, char **argv, int *ret_rest, bool *ret_
         {"quiet", NULL, "no progress", OPTION_FLAG, &a->quiet, 0, 0, NULL},
         {"version", NULL, "print the version", OPTION_FLAG, &a->version, 0, 0, NULL},
         {"help", NULL, "show this", OPTION_FLAG, &a->help, 0, 0, NULL},
-        {0},
     };
+
+    memcpy(to, specs, sizeof(specs));
+    return sizeof(specs) / sizeof(specs[0]);
+}
+
+static int parse(struct app *a, int argc, char **argv, int *ret_rest, bool *ret_done)
+{
+    struct option_spec specs[OPTIONS_MAX] = {{0}};
+    size_t n = load_options(a, specs);
     struct option_error why;
 
+    (void)other_options(a, specs + n);
     if (!options_parse(argc, argv, specs, false, ret_rest, &why)) {
         (void)fprintf(stderr, "avocado-bench: %s; see avocado-bench --help\n", why.text);
         return EXIT_USAGE;

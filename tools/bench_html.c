@@ -13,7 +13,8 @@ enum {
     RIGHT = 70,
     TOP = 16,
     BOTTOM = 36,
-    LINES = 5, /* of the grid */
+    LINES = 5,  /* of the grid */
+    STEPS = 20, /* of a curve, for each nine */
 };
 
 static const char *const colours[BENCH_OPS] = {"#2e7d32", "#c62828", "#6a1b9a", "#1565c0",
@@ -134,7 +135,9 @@ static void plot_latency(FILE *to, const struct bench_result *r)
             continue;
         }
         (void)fprintf(to, "<polyline style=\"stroke:%s\" points=\"", colours[op]);
-        for (double n = 0; n <= 4; n += 0.05) {
+        for (int step = 0; step <= 4 * STEPS; step++) {
+            double n = (double)step / STEPS;
+
             (void)fprintf(
                 to, "%.1f,%.1f ", x_of(n / END),
                 y_of(fmin(1, (double)histogram_quantile(h, 1 - pow(10, -n)) / 1000 / slowest)));

@@ -226,7 +226,7 @@ static void keep_found(struct slot *s, const struct avo_completion *got)
     s->found_len = 0;
     if (got->status == AVO_OK) {
         s->found = malloc(got->value_len + 1);
-        if (s->found != NULL && got->value_len != 0) {
+        if (s->found != NULL && got->value != NULL && got->value_len != 0) {
             memcpy(s->found, got->value, got->value_len);
             s->found_len = got->value_len;
         }

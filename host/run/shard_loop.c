@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum {
@@ -140,6 +141,7 @@ static void *run(void *self)
     struct shard_loop *l = self;
     struct abi_poll *b = &l->block;
 
+    (void)prctl(PR_SET_NAME, "shard");
     b->rx_n = 0;
     while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
         uint32_t rx_n = b->rx_n;

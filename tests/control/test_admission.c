@@ -347,7 +347,7 @@ static void test_crowd(void **state)
     assert_int_equal(control_counters(net->nodes[1])->evicted, 300);
     assert_int_equal(control_counters(net->nodes[1])->timed_out, CONTROL_UNPROVEN_MAX - 1);
     /* Nothing is due but the end of the client's certificate, CTL-14. */
-    assert_true(control_deadline(net->nodes[1]) > net->now_ns + 3600 * 1000 * NET_MS);
+    assert_true(control_deadline(net->nodes[1]) > net->now_ns + UINT64_C(3600000) * NET_MS);
     assert_true(dialer_ready(c->client)); /* who is through stays */
     assert_int_equal(net_sessions(net, 1), 6);
     assert_logged("lines about connections were left out");

@@ -25,7 +25,7 @@ def hosts_of(pid):
 
 
 def shard_threads(pid):
-    return [int(t.name) for t in Path(f"/proc/{pid}/task").iterdir() if int(t.name) != pid]
+    return [int(t.name) for t in Path(f"/proc/{pid}/task").iterdir() if (t / "comm").read_text() == "shard\n"]
 
 
 def system_calls(threads, seconds):
@@ -65,7 +65,9 @@ class Ring(ClusterCase):
         self.expect(c.avocado("import", "-", stdin=lines), OK)
         before = c.shards(1)
         reader = c.start("check", "--coordinator", 1, "-", stdin=lines * 30)
-        counts = system_calls(shard_threads(c.pid(1)), 2)
+        shards = shard_threads(c.pid(1))
+        self.assertEqual(len(shards), 1)
+        counts = system_calls(shards, 2)
         reader.terminate()
         reader.communicate(timeout=60)
         after = c.shards(1)

@@ -22,7 +22,8 @@ class Switch:
         programs.mkdir()
         self.says.mkdir()
         shutil.copy(BUILD / "avocado", programs)  # it looks for the others beside itself
-        (programs / "avocadod").symlink_to(BUILD / "avocadod")
+        for name in ("avocadod", "avocado-cas", "avocado-las"):
+            (programs / name).symlink_to(BUILD / name)
         (programs / "avocado-hostd").symlink_to(BUILD / "tests/hostile/avocado-hostd")
         self.cluster = Cluster("--io", "ring", nodes=nodes, programs=programs,
                                env={"AVOCADO_HOSTILE_DIR": str(self.says)})

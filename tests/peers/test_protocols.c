@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,11 +35,11 @@ static struct peer_reply assert_reply(const struct peer_protocol *p, enum avo_op
 {
     struct peer_reply r;
     size_t n = strlen(text);
-    uint8_t *copy = malloc(n + 5);
+    char *joined = NULL;
+    const uint8_t *copy;
 
-    assert_non_null(copy);
-    memcpy(copy, text, n);
-    memcpy(copy + n, "+next", 5);
+    assert_int_equal(asprintf(&joined, "%s+next", text), n + 5);
+    copy = (const uint8_t *)joined;
     for (size_t i = 0; i < n; i++) {
         assert_int_equal(p->reply(copy, i, op, &r), 0);
     }
@@ -47,7 +48,7 @@ static struct peer_reply assert_reply(const struct peer_protocol *p, enum avo_op
     if (r.value != NULL) {
         r.value = (const uint8_t *)text + (r.value - copy);
     }
-    free(copy);
+    free(joined);
     return r;
 }
 
