@@ -69,7 +69,7 @@ class Bench(ClusterCase):
         """While the cluster stands still, a closed loop has a few slow operations; but everybody who would
         have come had to wait."""
         args = [BUILD / "avocado-bench", "--cluster", self.cluster.yaml, "--workload", "get",
-                "--records", "100", "--seconds", "1.6", "--warmup", "0", "--clients", "1", "--depth",
+                "--records", "100", "--seconds", "2.6", "--warmup", "0", "--clients", "1", "--depth",
                 "4", "--rate", "1000", "--json", "-"]
         p = subprocess.Popen(args, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         p.stderr.read(1)  # the first line of progress: one second is over

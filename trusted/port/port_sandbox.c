@@ -76,7 +76,7 @@ static int add_memory(scmp_filter_ctx f)
 static int add_name(scmp_filter_ctx f)
 {
     return seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(prctl), 1,
-                            SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME));
+                            SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0));
 }
 
 bool port_sandbox(void)
