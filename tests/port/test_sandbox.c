@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/io_uring.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@
 #define DENIED(call) (errno = 0, (call) == -1 && errno == EPERM)
 
 static int pair[2], bell;
+static sem_t begun;
 
 /* Even with a socket that is open already. */
 static bool no_network(void)
@@ -85,6 +87,7 @@ static void *other_thread(void *arg)
 {
     uint64_t n;
 
+    (void)sem_post(&begun);           /* what begins a thread, sanitizers included, is done */
     (void)!read(bell, &n, sizeof(n)); /* until the filter is there */
     *(bool *)arg = no_network();
     return NULL;
@@ -96,8 +99,9 @@ static int child(void)
     uint64_t n = 1;
     pthread_t thread;
 
-    if (pthread_create(&thread, NULL, other_thread, &other) != 0 || !port_sandbox() ||
-        write(bell, &n, sizeof(n)) != sizeof(n) || pthread_join(thread, NULL) != 0) {
+    if (sem_init(&begun, 0, 0) != 0 || pthread_create(&thread, NULL, other_thread, &other) != 0 ||
+        sem_wait(&begun) != 0 || !port_sandbox() || write(bell, &n, sizeof(n)) != sizeof(n) ||
+        pthread_join(thread, NULL) != 0) {
         return 1;
     }
     return !other                    ? 2
