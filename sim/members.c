@@ -71,12 +71,19 @@ void members_end(struct run *r, uint8_t process, bool told)
     }
 }
 
+/* A long run with many faults: what is left of the incarnations is for those who are needed. */
+static bool is_worn(const struct replicas *c, uint8_t process)
+{
+    return c->ends[process].incarnation >= INCARNATIONS_MAX / 2;
+}
+
 void members_restart(struct run *r, uint8_t host)
 {
     struct replicas *c = replicas_of(r);
     uint8_t process = c->runs[host];
 
-    if (process == NOBODY || !members_may_lose(r, c->ends[process].incarnation)) {
+    if (process == NOBODY || is_worn(c, process) ||
+        !members_may_lose(r, c->ends[process].incarnation)) {
         return;
     }
     members_end(r, process, prng_chance(&r->faults, 1, 2));
@@ -104,7 +111,8 @@ void members_sleep(struct run *r, uint8_t host)
     uint8_t process = c->runs[host];
     struct end *e = &c->ends[process != NOBODY ? process : 0];
 
-    if (process == NOBODY || ghosts(c) + 1 >= GHOSTS_MAX || !members_may_lose(r, e->incarnation)) {
+    if (process == NOBODY || is_worn(c, process) || ghosts(c) + 1 >= GHOSTS_MAX ||
+        !members_may_lose(r, e->incarnation)) {
         return;
     }
     trace_event(&r->trace, r->world.now_ns, "sleep", process, host, 0);
