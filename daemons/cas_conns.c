@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +140,7 @@ static struct evconnlistener *listen_at(struct event_base *base, const char *add
                                    .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
     struct evconnlistener *listener = NULL;
     struct addrinfo *list = NULL;
+    int on = 1;
     char text[8];
 
     (void)snprintf(text, sizeof(text), "%u", (unsigned)port);
@@ -149,6 +152,11 @@ static struct evconnlistener *listen_at(struct event_base *base, const char *add
     listener = evconnlistener_new_bind(
         base, NULL, NULL, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
         BACKLOG, list->ai_addr, (int)list->ai_addrlen);
+    if (listener !=
+        NULL) { /* what is accepted inherits it: an answer follows the session tickets */
+        (void)setsockopt(evconnlistener_get_fd(listener), IPPROTO_TCP, TCP_NODELAY, &on,
+                         sizeof(on));
+    }
     freeaddrinfo(list);
     return listener;
 }
