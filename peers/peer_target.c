@@ -240,7 +240,8 @@ static size_t read_lane(struct peer *p, struct lane *l, struct avo_completion *g
         done += take(p, l, &r, &got[done]);
         done += hand_confirmed(p, got + done, n - done);
     }
-    p->more |= l->n > 0 || p->confirmed_n > 0; /* there was no room for more */
+    /* There was no room for more, or a WAIT is to be sent. */
+    p->more |= l->n > 0 || p->confirmed_n > 0 || (l->held_n > 0 && l->n == 0);
     return done;
 }
 
