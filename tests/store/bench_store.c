@@ -6,8 +6,8 @@
 #include "common/check.h"
 #include "common/limits.h"
 #include "tests/store/fixture.h"
+#include "tests/store/zipf.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -38,39 +38,6 @@ static void report(const char *what, uint64_t ops, double seconds)
 {
     printf("  %-8s %10.0f ops/s %7.0f ns\n", what, (double)ops / seconds,
            seconds * 1e9 / (double)ops);
-}
-
-/* Ranks by Zipf's law with exponent 0.99, as YCSB draws them (Gray et al., SIGMOD '94). */
-struct zipf {
-    double n, zeta, eta, alpha, half;
-};
-
-static struct zipf zipf_init(uint64_t n)
-{
-    const double theta = 0.99;
-    struct zipf z = {.n = (double)n, .alpha = 1 / (1 - theta), .half = 1 + pow(0.5, theta)};
-
-    for (uint64_t i = 1; i <= n; i++) {
-        z.zeta += pow((double)i, -theta);
-    }
-    z.eta = (1 - pow(2 / z.n, 1 - theta)) / (1 - z.half / z.zeta);
-    return z;
-}
-
-static uint64_t zipf_draw(const struct zipf *z, struct prng *p)
-{
-    double u = (double)(prng_u64(p) >> 11) * 0x1p-53;
-    double uz = u * z->zeta;
-
-    if (uz < 1) {
-        return 0;
-    }
-    if (uz < z->half) {
-        return 1;
-    }
-    uint64_t rank = (uint64_t)(z->n * pow(z->eta * u - z->eta + 1, z->alpha));
-
-    return rank < (uint64_t)z->n ? rank : (uint64_t)z->n - 1;
 }
 
 /* Gets of drawn keys; the draws are made ahead, so that their price is not measured. */

@@ -6,6 +6,7 @@
 #include "common/check.h"
 #include "common/limits.h"
 #include "tests/store/fixture.h"
+#include "tests/store/zipf.h"
 #include "trusted/store/store_seal.h"
 
 #include <math.h>
@@ -14,8 +15,6 @@
 #include <time.h>
 
 enum { DRAWS = 1 << 20, ROUNDS = 3, KEY_MIN = 8, LEAF = 1024 };
-
-static const double THETA = 0.99;
 
 static double now_s(void)
 {
@@ -36,38 +35,6 @@ static struct bytes key_of(uint64_t i, uint32_t len, uint8_t to[static KEY_MAX])
         memcpy(to + at, &word, sizeof(word));
     }
     return (struct bytes){to, len};
-}
-
-/* Ranks by Zipf's law, as YCSB draws them (Gray et al., SIGMOD '94). */
-struct zipf {
-    double n, zeta, eta, alpha, half;
-};
-
-static struct zipf zipf_init(uint64_t n)
-{
-    struct zipf z = {.n = (double)n, .alpha = 1 / (1 - THETA), .half = 1 + pow(0.5, THETA)};
-
-    for (uint64_t i = 1; i <= n; i++) {
-        z.zeta += pow((double)i, -THETA);
-    }
-    z.eta = (1 - pow(2 / z.n, 1 - THETA)) / (1 - z.half / z.zeta);
-    return z;
-}
-
-static uint64_t zipf_draw(const struct zipf *z, struct prng *p)
-{
-    double u = (double)(prng_u64(p) >> 11) * 0x1p-53;
-    double uz = u * z->zeta;
-
-    if (uz < 1) {
-        return 0;
-    }
-    if (uz < z->half) {
-        return 1;
-    }
-    uint64_t rank = (uint64_t)(z->n * pow(z->eta * u - z->eta + 1, z->alpha));
-
-    return rank < (uint64_t)z->n ? rank : (uint64_t)z->n - 1;
 }
 
 struct bench {
@@ -224,7 +191,7 @@ static double ideal_misses(uint64_t keys, uint64_t pages, uint64_t resident, con
     weight = calloc(pages, sizeof(*weight));
     CHECK(weight != NULL);
     for (uint64_t i = 1; i <= keys; i++) {
-        weight[prng_below(&p, pages)] += pow((double)i, -THETA) / z->zeta;
+        weight[prng_below(&p, pages)] += pow((double)i, -ZIPF_THETA) / z->zeta;
     }
     qsort(weight, pages, sizeof(*weight), larger_first);
     for (uint64_t i = resident; i < pages; i++) {
