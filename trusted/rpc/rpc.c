@@ -134,7 +134,7 @@ static bool take_frame(struct rpc *r, struct rpc_session *s, const struct rpc_fr
 bool rpc_next(struct rpc *r, struct rpc_event *ret)
 {
     drop_body(r);
-    if (rpc_session_next(r, ret)) {
+    if (rpc_has_news(r) && rpc_session_next(r, ret)) {
         return true;
     }
     while (r->rx_frames.rest.n != 0) {

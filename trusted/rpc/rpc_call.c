@@ -144,7 +144,9 @@ static void finish(struct rpc *r, struct rpc_session *s, struct rpc_ask *a, uint
     uint16_t *to = a->state == RPC_ASK_SENDING && a->out->next > 0 ? &s->abandoned : &s->free;
 
     leave_queue(r, s, a, slot);
-    rpc_ask_release(r, s, a);
+    if (a->out != NULL || a->in != NULL) {
+        rpc_ask_release(r, s, a);
+    }
     a->flags &= (uint8_t)~RPC_ASK_ACK_PART;
     a->state = RPC_ASK_FREE;
     a->next = *to;

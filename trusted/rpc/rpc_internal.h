@@ -309,6 +309,12 @@ static inline struct rpc_session *rpc_session_find(const struct rpc *r, uint32_t
     return s != NULL && s->index == index ? s : NULL;
 }
 
+/* Whether rpc_session_next may have an event. */
+static inline bool rpc_has_news(const struct rpc *r)
+{
+    return !link_empty(&r->notices) || !link_empty(&r->closing);
+}
+
 static inline void rpc_session_dirty(struct rpc *r, struct rpc_session *s)
 {
     if (link_empty(&s->dirty)) {
@@ -328,6 +334,17 @@ static inline void rpc_ask_enqueue(struct rpc_session *s, struct rpc_fifo *q, ui
         ask_at(s, q->tail)->next = slot;
     }
     q->tail = slot;
+}
+
+/* The first of a queue leaves it. */
+static inline void rpc_ask_pop(struct rpc_session *s, struct rpc_fifo *q, const struct rpc_ask *a)
+{
+    q->head = a->next;
+    if (a->next == RPC_NIL) {
+        q->tail = RPC_NIL;
+    } else {
+        ask_at(s, a->next)->prev = RPC_NIL;
+    }
 }
 
 static inline void rpc_ask_dequeue(struct rpc_session *s, struct rpc_fifo *q, uint16_t slot)

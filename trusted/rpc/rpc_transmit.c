@@ -203,7 +203,7 @@ static bool requests(struct rpc *r, struct rpc_session *s, struct writer *w)
             return false;
         }
         rpc_flight_add(s, bytes);
-        rpc_ask_dequeue(s, &s->tosend, slot);
+        rpc_ask_pop(s, &s->tosend, a);
         a->state = RPC_ASK_WAITING;
         a->sent_ns = r->now_ns;
         if (a->tries < UINT8_MAX) {
