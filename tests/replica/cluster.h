@@ -132,17 +132,46 @@ static inline void cluster_open_node(struct test_cluster *c, uint8_t i, uint32_t
     CHECK(replica_init(&config, &n->replica) == OK);
 }
 
-static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
-                                uint64_t heap_bytes, uint64_t arena_bytes)
+/* The replicas with sessions between them, and nobody else. */
+static inline void cluster_open_replicas(struct test_cluster *c, uint32_t datagram_bytes,
+                                         uint64_t heap_bytes, uint64_t arena_bytes)
 {
-    struct rpc_config client;
-
     memset(c, 0, sizeof(*c));
     c->now_ns = 1;
     c->queue = cluster_map(CLUSTER_QUEUE * sizeof(*c->queue));
     for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         cluster_open_node(c, i, datagram_bytes, heap_bytes, arena_bytes);
     }
+    for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
+        for (uint8_t j = 0; j < (uint8_t)CLUSTER_NODES; j++) {
+            if (i != j) {
+                const struct rpc_session_params p =
+                    cluster_params(i, j, RPC_SLOTS_PEER, REPLAY_BITS_PEER);
+                const struct replica_peer member = {REPLICA_PEER_MEMBER, j, NULL};
+
+                CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, &member, &p) == OK);
+            }
+        }
+    }
+}
+
+/* The replica's end of the client's session, which is to say where it comes from. */
+static inline void cluster_admit_client(struct test_cluster *c, uint8_t node)
+{
+    struct rpc_session_params p =
+        cluster_params(node, CLUSTER_CLIENT, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
+    const struct replica_peer guest = {REPLICA_PEER_CLIENT, 0, NULL};
+
+    p.addr = (struct abi_addr){0};
+    CHECK(replica_session_open(c->nodes[node].replica, c->now_ns, &guest, &p) == OK);
+}
+
+static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
+                                uint64_t heap_bytes, uint64_t arena_bytes)
+{
+    struct rpc_config client;
+
+    cluster_open_replicas(c, datagram_bytes, heap_bytes, arena_bytes);
     c->client_memory = cluster_map(64 << 20);
     c->client_aead = aead_open_impl(aead_best());
     CHECK(heap_init(c->client_memory, 64 << 20, &c->client_heap) == OK);
@@ -153,29 +182,17 @@ static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
                                  .message_max = MESSAGE_MAX};
     CHECK(rpc_init(&client, &c->client) == OK);
     for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
-        struct rpc_session_params p;
+        struct rpc_session_params p =
+            cluster_params(CLUSTER_CLIENT, i, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
 
-        for (uint8_t j = 0; j < (uint8_t)CLUSTER_NODES; j++) {
-            if (i != j) {
-                p = cluster_params(i, j, RPC_SLOTS_PEER, REPLAY_BITS_PEER);
-                const struct replica_peer member = {REPLICA_PEER_MEMBER, j, NULL};
-
-                CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, &member, &p) == OK);
-            }
-        }
-        p = cluster_params(i, CLUSTER_CLIENT, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
-        p.addr = (struct abi_addr){0};
-        const struct replica_peer guest = {REPLICA_PEER_CLIENT, 0, NULL};
-
-        CHECK(replica_session_open(c->nodes[i].replica, c->now_ns, &guest, &p) == OK);
-        p = cluster_params(CLUSTER_CLIENT, i, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
+        cluster_admit_client(c, i);
         p.user = i;
         CHECK(rpc_session_open(c->client, c->now_ns, &p) == OK);
         c->client_session[i] = p.index;
     }
 }
 
-static inline void cluster_close(struct test_cluster *c)
+static inline void cluster_close_replicas(struct test_cluster *c)
 {
     for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         struct cluster_node *n = &c->nodes[i];
@@ -186,11 +203,16 @@ static inline void cluster_close(struct test_cluster *c)
         (void)munmap(n->memory, n->memory_bytes);
         (void)munmap(n->arena, n->arena_bytes);
     }
+    (void)munmap(c->queue, CLUSTER_QUEUE * sizeof(*c->queue));
+}
+
+static inline void cluster_close(struct test_cluster *c)
+{
+    cluster_close_replicas(c);
     rpc_fini(c->client);
     aead_close_impl(c->client_aead);
     heap_fini(c->client_heap);
     (void)munmap(c->client_memory, 64 << 20);
-    (void)munmap(c->queue, CLUSTER_QUEUE * sizeof(*c->queue));
 }
 
 /* Moves what one end wants to send into the queue. */
