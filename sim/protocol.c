@@ -83,7 +83,7 @@ static void open_node(struct run *r, struct protocol *c, uint8_t i)
     const uint64_t seed[2] = {r->seed, i};
     struct bytes part = {.p = (const uint8_t *)seed, .n = sizeof(seed)};
 
-    n->region = pages_take(s->heap_bytes);
+    n->region = heap_pages_take(s->heap_bytes);
     tamper_arena_open(&n->arena, s->arena_bytes);
     store.arena = n->arena.now;
     n->timer_at_ns = UINT64_MAX;
@@ -111,7 +111,7 @@ static void close_node(struct run *r, struct node *n)
     store_fini(n->store);
     CHECK(heap_used(n->heap) == n->heap_used); /* nothing was lost */
     heap_fini(n->heap);
-    pages_give(n->region, r->swarm.heap_bytes);
+    heap_pages_give(n->region, r->swarm.heap_bytes);
     tamper_arena_close(&n->arena);
 }
 

@@ -74,13 +74,8 @@ void replicas_pump(struct run *r, uint8_t end)
 
 static uint64_t opened_n(const struct end *e)
 {
-    struct replica_report report;
-
-    if (e->core != NULL) {
-        return core_rpc_counters(e->core)->opened;
-    }
-    replica_report(e->replica, &report);
-    return report.rpc.opened;
+    return e->core != NULL ? core_rpc_counters(e->core)->opened
+                           : replica_rpc_counters(e->replica)->opened;
 }
 
 static void receive(struct run *r, struct replicas *c, uint8_t end, const struct datagram *d)
@@ -319,7 +314,7 @@ static uint64_t listed(struct run *r, uint8_t host)
 void replicas_open_heap(struct end *e, size_t n)
 {
     e->region_bytes = n;
-    e->region = pages_take(n);
+    e->region = heap_pages_take(n);
     e->timer_at_ns = UINT64_MAX;
     CHECK(heap_init(e->region, n, &e->heap) == OK);
     e->heap_used = heap_used(e->heap);
@@ -329,7 +324,7 @@ void replicas_close_heap(struct end *e)
 {
     CHECK(heap_used(e->heap) == e->heap_used);
     heap_fini(e->heap);
-    pages_give(e->region, e->region_bytes);
+    heap_pages_give(e->region, e->region_bytes);
     e->region = NULL;
 }
 

@@ -205,19 +205,6 @@ void sessions_open(struct run *r, uint8_t a, uint8_t b)
     }
 }
 
-static bool has_session(const struct end *e, uint8_t place)
-{
-    struct replica_report report;
-
-    replica_report(e->replica, &report);
-    for (uint32_t i = 0; i < report.sessions_n; i++) {
-        if (report.sessions[i].kind == REPLICA_PEER_MEMBER && report.sessions[i].member == place) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Members without a session are looked for: of two the one with the smaller node dials; and a
  * process that the keeper has given up or copied does not know that it is alone. */
 static void dial_all(struct run *r, uint8_t p)
@@ -234,8 +221,8 @@ static void dial_all(struct run *r, uint8_t p)
         if (i == e->self || q == NOBODY || (!e->is_ghost && host < e->host)) {
             continue;
         }
-        if (!has_session(e, i) ||
-            (c->ends[q].epoch == e->epoch ? !has_session(&c->ends[q], e->self)
+        if (!replica_has_session(e->replica, i) ||
+            (c->ends[q].epoch == e->epoch ? !replica_has_session(c->ends[q].replica, e->self)
                                           : (r->plants & SIM_PLANT_NO_EPOCH_FENCE) == 0)) {
             meet(r, p, q);
         }

@@ -19,6 +19,38 @@ void pages_give(void *p, size_t n)
     CHECK(munmap(p, n) == 0);
 }
 
+enum { HEAPS_KEPT = 64 };
+
+static struct {
+    void *p;
+    size_t n;
+} kept[HEAPS_KEPT];
+
+static size_t kept_n;
+
+void *heap_pages_take(size_t n)
+{
+    for (size_t i = kept_n; i-- > 0;) {
+        if (kept[i].n == n) {
+            void *p = kept[i].p;
+
+            kept[i] = kept[--kept_n];
+            return p;
+        }
+    }
+    return pages_take(n);
+}
+
+void heap_pages_give(void *p, size_t n)
+{
+    if (kept_n == HEAPS_KEPT) {
+        pages_give(p, n);
+        return;
+    }
+    kept[kept_n].p = p;
+    kept[kept_n++].n = n;
+}
+
 void tamper_arena_open(struct tamper_arena *a, size_t n)
 {
     *a = (struct tamper_arena){.now = pages_take(n), .old = pages_take(n), .n = n};

@@ -11,6 +11,10 @@
 
 void *pages_take(size_t n);
 void pages_give(void *p, size_t n);
+/* For a heap: what an earlier one left is in them. A run must not depend on that (one that does is
+ * not the same twice), and faults of fresh pages would be a third of its time. */
+void *heap_pages_take(size_t n);
+void heap_pages_give(void *p, size_t n);
 
 struct tamper_arena {
     uint8_t *now;

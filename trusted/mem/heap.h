@@ -19,8 +19,8 @@
 struct heap;
 
 /* Bytes that heap_init needs for its own state: the caller places a struct heap at the start of
- * `region`. `region` is 64-byte aligned enclave memory, zero-filled, at least 1 MiB; it stays the
- * caller's and must outlive the heap. ENCLAVE_MEMORY if it is too small. */
+ * `region`. `region` is 64-byte aligned enclave memory of at least 1 MiB, whatever is in it; it
+ * stays the caller's and must outlive the heap. ENCLAVE_MEMORY if it is too small. */
 RESULT heap_init(void *region, size_t region_bytes, struct heap **ret);
 /* The region is the caller's again, whatever was not freed goes with it. NULL is allowed. */
 void heap_fini(struct heap *h);

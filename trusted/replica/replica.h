@@ -146,5 +146,8 @@ void replica_tick(struct replica *r, uint64_t now_ns);
 uint64_t replica_deadline(const struct replica *r);
 
 void replica_report(const struct replica *r, struct replica_report *ret);
+/* Parts of it that cost nothing to tell. */
+const struct rpc_counters *replica_rpc_counters(const struct replica *r);
+bool replica_has_session(const struct replica *r, uint8_t member);
 
 #endif

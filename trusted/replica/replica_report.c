@@ -131,3 +131,13 @@ void replica_report(const struct replica *r, struct replica_report *ret)
         }
     }
 }
+
+const struct rpc_counters *replica_rpc_counters(const struct replica *r)
+{
+    return rpc_counters(r->rpc);
+}
+
+bool replica_has_session(const struct replica *r, uint8_t member)
+{
+    return member < CLUSTER_MAX && r->member_session[member] != 0;
+}
