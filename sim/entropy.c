@@ -66,12 +66,17 @@ void entropy_sow(struct run *r)
 
 /* ---- what has become of it ---- */
 
-/* The greatest tag of a key among the living; *ret_opens: somebody has it and can open it. */
-static struct tag greatest(struct run *r, struct bytes key, bool *ret_opens)
-{
-    struct tag max = {0};
+/* The newest version of a key among the living. */
+struct newest {
+    struct tag tag;
+    bool opens;     /* somebody has it and can open it */
+    bool tombstone; /* or so says one that cannot */
+};
 
-    *ret_opens = false;
+static struct newest newest_of(struct run *r, struct bytes key)
+{
+    struct newest ret = {0};
+
     for (uint8_t node = 0; node < r->swarm.hosts_n; node++) {
         struct store_entry e;
         int c;
@@ -81,25 +86,33 @@ static struct tag greatest(struct run *r, struct bytes key, bool *ret_opens)
         if (store == NULL || store_find(store, key, &e) != OK) {
             continue;
         }
-        c = tag_compare(e.tag, max);
-        max = c > 0 ? e.tag : max;
-        *ret_opens = c > 0 ? !e.damaged : *ret_opens || (c == 0 && !e.damaged);
+        c = tag_compare(e.tag, ret.tag);
+        ret.tag = c > 0 ? e.tag : ret.tag;
+        ret.tombstone = c > 0 ? e.tombstone : ret.tombstone;
+        ret.opens = c > 0 ? !e.damaged : ret.opens || (c == 0 && !e.damaged);
     }
-    return max;
+    return ret;
+}
+
+/* COL-8: it has dropped the tombstone and waits, sealed, for one that died; the others went back.
+ */
+static bool is_sealed(struct run *r, uint8_t node, enum err err, const struct newest *newest)
+{
+    return err == ERR_NOT_FOUND && newest->tombstone && r->ops->listed(r, node) != 0;
 }
 
 /* What nobody can open nobody can copy. */
 static bool key_agrees(struct run *r, struct bytes key)
 {
-    bool opens;
-    struct tag max = greatest(r, key, &opens);
+    struct newest newest = newest_of(r, key);
 
-    for (uint8_t node = 0; opens && node < r->swarm.hosts_n; node++) {
+    for (uint8_t node = 0; newest.opens && node < r->swarm.hosts_n; node++) {
         struct store *store = r->ops->store(r, node);
         struct store_entry e;
+        enum err err = store == NULL ? OK : store_find(store, key, &e);
 
-        if (store != NULL &&
-            (store_find(store, key, &e) != OK || tag_compare(e.tag, max) != 0 || e.damaged)) {
+        if (store != NULL && !is_sealed(r, node, err, &newest) &&
+            (err != OK || tag_compare(e.tag, newest.tag) != 0 || e.damaged)) {
             return false;
         }
     }
