@@ -1,34 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
 """What an operation costs, and what that makes of machines that we do not have.
 
-Measured: processor time of replicas and of the load, datagrams and bytes of the replicas, all for one operation.
+Measured: processor time of replicas and of the load, datagrams and bytes of the replicas, all for one operation, with 128 in flight.
 The model: an operation costs the same wherever it runs, and nothing else limits. Then N nodes of C cores with a NIC of B bit/s
 in each direction do
 
     min(N * C / cpu,  N * B / (8 * bytes))
 
 operations a second, where cpu and bytes are those of all replicas of an operation together. Keys are spread over the nodes, each
-key has three replicas, so the cost of an operation does not depend on N. The check: on this machine, where the load has its share
-of the cores, the same formula with N * C = the cores and the load's processor time added must give what was measured.
+key has three replicas, so the cost of an operation does not depend on N (the experiment with 3 to 9 nodes looks). The check: on this machine,
+where the load has its share of the cores, the same formula with N * C = the cores and the load's processor time added must give what was
+measured.
 """
 
 import json
 import os
 import subprocess
+import sys
 from contextlib import ExitStack
-from pathlib import Path
 
+from benchlib import ROOT
+
+from .clusters import bench_with_cost
 from .experiments import Experiment
 from .systems import Avocado
 
-TICK = os.sysconf("SC_CLK_TCK")
-CLUSTERS = [(3, 8), (3, 16), (6, 16), (12, 16)]  # nodes, cores of each
+CLUSTERS = [(3, 8), (3, 16), (6, 16), (9, 16), (12, 16)]  # nodes, cores of each
 NIC_BITS = 25e9
 
 
-def cpu_s(pid):
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICK
+class Counts(Experiment):
+    name, title = "counts", "What an operation costs apart from the kernel"
+    text = ("Counted, not timed, so it is the same on every machine: a client and three replicas in one thread under callgrind (scripts/instructions). Of one operation: "
+            "instructions that each end takes, messages, datagrams and bytes that it sends. The coordinator is the replica that "
+            "the client asks; members are the other two together.")
+
+    def runs(self, c):
+        return 1
+
+    def measure(self, c):
+        c.progress.step(self.title)
+        done = subprocess.run([sys.executable, str(ROOT / "scripts/instructions"), "--build", str(c.build), "--no-build",
+                               "--json", "-"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr.strip())
+        return json.loads(done.stdout)
+
+    def show(self, data):
+        ends = ("client", "coordinator", "members")
+        rows = ["<table><tr><th>of one operation<th>" + "<th>".join(ends) + "<th>together</tr>"]
+        for name, case in data["cases"].items():
+            for what, by_end, digits in (("instructions", case["ends"], 0), ("messages", case["messages"], 1),
+                                         ("datagrams", case["datagrams"], 2), ("bytes", case["bytes"], 0)):
+                rows.append(f"<tr><th>{name}: {what}" + "".join(f"<td>{by_end[e]:,.{digits}f}" for e in ends) +
+                            f"<td>{sum(by_end.values()):,.{digits}f}</tr>")
+        layers = list(next(iter(data["cases"].values()))["layers"])
+        rows.append("</table><table><tr><th>instructions by layer<th>" + "<th>".join(layers) + "</tr>")
+        for name, case in data["cases"].items():
+            rows.append(f"<tr><th>{name}" + "".join(f"<td>{case['layers'].get(k, 0):,.0f}" for k in layers) + "</tr>")
+        return "\n".join(rows) + "</table>"
 
 
 class Model(Experiment):
@@ -39,15 +69,6 @@ class Model(Experiment):
     def runs(self, c):
         return len(self.workloads)
 
-    def snapshot(self, c, s):
-        """Of all replicas: seconds of processor time, datagrams and bytes sent."""
-        done = subprocess.run([str(c.build / "avocado"), "status", "--cluster", s.cluster, "--json"],
-                              stdout=subprocess.PIPE)
-        nodes = [n["report"] for n in json.loads(done.stdout)["nodes"]]
-        rpc = [shard["rpc"] for n in nodes for shard in n["shards"]]
-        return {"cpu_s": sum(cpu_s(s.pid(n)) for n in (1, 2, 3)),
-                **{k: sum(r[k] for r in rpc) for k in ("tx_packets", "tx_bytes")}}
-
     def measure(self, c):
         out = {}
         with ExitStack() as stack:
@@ -55,17 +76,8 @@ class Model(Experiment):
             c.bench(s, "get", seconds=0.1)
             for w in self.workloads:
                 c.progress.step(f"{self.title}: {w}")
-                before, load = self.snapshot(c, s), os.times()
-                r = c.bench(s, w, seconds=c.seconds * 2)
-                after, now = self.snapshot(c, s), os.times()
-                # The warm-up is in the counters, too; it runs at the same speed.
-                ops = r["ops"] * (1 + c.warmup / r["seconds"])
-                out[w] = {"ops_per_s": r["ops_per_s"], "cores": os.cpu_count(),
-                          "load_us": (now.children_user + now.children_system - load.children_user -
-                                      load.children_system) / ops * 1e6,
-                          "replicas_us": (after["cpu_s"] - before["cpu_s"]) / ops * 1e6,
-                          "datagrams": (after["tx_packets"] - before["tx_packets"]) / ops,
-                          "bytes": (after["tx_bytes"] - before["tx_bytes"]) / ops}
+                r = bench_with_cost(c, s, w, seconds=c.seconds * 2)
+                out[w] = {"ops_per_s": r["ops_per_s"], "cores": os.cpu_count(), **r["cost"]}
         return out
 
     def show(self, data):
@@ -88,3 +100,5 @@ class Model(Experiment):
                                   "leaves out what real networks add: lower packing of datagrams when clients are many and "
                                   "slow, interrupts, and caches that are larger or smaller than here.</p>")
 
+
+ALL = [Counts, Model]

@@ -70,7 +70,7 @@ def lines(series, x_title, y_title, x_log=False, y_log=False, mark=()):
     x = Axis(min(xs) if x_log else 0, max(xs), LEFT, WIDTH - RIGHT, x_log)
     y = Axis(min(ys) * 0.8 if y_log else 0, max(ys) * 1.05, HEIGHT - BOTTOM, TOP, y_log)
     out = frame(x, y, x_title, y_title)
-    for at, text in mark:
+    for at, text in [m for m in mark if x.low <= m[0] <= x.high]:
         out.append(f'<line class="mark" x1="{x.at(at):.1f}" x2="{x.at(at):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
                    f'<text x="{x.at(at) + 4:.1f}" y="{TOP + 12}">{escape(text)}</text>')
     for i, s in enumerate(series.values()):

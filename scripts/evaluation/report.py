@@ -11,11 +11,16 @@ th:first-child{text-align:left}svg{width:100%}svg text{font-size:11px;fill:#555}
 .grid{stroke:#e6e6e6}.mark{stroke:#999;stroke-dasharray:4}.spread{stroke:#333}.warn{color:#c62828}"""
 
 
+def busy(data):
+    load = data.get("load_before", 0)
+    return f"; <b>others were at work on them</b> (load average {load:.1f} before the first run)" if load > 0.5 else ""
+
+
 def page(data, experiments):
     out = [f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Avocado: evaluation</title>'
            f"<style>{STYLE}</style><h1>Avocado: evaluation</h1>",
            f"<p>{escape(data['machine'])}; {escape(data['date'])}; commit {escape(data['commit'])}. "
-           f"Servers and load share these cores, everything is on loopback. {data['repetitions']} "
+           f"Servers and load share these cores, everything is on loopback{busy(data)}. {data['repetitions']} "
            f"repetition{'s' if data['repetitions'] > 1 else ''} of {data['seconds']:g} s a point; bars are medians, "
            "thin lines reach from the smallest to the largest. Compare figures within a plot, not with other machines.</p>",
            "<h2>What the others promise</h2><table>"]

@@ -6,17 +6,16 @@ those) that it started. `cluster` is what --cluster of bench-peers takes. `guara
 write and a read mean there, because figures without that mislead.
 """
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from benchlib import ROOT
+from .processes import cpu_s, descendants
 
 START_S = 30
 
@@ -46,6 +45,8 @@ class System:
 
     def __init__(self, build, folder):
         self.build = Path(build)
+        self.load = self.build / "peers/bench-peers"
+        self.loaded = set()  # (records, bytes of a value) that it has
         self.folder = Path(folder) / self.name.replace(" ", "-").replace(",", "")
         self.processes = []
 
@@ -121,25 +122,37 @@ class Avocado(System):
     name = "Avocado"
     guarantee = ("linearizable reads and writes on every key; every datagram and stored value sealed with "
                  "AES-256-GCM; mutual authentication; survives the loss of any minority")
-    up = ()
 
-    def __init__(self, build, folder, up=(), name=None):
-        self.name = name or self.name
-        self.up = tuple(up)
+    def __init__(self, build, folder, up=(), programs=None, load=None):
+        """`up`: words for `avocado up`. `programs`: a folder with others than those of the build; `load`: the generator."""
         super().__init__(build, folder)
+        self.up, self.programs_dir = [str(w) for w in up], programs or self.build
+        self.load = load or self.load
 
     def start(self):
         self.data = self.folder / "d"
-        subprocess.run([str(self.build / "avocado"), "up", "--dir", str(self.data), *self.up], check=True,
-                       stdout=subprocess.DEVNULL)
+        done = subprocess.run([str(self.programs_dir / "avocado"), "up", "--dir", str(self.data), *self.up],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"avocado up {' '.join(self.up)}: {done.stderr.strip()}")
         self.cluster = str(self.data / "client.yaml")
 
     def stop(self):
-        subprocess.run([str(self.build / "avocado"), "down", "--dir", str(self.data)],
-                       stdout=subprocess.DEVNULL)
+        subprocess.run([str(self.programs_dir / "avocado"), "down", "--dir", str(self.data)],
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def pid(self, node):
         return int((self.data / f"run/node-{node}.pid").read_text().split()[0])
+
+    def spent(self):
+        """By all its processes so far: seconds of processor time, datagrams and bytes that replicas sent."""
+        supervisor = int((self.data / "run/supervisor.pid").read_text().split()[0])
+        done = subprocess.run([str(self.build / "avocado"), "status", "--cluster", self.cluster, "--json"],
+                              stdout=subprocess.PIPE)
+        reports = [n["report"] for n in json.loads(done.stdout)["nodes"]]
+        rpc = [shard["rpc"] for r in reports for shard in r["shards"]]
+        return {"cpu_s": sum(map(cpu_s, descendants(supervisor))),
+                **{k: sum(r[k] for r in rpc) for k in ("tx_packets", "tx_bytes")}}
 
 
 class Redis(System):
