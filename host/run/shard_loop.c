@@ -12,10 +12,11 @@
 #include <unistd.h>
 
 enum {
-    /* Sleeping and being woken costs about 5 us of CPU; spinning longer than that cannot pay. */
+    /* Sleeping and being woken costs about 5 us of CPU; spinning longer than that cannot pay, as
+     * long as somebody else computes on this core. */
     SPIN_NS = 5000,
-    /* Where nobody is woken, a sleep is a guess. Giving the core away at each turn costs others
-     * nothing. */
+    /* Giving the core away at each turn costs others nothing, and who sends next is not slowed down
+     * by waking us; an answer comes tens of microseconds earlier. */
     LOOK_NS = 100000,
     GAP_MAX_NS = 1000000,
     JOIN_PAUSE_US = 200,
@@ -80,21 +81,24 @@ static void note_gap(struct shard_loop *l, uint64_t gap_ns)
     l->gap_ns = (7 * l->gap_ns + gap_ns) / 8;
 }
 
-/* How long to look before a sleep. */
-static uint64_t patience_of(const struct shard_loop *l)
+/* How long to look before a sleep. Where nobody would wake us a sleep is a guess; elsewhere we look
+ * if packets have come soon of late. *ret_yields: give the core away at each turn. */
+static uint64_t patience_of(const struct shard_loop *l, bool *ret_yields)
 {
-    if (l->io->is_polled) {
-        return courtesy_pays(&l->courtesy, clock_now_ns()) ? LOOK_NS : 0;
+    *ret_yields = courtesy_pays(&l->courtesy, clock_now_ns());
+    if (*ret_yields) {
+        return l->io->is_polled || l->gap_ns < LOOK_NS ? LOOK_NS : 0;
     }
-    return l->gap_ns < SPIN_NS ? SPIN_NS : 0;
+    return !l->io->is_polled && l->gap_ns < SPIN_NS ? SPIN_NS : 0;
 }
 
-/* Nothing to do at the moment. With more pollers than cores the gap is long, because whoever would
- * send to us waits for our core: then spinning stops by itself. */
+/* Nothing to do at the moment. With others who compute on our core turns are long: then looking
+ * stops by itself (courtesy.h), and with it all but the shortest of spinning. */
 static void idle(struct shard_loop *l, uint64_t since_ns)
 {
     struct abi_poll *b = &l->block;
-    uint64_t now, patience = patience_of(l);
+    bool yields;
+    uint64_t now, patience = patience_of(l, &yields);
 
     do {
         b->rx_n = l->io->ops->rx(l->io, b->rx);
@@ -107,7 +111,7 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
         if (l->polling == SHARD_LOOP_BUSY) {
             return; /* commands and timers are looked at in every turn */
         }
-        if (l->io->is_polled && patience > 0) {
+        if (yields && patience > 0) {
             courtesy_yield(&l->courtesy);
         }
     } while (now - since_ns < patience && now < b->wake_at_ns);
