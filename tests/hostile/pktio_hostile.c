@@ -64,6 +64,7 @@ struct hostile {
     struct prng rng;
     unsigned chance[WISHES_N];
     uint64_t look_at_ns, stall_at_ns, forged_at_ns;
+    uint64_t told;
     char path[PATH_MAX];
 };
 
@@ -257,7 +258,7 @@ static FILE *open_beside(const struct hostile *h, const char *suffix, const char
     return fopen(path, mode);
 }
 
-static void tell(const struct hostile *h)
+static void tell(struct hostile *h)
 {
     FILE *f = open_beside(h, ".did.new", "w");
     char from[PATH_MAX + 16], to[PATH_MAX + 16];
@@ -277,7 +278,8 @@ static void tell(const struct hostile *h)
                       d->repeated, d->spoiled, d->replayed, d->forged, d->lost, d->late, d->moved,
                       i == 0 ? h->in.held_n : h->out.held_n);
     }
-    (void)fputs("}\n", f);
+    (void)fprintf(f, ",\"told\":%" PRIu64 ",\"no_room\":%" PRIu64 "}\n", ++h->told,
+                  hostile_no_room());
     (void)fclose(f);
     (void)snprintf(from, sizeof(from), "%s.did.new", h->path);
     (void)snprintf(to, sizeof(to), "%s.did", h->path);

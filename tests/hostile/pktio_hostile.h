@@ -18,7 +18,9 @@
  *     stall                                  milliseconds of silence, twice a second
  *     both                                   1: what leaves the replica too
  *
- * PORT.did says what was done, and PORT.old keeps datagrams for the next process.
+ * PORT.did says what was done: `told` how often it was written, `no_room` how many of the delivered
+ * datagrams found the ring full, because the replica did not get its core for long, and went no
+ * further. PORT.old keeps datagrams for the next process.
  */
 
 #include "boundary/ring.h"
@@ -31,9 +33,13 @@ RESULT __wrap_pktio_udp_open(const char *address, uint16_t port, const struct ab
                              struct pktio **ret);
 void __real_ring_publish(struct ring *r);
 void __wrap_ring_publish(struct ring *r);
+uint8_t *__real_ring_reserve(struct ring *r, uint32_t n);
+uint8_t *__wrap_ring_reserve(struct ring *r, uint32_t n);
 /* NOLINTEND(bugprone-reserved-identifier) */
 
 /* Chance in a thousand that ring_publish is followed by lies. Any thread. */
 void hostile_race(unsigned chance);
+/* Packets for which a ring had no room. Any thread. */
+uint64_t hostile_no_room(void);
 
 #endif

@@ -10,10 +10,31 @@
 enum { TOGGLES = 20000 }; /* some 100 us: a sleeper is up by then */
 
 static _Atomic unsigned race_chance;
+static _Atomic uint64_t no_room;
 
 void hostile_race(unsigned chance)
 {
     atomic_store(&race_chance, chance);
+}
+
+static bool carries_packets(const struct ring *r)
+{
+    return r->payload_max == DATAGRAM_MAX;
+}
+
+uint64_t hostile_no_room(void)
+{
+    return atomic_load(&no_room);
+}
+
+uint8_t *__wrap_ring_reserve(struct ring *r, uint32_t n)
+{
+    uint8_t *to = __real_ring_reserve(r, n);
+
+    if (to == NULL && carries_packets(r)) {
+        atomic_fetch_add(&no_room, 1);
+    }
+    return to;
 }
 
 /* All words of a record, its payload and the position are true at times and false at times; in the
@@ -28,7 +49,7 @@ static void lie(struct prng *rng, struct ring *r, uint64_t from)
     const uint32_t lies[] = {was ^ 1, UINT32_MAX - 1, RING_SKIP,
                              0,       r->payload_max, (uint32_t)prng_u64(rng)};
 
-    if (r->payload_max == DATAGRAM_MAX && ring_must_wake(r)) {
+    if (carries_packets(r) && ring_must_wake(r)) {
         futex_wake(&r->shared->asleep);
     }
     for (int i = 0; i < TOGGLES; i++) {
