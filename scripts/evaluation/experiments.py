@@ -158,7 +158,7 @@ class ValueSize(Experiment):
     text = "YCSB A (half reads, half writes), 8 clients with 16 in flight (etcd and memcached: 128 with one)."
 
     def sizes(self, c):
-        return [64, 1024, 16384] if c.quick else [16, 64, 256, 1024, 4096, 16384, 65536]
+        return [64, 1024, 16384] if c.quick else [64, 256, 1024, 4096, 16384, 65536]
 
     def runs(self, c):
         return (len(PEERS) + 1) * len(self.sizes(c)) * c.repetitions
@@ -206,7 +206,7 @@ class LatencyCurve(Experiment):
     systems = [Avocado, RedisAlone, RedisWait1]
 
     def parts(self, c):
-        return [0.3, 0.7] if c.quick else [0.1, 0.25, 0.4, 0.55, 0.7, 0.85, 0.95]
+        return [0.3, 0.7] if c.quick else [0.1, 0.3, 0.5, 0.7, 0.9]
 
     def runs(self, c):
         return len(self.systems) * (1 + len(self.parts(c)) * c.repetitions)

@@ -45,14 +45,17 @@ def made_up(name):
 
 
 class Page(unittest.TestCase):
-    def page(self, experiments):
+    def page(self, *parts):
         with tempfile.TemporaryDirectory() as d:
-            data = {"machine": "<m&m>", "commit": "c0ffee", "quick": True, "seconds": 1, "date": "today",
-                    "repetitions": 1, "load_before": 7.3, "notes": ["a note"], "experiments": experiments}
-            (Path(d) / "f.json").write_text(json.dumps(data))
-            subprocess.run([sys.executable, ROOT / "scripts/evaluate", "--show", Path(d) / "f.json", "--out", d],
-                           check=True)
+            names = [self.figures(Path(d) / f"{i}.json", p) for i, p in enumerate(parts)]
+            subprocess.run([sys.executable, ROOT / "scripts/evaluate", "--show", *names, "--out", d], check=True)
             return (Path(d) / "index.html").read_text()
+
+    def figures(self, path, experiments):
+        path.write_text(json.dumps({"machine": "<m&m>", "commit": "c0ffee", "quick": True, "seconds": 1, "date": "today",
+                                    "repetitions": 1, "load_before": 7.3, "notes": ["a note"],
+                                    "experiments": experiments}))
+        return path
 
     def test_all_experiments(self):
         page = self.page({e.name: made_up(e.name) for e in ALL})
@@ -81,6 +84,13 @@ class Page(unittest.TestCase):
         rounds = lambda *values: {str(x): [run(v) for v in values] for x in (0, 50, 95, 100)}
         page = self.page({"read_ratio": {"Avocado": rounds(100, 400, 200), "etcd TLS": rounds(100, 100, 100)}})
         self.assertIn("(2.00×, 1.00 to 4.00)", page)
+
+    def test_parts_make_one_page(self):
+        page = self.page({"unloaded": made_up("unloaded"), "deep": {"failed": "the first time"}},
+                         {"deep": made_up("deep")})
+        self.assertIn("with 800 in flight", page)
+        self.assertIn("Latency without load", page)
+        self.assertNotIn("the first time", page)
 
     def test_failures_are_said(self):
         page = self.page({"read_ratio": {"failed": "no such luck"}, "replicas": {
