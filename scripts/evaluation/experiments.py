@@ -43,20 +43,23 @@ class Context:
 
     def bench(self, system, workload, records=None, value_size=64, clients=None, depth=None, rate=None,
               seconds=None, extra=()):
-        """One run; its JSON. Loads the records if this system does not have them yet."""
+        """One run; its JSON. Loads the records if this system does not have them yet, with its own clients and depth."""
         records = records or self.records
-        what = (records, value_size)
-        words = [system.load, "--cluster", system.cluster, "--workload", workload,
-                 "--records", records, "--key-size", 16, "--value-size", value_size, "--uniform", "--clients",
-                 clients or system.clients, "--depth", depth or system.depth, "--seconds",
-                 seconds or self.seconds, "--warmup", self.warmup, "--quiet", "--json", "-", *extra]
-        words += ["--no-load"] if what in system.loaded else []
+        words = [system.load, "--cluster", system.cluster, "--records", records, "--key-size", 16, "--value-size", value_size,
+                 "--uniform", "--quiet", "--json", "-"]
+        if (records, value_size) not in system.loaded:
+            self.run(system, [*words, "--workload", "get", "--clients", system.clients, "--depth", system.depth,
+                              "--seconds", 0.05, "--warmup", 0], 60 + records / 1000)
+            system.loaded.add((records, value_size))
+        words += ["--no-load", "--workload", workload, "--clients", clients or system.clients, "--depth", depth or system.depth,
+                  "--seconds", seconds or self.seconds, "--warmup", self.warmup, *extra]
         words += ["--rate", int(rate)] if rate else []
-        done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              timeout=60 + 4 * (seconds or self.seconds) + records / 10_000)
+        return self.run(system, words, 60 + 4 * (seconds or self.seconds))
+
+    def run(self, system, words, patience_s):
+        done = subprocess.run([str(w) for w in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=patience_s)
         if done.returncode != 0:
             raise RuntimeError(f"{system.name}: {done.stderr.decode(errors='replace').strip()}")
-        system.loaded.add(what)
         return json.loads(done.stdout)
 
 
@@ -168,7 +171,7 @@ class ValueSize(Experiment):
             systems = all_systems(c, stack)
             return repeat(c, self.title, [
                 (s.name, size, lambda s=s, size=size: c.bench(
-                    s, "a", records=max(1000, min(c.records, (64 << 20) // size)), value_size=size))
+                    s, "a", records=max(1000, min(20_000, (64 << 20) // size)), value_size=size))
                 for size in self.sizes(c) for s in systems])
 
     def show(self, data):
@@ -188,7 +191,7 @@ class Unloaded(Experiment):
         with ExitStack() as stack:
             systems = all_systems(c, stack)
             return repeat(c, self.title, [
-                (s.name, w, lambda s=s, w=w: c.bench(s, w, clients=1, depth=1))
+                (s.name, w, lambda s=s, w=w: c.bench(s, w, records=5000, clients=1, depth=1))
                 for w in ("get", "put") for s in systems])
 
     def show(self, data):

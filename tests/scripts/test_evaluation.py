@@ -29,7 +29,8 @@ def made_up(name):
         rows = [{"seconds": t / 10, "ops_per_s": 1000 + t, "p99_us": 200 + t, "max_us": 400 + t} for t in range(60)]
         return {"killed_at_s": 2, "records": 1234567, "timeline": rows, "result": run(7654321)}
     if name == "model":
-        return {"get": {"ops_per_s": 100000, "cores": 2, "load_us": 5, "replicas_us": 15, "datagrams": 0.5, "bytes": 300}}
+        at = {"ops_per_s": 100000, "cores": 2, "load_us": 5, "replicas_us": 15, "datagrams": 0.5, "bytes": 300}
+        return {"get": {"16": [at], "128": [{**at, "replicas_us": 6, "datagrams": 0.1}]}}
     if name == "attestation":
         return {"joins": {"a join": [{"p50_ms": 8.25, "p99_ms": 17, "per_s": 123}]}, "verdicts": {"sgx": [2.5, 3.5, 4.5]}}
     if name == "counts":
@@ -75,6 +76,7 @@ class Page(unittest.TestCase):
         svgs = re.findall(r"<svg.*?</svg>", page, re.S)
         self.assertIn("<td>100,000<td>100,000</tr>", page)  # two cores, 20 us an operation
         self.assertIn("<td>1.60 M, by CPU", page)           # 24 cores, 15 us
+        self.assertIn("get<td>3.75<td>22.5", page)          # the line through (0.5, 15) and (0.1, 6)
         self.assertGreaterEqual(len(svgs), len(ALL) - 4)  # which are tables
         for svg in svgs:
             xml.dom.minidom.parseString(svg)
