@@ -268,6 +268,13 @@ RAW static void pop_free(struct heap_page *s, const struct heap_shape *shape, ui
     b->mark = 0;
 }
 
+/* A block that was never in the list may lie where one was that was: its mark would have push_free
+ * look for it. */
+RAW static void unmark(uint8_t *block)
+{
+    ((struct free_block *)(void *)block)->mark = 0;
+}
+
 RAW static void push_free(struct heap_page *s, uint8_t *slab, uint32_t place)
 {
     struct free_block *b = (void *)block_at(slab, place);
@@ -332,6 +339,7 @@ static void *alloc_small(struct heap *h, struct heap_class *k)
         pop_free(s, shape, block);
     } else {
         block = heap_page_at(h, slab) + (size_t)s->fresh * k->bytes;
+        unmark(block);
         s->fresh++;
     }
     s->used++;
