@@ -7,7 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-enum { STATES_MAX = 1 << 20 };
+enum { STATES_MAX = 1 << 18 };
 
 void history_init(struct history *h)
 {
