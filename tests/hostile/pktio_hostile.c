@@ -8,15 +8,16 @@
 
 #include <inttypes.h>
 #include <limits.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum wish { LOSE, TWICE, LATE, FLIP, CUT, MOVE, REPLAY, FORGE, RACE, STALL, BOTH, WISHES_N };
+enum wish { LOSE, TWICE, LATE, FLIP, CUT, MOVE, REPLAY, FORGE, WASTE, RACE, STALL, BOTH, WISHES_N };
 
-static const char *const words[WISHES_N] = {"lose",   "twice", "late", "flip",  "cut", "move",
-                                            "replay", "forge", "race", "stall", "both"};
+static const char *const words[WISHES_N] = {"lose",   "twice", "late",  "flip", "cut",   "move",
+                                            "replay", "forge", "waste", "race", "stall", "both"};
 
 enum {
     OLD_N = 256,
@@ -65,8 +66,15 @@ struct hostile {
     unsigned chance[WISHES_N];
     uint64_t look_at_ns, stall_at_ns, forged_at_ns;
     uint64_t told;
+    struct parcel sent, passed, made; /* under way: too large to be made anew each time */
     char path[PATH_MAX];
 };
+
+/* Of the bytes only those that there are. */
+static void copy_parcel(struct parcel *to, const struct parcel *from)
+{
+    memcpy(to, from, offsetof(struct parcel, bytes) + from->len);
+}
 
 static bool happens(struct hostile *h, enum wish w)
 {
@@ -100,7 +108,7 @@ static void hold(struct hostile *h, struct road *r, const struct parcel *p)
         r->did.lost++;
         return;
     }
-    r->held[r->held_n] = *p;
+    copy_parcel(&r->held[r->held_n], p);
     r->held[r->held_n++].due_ns = clock_now_ns() + prng_below(&h->rng, LATE_MAX_NS);
     r->did.late++;
 }
@@ -121,14 +129,15 @@ static void spoil(struct hostile *h, struct parcel *p)
 static void record(struct hostile *h, struct road *r, const struct parcel *p)
 {
     if (r->old_n < OLD_N) {
-        r->old[r->old_n++] = *p;
+        copy_parcel(&r->old[r->old_n++], p);
     } else if (prng_chance(&h->rng, 1, 8)) {
-        r->old[prng_below(&h->rng, OLD_N)] = *p;
+        copy_parcel(&r->old[prng_below(&h->rng, OLD_N)], p);
     }
 }
 
 static void pass(struct hostile *h, struct road *r, const struct parcel *sent)
 {
+    struct parcel *p = &h->passed;
     bool was_sent = false;
 
     if (happens(h, LOSE)) {
@@ -136,14 +145,13 @@ static void pass(struct hostile *h, struct road *r, const struct parcel *sent)
         return;
     }
     for (int copies = happens(h, TWICE) ? 2 : 1; copies > 0; copies--) {
-        struct parcel p = *sent;
-
-        spoil(h, &p);
+        copy_parcel(p, sent);
+        spoil(h, p);
         if (happens(h, MOVE)) {
-            p.addr.port ^= (uint16_t)(1 + prng_below(&h->rng, UINT16_MAX));
+            p->addr.port ^= (uint16_t)(1 + prng_below(&h->rng, UINT16_MAX));
             r->did.moved++;
         }
-        if (p.is_spoiled) {
+        if (p->is_spoiled) {
             r->did.spoiled++;
         } else if (was_sent) {
             r->did.repeated++;
@@ -153,9 +161,9 @@ static void pass(struct hostile *h, struct road *r, const struct parcel *sent)
             record(h, r, sent);
         }
         if (r->n == BURST_MAX || happens(h, LATE)) {
-            hold(h, r, &p);
+            hold(h, r, p);
         } else {
-            deliver(r, &p);
+            deliver(r, p);
         }
     }
 }
@@ -164,41 +172,46 @@ static void pass(struct hostile *h, struct road *r, const struct parcel *sent)
  * before anything else is looked at. */
 static void replay(struct hostile *h, struct road *r)
 {
-    struct parcel p = r->old[prng_below(&h->rng, r->old_n)];
+    struct parcel *p = &h->made;
     uint64_t number;
 
-    if (prng_chance(&h->rng, 1, 2) && p.len >= 16) {
-        memcpy(&number, p.bytes + 8, sizeof(number));
+    copy_parcel(p, &r->old[prng_below(&h->rng, r->old_n)]);
+    if (prng_chance(&h->rng, 1, 2) && p->len >= 16) {
+        memcpy(&number, p->bytes + 8, sizeof(number));
         number += 1 + prng_below(&h->rng, 4000);
-        memcpy(p.bytes + 8, &number, sizeof(number));
+        memcpy(p->bytes + 8, &number, sizeof(number));
     }
-    deliver(r, &p);
+    deliver(r, p);
     r->did.replayed++;
 }
 
 /* The clear header is right; index and number are likely; the seal cannot be. */
 static void forge(struct hostile *h, struct road *r)
 {
-    struct parcel p = {.len = (uint32_t)prng_below(&h->rng, 1400)};
+    struct parcel *p = &h->made;
     const uint32_t index = (uint32_t)(prng_below(&h->rng, 16) << 20 | prng_below(&h->rng, 32));
     const uint64_t number = prng_below(&h->rng, 100000);
 
-    for (uint32_t i = 0; i < p.len; i += 8) {
+    p->len = (uint32_t)prng_below(&h->rng, 1400);
+    p->addr = (struct abi_addr){0};
+    for (uint32_t i = 0; i < p->len; i += 8) {
         uint64_t noise = prng_u64(&h->rng);
 
-        memcpy(p.bytes + i, &noise, sizeof(noise));
+        memcpy(p->bytes + i, &noise, sizeof(noise));
     }
     if (prng_chance(&h->rng, 3, 4)) {
-        p.bytes[0] = 1 << 4 | 1;
-        memset(p.bytes + 1, 0, 3);
-        memcpy(p.bytes + 4, &index, sizeof(index));
-        memcpy(p.bytes + 8, &number, sizeof(number));
+        p->bytes[0] = 1 << 4 | 1;
+        memset(p->bytes + 1, 0, 3);
+        memcpy(p->bytes + 4, &index, sizeof(index));
+        memcpy(p->bytes + 8, &number, sizeof(number));
     }
     if (r->old_n > 0) {
-        p.addr = r->old[prng_below(&h->rng, r->old_n)].addr;
+        p->addr = r->old[prng_below(&h->rng, r->old_n)].addr;
     }
-    deliver(r, &p);
-    r->did.forged++;
+    if (h->chance[FORGE] > 0) {
+        deliver(r, p);
+        r->did.forged++;
+    }
 }
 
 static void pass_held(struct road *r)
@@ -222,10 +235,10 @@ static uint32_t travel(struct hostile *h, struct road *r, const uint8_t *from,
     h->is_inward = r == &h->in;
     pass_held(r);
     for (uint32_t i = 0; i < n; i++) {
-        struct parcel sent = {.len = packets[i].len, .addr = packets[i].addr};
-
-        memcpy(sent.bytes, from + packets[i].off, sent.len);
-        pass(h, r, &sent);
+        h->sent.len = packets[i].len;
+        h->sent.addr = packets[i].addr;
+        memcpy(h->sent.bytes, from + packets[i].off, packets[i].len);
+        pass(h, r, &h->sent);
         if (r->n < BURST_MAX && r->old_n > 0 && happens(h, REPLAY)) {
             replay(h, r);
         }
@@ -237,14 +250,16 @@ static uint32_t travel(struct hostile *h, struct road *r, const uint8_t *from,
 static void flood(struct hostile *h, struct road *r)
 {
     uint64_t now = clock_now_ns(), since = now - h->forged_at_ns;
+    unsigned rate = h->chance[FORGE] > 0 ? h->chance[FORGE] : h->chance[WASTE];
+    uint32_t n = r->n;
 
-    if (h->chance[FORGE] == 0 || since > FORGE_LATE_NS) {
+    if (rate == 0 || since > FORGE_LATE_NS) {
         h->forged_at_ns = now;
         return;
     }
-    for (uint64_t due = since * h->chance[FORGE] / 1000000000; due > 0 && r->n < BURST_MAX; due--) {
+    for (uint64_t due = since * rate / 1000000000; due > 0 && n < BURST_MAX; due--, n++) {
         forge(h, r);
-        h->forged_at_ns += 1000000000 / h->chance[FORGE];
+        h->forged_at_ns += 1000000000 / rate;
     }
 }
 

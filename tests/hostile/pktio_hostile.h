@@ -15,6 +15,8 @@
  *     lose twice late flip cut move replay   chances in a thousand, per datagram
  *     race                                   the same, per burst put into a ring
  *     forge                                  datagrams a second, made up
+ *     waste                                  the same, made up and thrown away: what forging alone
+ *                                            takes of the machine
  *     stall                                  milliseconds of silence, twice a second
  *     both                                   1: what leaves the replica too
  *
