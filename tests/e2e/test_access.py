@@ -5,7 +5,7 @@ import json
 import subprocess
 
 from cluster import BUILD, NOT_FOUND, OK, REFUSED, run, total
-from test_attestation import WorldCase
+from world import BY_EVIDENCE, WorldCase
 
 ROLES = """client_roles:
   - client_role: reader
@@ -29,19 +29,12 @@ class Access(WorldCase):
 
     def client(self, name):
         """Runs avocado under a certificate of that name."""
-        w = self.world
-        given = w.owner("/v1/client", {"name": name, "key": w.new_key(f"{name}.key")})
-        (w.dir / f"{name}.crt").write_text(given["certificate"])
-        yaml = w.client_yaml((f"{name}.crt", f"{name}.key")).rename(w.dir / f"{name}.yaml")
+        yaml = self.world.new_client(name)
         return lambda *args, **kw: run("avocado", args[0], "--cluster", yaml, *args[1:], **kw)
 
     def test_roles_bind_at_every_replica(self):
         w = self.world
-        self.founded()
-        for node in (1, 2, 3):
-            w.start_replica(node, "--evidence", "software:sw/platform")
-        for node in (1, 2, 3):
-            self.says(f"n{node}", "ready")
+        self.serving(*BY_EVIDENCE)
         web, reader, of_b = self.client("web"), self.client("reader"), self.client("of-b")
         for key in ("a/1", "b/1", "b/2", "c"):
             self.expect(web("put", key, "hidden" if key[0] != "a" else "seen"), OK)

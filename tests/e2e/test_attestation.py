@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """CAS, LAS and replicas that join with nothing but the CAS's address and CA; and who is refused."""
 
-import base64
 import contextlib
 import hashlib
 import http.server
@@ -12,224 +11,22 @@ import signal
 import socket
 import ssl
 import subprocess
-import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 
-from cluster import BUILD, INTEGRITY, OK, REFUSED, USAGE, Case, run
-
-POLICY = """version: 1
-policy: 1
-certificate_lifetime: {lifetime}
-software_roots: ["{pin}"]
-configuration: |
-  version: 1
-  cluster: "a102030405060708090a0b0c0d0e0f10"
-  name: "attested"
-  epoch: 1
-  replication_factor: 3
-  shards: 1
-  members:
-{members}
-roles:
-  - role: replica
-    las: allowed
-    evidence: |
-      version: 1
-      software:
-        mrenclave: [{replica}]
-  - role: las
-    evidence: |
-      version: 1
-      software:
-        mrenclave: [{las}]
-"""
-
-
-def digest(path):
-    """What `avocado measure` says, as an operator would ask."""
-    done = run("avocado", "measure", "--json", path)
-    return json.loads(done.stdout)["files"][0]["sha256"]
-
-
-def free_ports(n):
-    """Ports of both kinds that nobody has now."""
-    found = []
-    while len(found) < n:
-        with socket.socket() as tcp, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = tcp.getsockname()[1]
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            if port not in found:
-                found.append(port)
-    return found
-
-
-class World:
-    """A deployment in a folder of its own: software root, CAS, LAS, replicas."""
-
-    def __init__(self, lifetime="24h"):
-        self.lifetime = lifetime
-        self.dir = Path(tempfile.mkdtemp(prefix="avocado-cas-"))
-        self.ports = free_ports(4)
-        self.running = {}
-        assert run("avocado", "attest", "found", self.dir / "sw").returncode == OK
-        self.openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "owner.key")
-        self.openssl("ec", "-in", "owner.key", "-pubout", "-out", "owner.pub")
-        self.write_policy(digest(BUILD / "avocadod"))
-
-    def openssl(self, *args):
-        return subprocess.run(["openssl", *map(str, args)], cwd=self.dir, check=True,
-                              capture_output=True).stdout
-
-    def write_policy(self, replica):
-        pem = ssl.PEM_cert_to_DER_cert((self.dir / "sw/root/root_ca.pem").read_text())
-        (self.dir / "root.der").write_bytes(pem)
-        key = self.openssl("x509", "-inform", "DER", "-in", "root.der", "-pubkey", "-noout")
-        (self.dir / "root.pub").write_bytes(key)
-        spki = self.openssl("pkey", "-pubin", "-in", "root.pub", "-outform", "DER")
-        members = "".join(
-            f"    - node: {i}\n      incarnation: {i}\n      address: \"{self.address(i)}\"\n"
-            f"      control_port: {p}\n      data_port: {p}\n"
-            for i, p in enumerate(self.ports[1:], 1))
-        (self.dir / "policy.yaml").write_text(POLICY.format(
-            lifetime=self.lifetime, pin=hashlib.sha256(spki).hexdigest(), members=members.rstrip("\n"), replica=replica,
-            las=digest(BUILD / "avocado-las")))
-
-    def log(self, name):
-        return (self.dir / f"{name}.log").read_text()
-
-    def start(self, name, program, *args):
-        with open(self.dir / f"{name}.log", "ab") as log:
-            self.running[name] = subprocess.Popen([str(BUILD / program), *map(str, args)],
-                                                  cwd=self.dir, stdout=log, stderr=log)
-
-    def stop(self, name, how=signal.SIGTERM):
-        process = self.running.pop(name)
-        process.send_signal(how)
-        return process.wait(timeout=30)
-
-    def address(self, node):
-        """Of a replica; of the CAS, which is 0."""
-        return "127.0.0.1"
-
-    @property
-    def cas_address(self):
-        return f"{self.address(0)}:{self.ports[0]}"
-
-    def cas_args(self, *more):
-        return ["--listen", self.cas_address, "--state", "cas.db", "--seal-key", "seal.key",
-                "--evidence", "software:sw/platform", *more]
-
-    def start_cas(self, *more):
-        self.start("cas", "avocado-cas", *self.cas_args(*more))
-
-    def found(self):
-        self.start_cas("--found", "--policy", "policy.yaml", "--owner-key", "owner.pub", "--ca-out",
-                       "ca.pem")
-
-    def start_las(self):
-        self.start("las", "avocado-las", "--socket", "las.sock", "--cas", self.cas_address,
-                   "--cas-ca", "ca.pem", "--evidence", "software:sw/platform", "--name", "las.m1")
-
-    def replica_args(self, node, *proof):
-        return ["--cas", self.cas_address, "--cas-ca", "ca.pem", "--node", node,
-                *(proof or ("--las", "las.sock"))]
-
-    def start_replica(self, node, *proof):
-        self.start(f"n{node}", "avocadod", *self.replica_args(node, *proof))
-
-    def refused(self, node, *proof, program="avocadod"):
-        """A replica that is not let in: it ends by itself."""
-        return subprocess.run([str(BUILD / program) if "/" not in program else program,
-                               *map(str, self.replica_args(node, *proof))], cwd=self.dir,
-                              capture_output=True, timeout=60)
-
-    def ask(self, path, body=None, pair=None):
-        """What the CAS answers; a refusal as its error. `pair`: certificate and key to show."""
-        context = ssl.create_default_context(cafile=self.dir / "ca.pem")
-        context.check_hostname = False
-        if pair is not None:
-            context.load_cert_chain(*(self.dir / name for name in pair))
-        asked = urllib.request.Request(
-            f"https://{self.cas_address}{path}",
-            data=None if body is None else json.dumps(body).encode())
-        try:
-            with urllib.request.urlopen(asked, context=context, timeout=10) as answer:
-                return json.load(answer)
-        except urllib.error.HTTPError as refusal:
-            return json.load(refusal)
-
-    def owner(self, path, body):
-        """The same by the owner, who shows his key in a certificate of his own."""
-        if not (self.dir / "owner.crt").exists():
-            self.openssl("req", "-x509", "-new", "-key", "owner.key", "-subj", "/CN=owner",
-                         "-days", "1", "-out", "owner.crt")
-        return self.ask(path, body, ("owner.crt", "owner.key"))
-
-    def new_key(self, name):
-        """A key in a file, and its public half as the CAS wants it."""
-        self.openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
-                     name)
-        (self.dir / name).chmod(0o600)
-        return base64.b64encode(self.openssl("pkey", "-in", name, "-pubout", "-outform",
-                                             "DER")).decode()
-
-    def client_yaml(self, pair):
-        """client.yaml of certificate and key; exchanged as a whole, for readers that do not wait."""
-        members = "".join(f"  - node: {i}\n    address: \"{self.address(i)}\"\n    control_port: {p}\n"
-                          for i, p in enumerate(self.ports[1:], 1))
-        path = self.dir / "client.yaml"
-        new = self.dir / "client.yaml.new"
-        new.write_text('cluster: "a102030405060708090a0b0c0d0e0f10"\nname: "attested"\n'
-                       f"ca_file: ca.pem\ncert_file: {pair[0]}\nkey_file: {pair[1]}\n"
-                       f"members:\n{members}")
-        new.rename(path)
-        return path
-
-    def write_whole(self, name, text):
-        """A file in the place of another, for readers that do not wait."""
-        new = self.dir / f"{name}.new"
-        new.write_text(text)
-        new.rename(self.dir / name)
-
-    def close(self):
-        for name in list(self.running):
-            self.stop(name, signal.SIGKILL)
-        shutil.rmtree(self.dir, ignore_errors=True)
-
-
-class WorldCase(Case):
-    lifetime = "24h"
-
-    def setUp(self):
-        self.world = World(self.lifetime)
-        self.addCleanup(self.world.close)
-
-    def says(self, name, *words):
-        self.eventually(f"{name} says {words}",
-                        lambda: all(w in self.world.log(name) for w in words))
-
-    def founded(self):
-        self.world.found()
-        self.says("cas", "serving at")
+from cluster import BUILD, INTEGRITY, OK, REFUSED, USAGE, run
+from world import BY_EVIDENCE, WorldCase, digest
 
 
 class Attestation(WorldCase):
     def test_join_and_who_may_not(self):
         w = self.world
         self.founded()
-        w.start_las()
-        self.says("las", "las.m1 is attested")
+        self.attested_las()
         w.start_replica(1)
         w.start_replica(2)
-        w.start_replica(3, "--evidence", "software:sw/platform")
+        w.start_replica(3, *BY_EVIDENCE)
         for node in (1, 2, 3):
             self.says(f"n{node}", f"ready: node {node} listens")
         self.says("cas", "by LAS 'las.m1'", "node 3 joins with incarnation 3 by evidence of software")
@@ -256,7 +53,7 @@ class Attestation(WorldCase):
         shutil.copy(BUILD / "avocadod", other)
         with open(other, "ab") as f:
             f.write(b"changed")
-        self.expect(w.refused(1, "--evidence", "software:sw/platform", program=str(other)), REFUSED,
+        self.expect(w.refused(1, *BY_EVIDENCE, program=str(other)), REFUSED,
                     "replica is refused by rule measurement")
         self.expect(w.refused(1, program=str(other)), REFUSED, "LAS 'las.m1' measured")
 
@@ -276,8 +73,7 @@ class Attestation(WorldCase):
         """LAS-4: the process that the kernel names, and nobody who got hold of its socket."""
         w = self.world
         self.founded()
-        w.start_las()
-        self.says("las", "las.m1 is attested")
+        self.attested_las()
         las = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.addCleanup(las.close)
         las.settimeout(10)
@@ -340,7 +136,7 @@ class Attestation(WorldCase):
         w = self.world
         self.founded()
         self.assertEqual(w.stop("cas"), 0)
-        w.start_replica(1, "--evidence", "software:sw/platform")
+        w.start_replica(1, *BY_EVIDENCE)
         self.says("n1", "waiting to join: the CAS at", "is it running and reachable?")
         w.start_cas()
         self.says("n1", "ready: node 1 listens")
@@ -355,7 +151,7 @@ class Attestation(WorldCase):
         w.found()
         self.eventually("a forged CAS serves", lambda: w.log("cas").count("serving at") == 2)
         shutil.copy(w.dir / "real.pem", w.dir / "ca.pem")
-        self.expect(w.refused(1, "--evidence", "software:sw/platform"), REFUSED, "forged CAS",
+        self.expect(w.refused(1, *BY_EVIDENCE), REFUSED, "forged CAS",
                     "no certificate of the expected CA")
 
     def test_state_is_guarded(self):
@@ -368,7 +164,7 @@ class Attestation(WorldCase):
             return subprocess.run(words, cwd=w.dir, capture_output=True, timeout=30)
 
         self.founded()
-        w.start_replica(1, "--evidence", "software:sw/platform")
+        w.start_replica(1, *BY_EVIDENCE)
         self.says("n1", "ready")
         self.assertEqual(w.stop("cas"), 0)
         self.expect(cas(*found), REFUSED, "a cluster exists")
@@ -376,7 +172,7 @@ class Attestation(WorldCase):
         self.expect(cas(*found), USAGE, "never founds a second cluster")
         shutil.copy(w.dir / "cas.db", w.dir / "old.db")
         w.start_cas()
-        w.start_replica(2, "--evidence", "software:sw/platform")
+        w.start_replica(2, *BY_EVIDENCE)
         self.says("n2", "ready")
         self.assertEqual(w.stop("cas"), 0)
         shutil.copy(w.dir / "cas.db", w.dir / "new.db")
@@ -531,11 +327,7 @@ class Rotation(Clients, WorldCase):
 
     def test_certificates_rotate_and_names_are_revoked(self):
         w = self.world
-        self.founded()
-        for node in (1, 2, 3):
-            w.start_replica(node, "--evidence", "software:sw/platform")
-        for node in (1, 2, 3):
-            self.says(f"n{node}", "ready")
+        self.serving(*BY_EVIDENCE)
         self.assertIn("certificate", self.renew_client())
         self.exchange()
         stays = w.client_yaml(("stays.crt", "stays.key")).rename(w.dir / "stays.yaml")
@@ -580,11 +372,7 @@ class Rotation(Clients, WorldCase):
 
     def test_without_the_cas_all_goes_on(self):
         w = self.world
-        self.founded()
-        for node in (1, 2, 3):
-            w.start_replica(node, "--evidence", "software:sw/platform")
-        for node in (1, 2, 3):
-            self.says(f"n{node}", "ready")
+        self.serving(*BY_EVIDENCE)
         self.long_lived_client()
         self.assertEqual(w.stop("cas"), 0)
         for node in (1, 2, 3):
@@ -612,11 +400,7 @@ class OtherCa(Clients, WorldCase):
     def test_everything_rotates_under_load(self):
         """CAS-41: another CA, and with it every certificate and key, and nobody notices."""
         w = self.world
-        self.founded()
-        for node in (1, 2, 3):
-            w.start_replica(node, "--evidence", "software:sw/platform")
-        for node in (1, 2, 3):
-            self.says(f"n{node}", "ready")
+        self.serving(*BY_EVIDENCE)
         self.assertIn("certificate", self.renew_client())
         bench = subprocess.Popen(  # sessions that stay, and new ones all the time
             [BUILD / "avocado-bench", "--cluster", self.yaml, "--workload", "a", "--records", "50",

@@ -7,13 +7,11 @@ import fcntl
 import json
 import socket
 import struct
-import subprocess
 import tempfile
 import unittest
 
 from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, run, total
-from test_attestation import WorldCase
-from test_partition import ApartWorld, Net, ip, namespaces_work
+from netns import ApartCase, ApartWorld, ip, namespaces_work
 
 HAS_DPDK = (BUILD / "avocado-dpdk.so").exists()
 
@@ -104,34 +102,23 @@ class XdpWorld(OwnStackWorld):
 
 @unittest.skipUnless(HAS_DPDK, "built without DPDK; scripts/packages dpdk installs it")
 @unittest.skipUnless(namespaces_work(), "no network namespaces here (root, iproute2, veth)")
-class OwnStack(WorldCase):
+class OwnStack(ApartCase):
     def setUp(self):
-        self.net = Net(3)
-        self.addCleanup(self.net.close)
+        super().setUp()
         for n in (1, 2, 3):  # trains would arrive whole: there is no NIC that cuts them up
             ip("-n", self.net.of(0), "link", "set", f"v{n}", "gso_max_segs", 1)
 
     def history(self, world):
         """Neighbours behind a router, checksums that the kernel believes, and a linearizable history."""
-        self.world = w = world(self.net)
-        self.addCleanup(w.close)
-        self.founded()
-        w.start_las()
-        self.says("las", "las.m1 is attested")
-        for node in (1, 2, 3):
-            w.start_replica(node)
-        for node in (1, 2, 3):
-            self.says(f"n{node}", f"ready: node {node} listens")
-        given = w.owner("/v1/client", {"name": "web", "key": w.new_key("web.key")})
-        (w.dir / "web.crt").write_text(given["certificate"])
+        self.enter(world)
+        w = self.world
+        self.serving()
         history = w.dir / "h.jsonl"
-        done = subprocess.run(
-            ["ip", "netns", "exec", self.net.of(0), BUILD / "avocado-bench", "--cluster",
-             w.client_yaml(("web.crt", "web.key")), "--workload", "mix", "--records", "20", "--seconds", "1.5",
-             "--warmup", "0", "--clients", "3", "--depth", "4", "--history", history, "--json", "-"],
-            capture_output=True, timeout=60)
-        self.assertEqual(done.returncode, OK, done.stderr.decode())
-        self.assertGreater(json.loads(done.stdout)["ops"], 200)
+        bench = self.bench("--workload", "mix", "--records", 20, "--seconds", 1.5, "--warmup", 0, "--clients", 3,
+                           "--depth", 4, "--history", history)
+        out, err = bench.communicate(timeout=60)
+        self.assertEqual(bench.returncode, OK, err.decode())
+        self.assertGreater(json.loads(out)["ops"], 200)
         self.expect(run("avocado-sim", "--check-history", history), OK, "linearizable")
         for node in (1, 2, 3):
             self.assertIsNone(w.running[f"n{node}"].poll(), w.log(f"n{node}"))
