@@ -6,53 +6,19 @@
 
 #include <stdlib.h>
 
-static enum err judge(const struct https_answer *a, json_t *answer, struct explain *why)
-{
-    const json_t *error = json_object_get(answer, "error");
-    const char *text = json_string_value(json_object_get(error, "message"));
-
-    if (a->status == 200) {
-        return OK;
-    }
-    explain(why, "the CAS refuses us: %s", text == NULL ? "it gives no reason" : text);
-    return a->status >= 500 || a->status == 429 ? ERR_UNAVAILABLE : ERR_POLICY;
-}
-
 RESULT prove_call(const struct prove_options *o, const struct prove_ask *ask, json_t **ret,
                   struct explain *why)
 {
-    char *text = ask->body == NULL ? NULL : json_dumps(ask->body, JSON_COMPACT);
-    struct https_ask https = {
-        .method = ask->method,
-        .path = ask->path,
-        .body = {(const uint8_t *)text, text == NULL ? 0 : strlen(text)},
-        .cert = ask->cert,
-        .key = ask->key,
-        .timeout_ms = o->timeout_ms,
-    };
-    struct https_answer answer = {0};
-    json_t *json = NULL;
-    enum err err = https_call(&o->cas, &https, &answer, why);
+    const struct cas_ask whole = {.method = ask->method,
+                                  .path = ask->path,
+                                  .body = ask->body,
+                                  .cert = ask->cert,
+                                  .key = ask->key,
+                                  .timeout_ms = o->timeout_ms,
+                                  .refused = "the CAS refuses us: "};
+    enum err err = cas_call(&o->cas, &whole, ret, why);
 
-    free(text);
-    json_decref(ask->body);
-    if (err != OK) {
-        return err;
-    }
-    json = json_loadb(answer.body, answer.body_n, JSON_REJECT_DUPLICATES, NULL);
-    if (json == NULL) {
-        explain(why, "the answer of the CAS is no JSON; is it an avocado-cas?");
-        err = ERR_MALFORMED;
-    } else {
-        err = judge(&answer, json, why);
-    }
-    https_answer_free(&answer);
-    if (err != OK) {
-        json_decref(json);
-        return err;
-    }
-    *ret = json;
-    return OK;
+    return err == ERR_USAGE ? ERR_POLICY : err; /* nobody here gave us words to correct */
 }
 
 static enum err get_nonce(const struct prove_options *o, EVP_PKEY *key, X509 *cert,

@@ -8,7 +8,7 @@
  */
 
 #include "trusted/evidence/evidence.h"
-#include "trusted/https/https.h"
+#include "trusted/https/cas_call.h"
 
 struct prove_options {
     struct https_peer cas;

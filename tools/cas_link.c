@@ -81,55 +81,16 @@ void cas_link_close(struct cas_link *l)
     *l = (struct cas_link){0};
 }
 
-static enum err judge(const struct https_answer *a, const json_t *answer, struct explain *why)
-{
-    const json_t *error = json_object_get(answer, "error");
-    const char *code = json_string_value(json_object_get(error, "code"));
-    const char *text = json_string_value(json_object_get(error, "message"));
-
-    if (a->status == 200) {
-        return OK;
-    }
-    explain(why, "%s", text == NULL ? "the CAS refuses, and gives no reason" : text);
-    if (a->status >= 500 || a->status == 429) {
-        return ERR_UNAVAILABLE;
-    }
-    return code != NULL && strcmp(code, "USAGE") == 0 ? ERR_USAGE : ERR_POLICY;
-}
-
 RESULT cas_link_call(const struct cas_link *l, const struct cas_link_ask *ask, json_t **ret,
                      struct explain *why)
 {
-    char *text = ask->body == NULL ? NULL : json_dumps(ask->body, JSON_COMPACT);
-    const struct https_ask https = {
-        .method = ask->method,
-        .path = ask->path,
-        .body = {(const uint8_t *)text, text == NULL ? 0 : strlen(text)},
-        .cert = l->cert,
-        .key = l->key,
-        .timeout_ms = ask->timeout_ms,
-    };
-    struct https_answer answer = {0};
-    json_t *json = NULL;
-    enum err err = https_call(&l->at, &https, &answer, why);
+    const struct cas_ask whole = {.method = ask->method,
+                                  .path = ask->path,
+                                  .body = ask->body,
+                                  .cert = l->cert,
+                                  .key = l->key,
+                                  .timeout_ms = ask->timeout_ms,
+                                  .refused = ""};
 
-    free(text);
-    json_decref(ask->body);
-    if (err != OK) {
-        return err;
-    }
-    json = json_loadb(answer.body, answer.body_n, JSON_REJECT_DUPLICATES, NULL);
-    if (json == NULL) {
-        explain(why, "the answer of the CAS is no JSON; is it an avocado-cas?");
-        err = ERR_MALFORMED;
-    } else {
-        err = judge(&answer, json, why);
-    }
-    https_answer_free(&answer);
-    if (err != OK) {
-        json_decref(json);
-        return err;
-    }
-    *ret = json;
-    return OK;
+    return cas_call(&l->at, &whole, ret, why);
 }

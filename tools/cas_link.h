@@ -8,9 +8,7 @@
  * Blocking, with a deadline of seconds. docs/protocol/cas.md
  */
 
-#include "trusted/https/https.h"
-
-#include <jansson.h>
+#include "trusted/https/cas_call.h"
 
 struct cas_link {
     struct https_peer at;
@@ -29,8 +27,7 @@ struct cas_link_ask {
     json_t *body; /* taken over in any case; NULL: none */
     uint32_t timeout_ms;
 };
-/* *ret is the answer. UNAVAILABLE: no answer; AUTH: somebody else answers; USAGE, POLICY: refused,
- * and *why is the reason that the CAS gives; MALFORMED. */
+/* cas_call with the owner's key. */
 RESULT cas_link_call(const struct cas_link *l, const struct cas_link_ask *ask, json_t **ret,
                      struct explain *why);
 
