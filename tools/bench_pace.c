@@ -32,6 +32,16 @@ uint64_t pace_next_ns(const struct pace *p)
     return (uint64_t)ceil(p->next_ns);
 }
 
+uint64_t pace_sleep_ns(const struct pace *p, uint64_t now_ns, bool has_room, uint64_t max_ns)
+{
+    uint64_t next_ns = pace_next_ns(p);
+
+    if (next_ns <= now_ns) {
+        return has_room ? 0 : max_ns;
+    }
+    return next_ns - now_ns < max_ns ? next_ns - now_ns : max_ns;
+}
+
 uint64_t pace_behind(const struct pace *p, uint64_t now_ns)
 {
     return p->next_ns > (double)now_ns ? 0

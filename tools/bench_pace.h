@@ -25,6 +25,9 @@ void pace_init(struct pace *p, double per_s, uint64_t seed, uint64_t now_ns);
 bool pace_take(struct pace *p, uint64_t now_ns, uint64_t *ret_due_ns);
 /* When the next one is due. */
 uint64_t pace_next_ns(const struct pace *p);
+/* How long to sleep for the next arrival, at most max_ns. One that is due already is not slept over
+ * if it has room; else it waits for an operation to end, not for the clock. */
+uint64_t pace_sleep_ns(const struct pace *p, uint64_t now_ns, bool has_room, uint64_t max_ns);
 /* About how many arrivals were due by now and not taken. */
 uint64_t pace_behind(const struct pace *p, uint64_t now_ns);
 

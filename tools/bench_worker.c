@@ -39,12 +39,27 @@ static uint32_t refill(struct state *t, struct client *c)
     return started;
 }
 
+static bool has_room(const struct state *t, const struct client *c)
+{
+    return c->free_n > t->slots_n - t->b->depth;
+}
+
+static bool some_have_room(const struct state *t)
+{
+    for (uint64_t i = 0; i < t->w->clients_n; i++) {
+        if (has_room(t, &t->clients[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static struct client *next_with_room(struct state *t)
 {
     for (uint64_t i = 0; i < t->w->clients_n; i++) {
         struct client *c = &t->clients[t->turn++ % t->w->clients_n];
 
-        if (c->free_n > t->slots_n - t->b->depth) {
+        if (has_room(t, c)) {
             return c;
         }
     }
@@ -121,17 +136,17 @@ static bool is_open_loop(const struct state *t, int phase)
 
 static uint64_t until_due_ns(const struct state *t, int phase)
 {
-    uint64_t now_ns = bench_now_ns(), due_ns = now_ns + (uint64_t)WAIT_MAX_MS * 1000000;
+    uint64_t now_ns = bench_now_ns(), most_ns = (uint64_t)WAIT_MAX_MS * 1000000;
+    uint64_t due_ns = now_ns + most_ns, arrival_ns;
 
     for (uint64_t i = 0; i < t->w->clients_n; i++) {
         uint64_t client_ms = t->clients[i].due_ms;
 
         due_ns = client_ms < due_ns / 1000000 ? client_ms * 1000000 : due_ns;
     }
-    /* An arrival that found no room waits for a completion, not for the clock. */
-    if (is_open_loop(t, phase) && pace_next_ns(&t->pace) > now_ns &&
-        pace_next_ns(&t->pace) < due_ns) {
-        due_ns = pace_next_ns(&t->pace);
+    if (is_open_loop(t, phase)) {
+        arrival_ns = now_ns + pace_sleep_ns(&t->pace, now_ns, some_have_room(t), most_ns);
+        due_ns = arrival_ns < due_ns ? arrival_ns : due_ns;
     }
     return due_ns <= now_ns ? 0 : due_ns - now_ns;
 }

@@ -50,11 +50,33 @@ static void test_lateness_loses_nothing(void **state)
     assert_true(pace_next_ns(&p) > 10000000);
 }
 
+/* Also an arrival that became due after the last look, which is what a loop that sends first finds.
+ */
+static void test_no_arrival_is_slept_over(void **state)
+{
+    enum { MAX = 100000 };
+    struct pace p;
+    uint64_t due, next;
+
+    (void)state;
+    pace_init(&p, 1e6, 11, 0);
+    next = pace_next_ns(&p);
+    assert_int_equal(pace_sleep_ns(&p, next - 1, true, MAX), 1);
+    assert_int_equal(pace_sleep_ns(&p, next, true, MAX), 0);
+    assert_int_equal(pace_sleep_ns(&p, next + 50, true, MAX), 0);
+    assert_int_equal(pace_sleep_ns(&p, next + 50, false, MAX), MAX);
+    assert_true(pace_take(&p, next + 50, &due));
+    assert_true(pace_sleep_ns(&p, due, true, MAX) <= MAX);
+    pace_init(&p, 1, 11, 0); /* a second between two: longer than one may sleep */
+    assert_int_equal(pace_sleep_ns(&p, 0, true, 5), 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_arrivals_are_a_poisson_process),
         cmocka_unit_test(test_lateness_loses_nothing),
+        cmocka_unit_test(test_no_arrival_is_slept_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
