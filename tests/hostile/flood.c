@@ -133,7 +133,7 @@ static struct made *next(struct flood *f, uint64_t at, struct sockaddr_in **ret_
     uint32_t port = (uint32_t)(at % f->ports_n);
 
     *ret_to = &f->to[port];
-    return &f->made[port * MADE + at / f->ports_n % MADE];
+    return &f->made[(size_t)port * MADE + at / f->ports_n % MADE];
 }
 
 static void one_by_one(struct flood *f)
@@ -229,8 +229,9 @@ int main(int argc, char **argv)
                                      .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         }
     }
-    f.made = calloc(MADE * (f.ports_n + 1), sizeof(struct made));
+    f.made = calloc((size_t)MADE * (f.ports_n + 1), sizeof(struct made));
     if (f.ports_n == 0 || f.made == NULL || f.fd < 0) {
+        free(f.made);
         (void)fprintf(stderr, "usage: flood noise|guess|heard RATE SECONDS [--trains] PORT...\n");
         return 64;
     }

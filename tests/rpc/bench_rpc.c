@@ -194,6 +194,30 @@ static void aead_alone(size_t n, uint64_t duration_ns)
     aead_close_impl(a);
 }
 
+/* What a forged datagram of n bytes costs who has to refuse it, and by which check. */
+static void refuse_alone(size_t n, enum err want, const char *why, uint64_t duration_ns)
+{
+    const struct rpc_header h = {.index = want == ERR_UNKNOWN_INDEX ? 99 : 1, .number = 1 << 20};
+    static uint8_t from[DATAGRAM_MAX], in[DATAGRAM_MAX];
+    uint64_t begin, rounds = 0;
+    struct bench b = {0};
+
+    start(&b, DATAGRAM_DEFAULT);
+    rpc_header_encode(&h, from);
+    from[0] ^= want == ERR_MALFORMED;
+    begin = now();
+    while (now() - begin < duration_ns) {
+        for (int i = 0; i < 64; i++, rounds++) {
+            memcpy(in, from, n); /* as the shard copies it out of host memory */
+            need(rpc_receive(b.a.rpc, begin, (struct bytes){.p = in, .n = n},
+                             (struct abi_addr){.family = 4}) == want,
+                 "a forged datagram");
+        }
+    }
+    printf("refuse %zu bytes, %s: %.1f ns\n", n, why, (double)(now() - begin) / (double)rounds);
+    stop(&b);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t ns = (uint64_t)((argc > 1 ? strtod(argv[1], NULL) : 1.0) * 1e9);
@@ -211,6 +235,11 @@ int main(int argc, char **argv)
     if (only == SIZE_MAX) {
         aead_alone(73, ns / 4);
         aead_alone(1368, ns / 4);
+        refuse_alone(700, ERR_MALFORMED, "malformed", ns / 4);
+        refuse_alone(700, ERR_UNKNOWN_INDEX, "unknown index", ns / 4);
+        refuse_alone(64, ERR_AUTH, "wrong seal", ns / 4);
+        refuse_alone(700, ERR_AUTH, "wrong seal", ns / 4);
+        refuse_alone(1400, ERR_AUTH, "wrong seal", ns / 4);
     }
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         if (only == SIZE_MAX || only == i) {
