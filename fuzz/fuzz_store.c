@@ -289,6 +289,22 @@ static void do_trim(struct store *s, struct reader *r)
     }
 }
 
+/* Announced lookups change nothing, whether they come or not. */
+static void do_expect(struct store *s, struct reader *r)
+{
+    static uint8_t keys[STORE_EXPECT_MAX][KEY_MAX];
+    struct bytes soon[STORE_EXPECT_MAX];
+    size_t n = get_u8(r) % (STORE_EXPECT_MAX + 1U);
+
+    for (size_t i = 0; i < n; i++) {
+        uint8_t draw = get_u8(r);
+
+        soon[i] = draw % 4 == 0 || entries_n == 0 ? draw_key(r, keys[i])
+                                                  : key_of(&entries[order[draw % entries_n]]);
+    }
+    store_expect(s, soon, n);
+}
+
 /* All keys in order, up to one that is lost. */
 static void do_next(struct store *s)
 {
@@ -342,7 +358,9 @@ static void do_all(struct store *s, struct heap *heap, struct reader *r)
         struct bytes k = {key, 0};
 
         if (op >= 208 && op < 224) {
-            if (op % 2 == 0) {
+            if (op == 223) {
+                do_expect(s, r);
+            } else if (op % 2 == 0) {
                 do_fill(heap, r);
             } else {
                 do_trim(s, r);

@@ -20,6 +20,7 @@ struct world {
     struct heap *heap;
     size_t before;
     struct store_cache c;
+    struct store_hash hash;
 };
 
 static void open_world(struct world *w)
@@ -42,9 +43,10 @@ static void close_world(struct world *w)
     free(w->region);
 }
 
-static struct bytes key_of(const uint32_t *i)
+static const struct store_hash *key_of(struct world *w, const uint32_t *i)
 {
-    return (struct bytes){(const uint8_t *)i, sizeof(*i)};
+    w->hash = store_cache_hash(&w->c, (struct bytes){(const uint8_t *)i, sizeof(*i)});
+    return &w->hash;
 }
 
 /* Whatever comes, goes, grows and shrinks: what is found is what the key was held with last. */
@@ -66,12 +68,12 @@ static void what_is_found_is_never_old(void **state)
         switch (prng_below(&p, 8)) {
         case 0: /* the key changes, wherever it lies */
             held[i] = r.ts;
-            store_cache_changed(&w.c, key_of(&i), &r);
+            store_cache_changed(&w.c, key_of(&w, &i), &r);
             break;
         case 1:
             if (prng_chance(&p, 1, 4)) {
                 held[i] = 0;
-                store_cache_changed(&w.c, key_of(&i), NULL);
+                store_cache_changed(&w.c, key_of(&w, &i), NULL);
             }
             break;
         case 2:
@@ -82,13 +84,13 @@ static void what_is_found_is_never_old(void **state)
             }
             break;
         default:
-            found = store_cache_get(&w.c, key_of(&i));
+            found = store_cache_get(&w.c, key_of(&w, &i));
             if (found != NULL) {
                 assert_true(held[i] != 0 && found->ts == held[i] && found->value == i);
                 hits++;
             } else if (held[i] != 0) { /* found in its page */
                 r.ts = held[i];
-                store_cache_put(&w.c, key_of(&i), &r);
+                store_cache_put(&w.c, key_of(&w, &i), &r);
             }
         }
     }
@@ -113,12 +115,12 @@ static void what_is_used_once_displaces_nothing(void **state)
     for (uint32_t once = 1 << 20; once < (1 << 20) + capacity * 20; once++) {
         uint32_t hot = once % (capacity / 4);
 
-        store_cache_put(&w.c, key_of(&once), &r);
+        store_cache_put(&w.c, key_of(&w, &once), &r);
         asked++;
-        if (store_cache_get(&w.c, key_of(&hot)) != NULL) {
+        if (store_cache_get(&w.c, key_of(&w, &hot)) != NULL) {
             hits++;
         } else {
-            store_cache_put(&w.c, key_of(&hot), &r);
+            store_cache_put(&w.c, key_of(&w, &hot), &r);
         }
     }
     assert_true(hits > asked * 8 / 10);
@@ -134,14 +136,14 @@ static void a_cache_without_memory_finds_nothing(void **state)
 
     (void)state;
     open_world(&w);
-    store_cache_put(&w.c, key_of(&k), &r);
-    store_cache_changed(&w.c, key_of(&k), &r);
-    assert_null(store_cache_get(&w.c, key_of(&k)));
+    store_cache_put(&w.c, key_of(&w, &k), &r);
+    store_cache_changed(&w.c, key_of(&w, &k), &r);
+    assert_null(store_cache_get(&w.c, key_of(&w, &k)));
     while (store_cache_grow(&w.c)) {
     }
     assert_true(store_cache_bytes(&w.c) > HEAP / 2);
-    store_cache_put(&w.c, key_of(&k), &r);
-    assert_non_null(store_cache_get(&w.c, key_of(&k)));
+    store_cache_put(&w.c, key_of(&w, &k), &r);
+    assert_non_null(store_cache_get(&w.c, key_of(&w, &k)));
     close_world(&w);
 }
 

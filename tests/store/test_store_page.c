@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Pages of the index in host memory: which stay inside, and what a host can do to those outside.
- * STORE-16 to STORE-19. */
+ * STORE-16 to STORE-19, STORE-28. */
 #include "common/limits.h"
 #include "tests/store/fixture.h"
 
@@ -55,6 +55,20 @@ static struct store_stats stats_of(const struct fixture *f)
     return s;
 }
 
+/* Announces the lookups of the next keys: every second time, so that both are tried. */
+static void expect_from(struct fixture *f, unsigned i)
+{
+    char text[STORE_EXPECT_MAX][32];
+    struct bytes keys[STORE_EXPECT_MAX];
+
+    if (i % (2 * STORE_EXPECT_MAX) == 0) {
+        for (unsigned k = 0; k < STORE_EXPECT_MAX; k++) {
+            keys[k] = key_of(i + k, text[k]);
+        }
+        store_expect(f->store, keys, STORE_EXPECT_MAX);
+    }
+}
+
 /* Looks every key up; returns how many are lost. None is wrong, none is called absent. */
 static unsigned count_lost(struct fixture *f, uint64_t ts)
 {
@@ -63,7 +77,10 @@ static unsigned count_lost(struct fixture *f, uint64_t ts)
     for (unsigned i = 0; i < KEYS; i++) {
         char key[32];
         struct store_entry e;
-        enum err err = store_find(f->store, key_of(i, key), &e);
+        enum err err;
+
+        expect_from(f, i);
+        err = store_find(f->store, key_of(i, key), &e);
 
         if (err == ERR_LOST) {
             lost++;
@@ -262,21 +279,90 @@ static void reading_seals_nothing(void **state)
 {
     struct fixture f;
     struct store_stats before, after;
-    unsigned passes = 0;
+    unsigned quiet = 0;
 
     (void)state;
     open_full(&f, 3);
-    do { /* until every page was out once */
+    for (unsigned passes = 0; quiet < 3; passes++) { /* until every page was out once */
         before = stats_of(&f);
         assert_int_equal(count_lost(&f, 1), 0);
-        assert_true(passes++ < 20);
-    } while (stats_of(&f).page_outs != before.page_outs);
+        quiet = stats_of(&f).page_outs == before.page_outs ? quiet + 1 : 0;
+        assert_true(passes < 40);
+    }
     before = stats_of(&f);
     assert_int_equal(count_lost(&f, 1), 0);
     after = stats_of(&f);
     assert_true(after.page_ins > before.page_ins + 100);
     assert_int_equal(after.page_outs, before.page_outs);
     assert_int_equal(after.arena_used, before.arena_used);
+    assert_true(fixture_close(&f));
+}
+
+/* One operation on a key that is held with *ts (0: absent), tombstones at even ones. */
+static void operate(struct fixture *f, struct prng *p, struct bytes key, uint64_t *ts)
+{
+    static uint64_t now = 1000;
+    bool tombstone = prng_chance(p, 1, 3);
+    struct store_entry e;
+    bool done;
+
+    switch (prng_below(p, 4)) {
+    case 0:
+        now += 2;
+        assert_int_equal(
+            store_apply(f->store, key, (struct tag){.ts = now + !tombstone}, tombstone,
+                        (struct bytes){(const uint8_t *)"value of a key", tombstone ? 0 : 14},
+                        &done),
+            OK);
+        *ts = now + !tombstone;
+        break;
+    case 1:
+        assert_int_equal(store_remove(f->store, key, (struct tag){.ts = *ts}, &done), OK);
+        assert_int_equal(done, *ts != 0 && *ts % 2 == 0);
+        *ts = done ? 0 : *ts;
+        break;
+    default:
+        assert_int_equal(store_find(f->store, key, &e), *ts == 0 ? ERR_NOT_FOUND : OK);
+        assert_true(*ts == 0 || e.tag.ts == *ts);
+        break;
+    }
+}
+
+/* STORE-28. Whatever happens between announcement and lookup, to these keys and to their
+ * neighbours: pages come and go, nodes are split and joined. */
+static void announced_lookups_see_every_change(void **state)
+{
+    static uint64_t ts[KEYS + KEYS / 2]; /* the last third is absent at first */
+    struct fixture f;
+    struct prng p = {5};
+
+    (void)state;
+    open_full(&f, 3);
+    for (unsigned i = 0; i < KEYS; i++) {
+        ts[i] = 1;
+    }
+    for (unsigned burst = 0; burst < 12000; burst++) {
+        char text[STORE_EXPECT_MAX][32];
+        struct bytes keys[STORE_EXPECT_MAX];
+        uint64_t some[STORE_EXPECT_MAX];
+
+        for (unsigned k = 0; k < STORE_EXPECT_MAX; k++) {
+            some[k] = prng_below(&p, prng_chance(&p, 1, 2) ? KEYS / 50 : KEYS + KEYS / 2);
+            keys[k] = key_of((unsigned)some[k], text[k]);
+        }
+        store_expect(f.store, keys, STORE_EXPECT_MAX);
+        for (unsigned k = 0; k < 2 * STORE_EXPECT_MAX; k++) {
+            uint64_t i = some[k % STORE_EXPECT_MAX];
+            char key[32];
+
+            operate(&f, &p, keys[k % STORE_EXPECT_MAX], &ts[i]);
+            if (prng_chance(&p, 1, 4)) {
+                i = prng_below(&p, KEYS + KEYS / 2);
+                operate(&f, &p, key_of((unsigned)i, key), &ts[i]);
+            }
+        }
+    }
+    assert_true(stats_of(&f).page_ins > 1000 && stats_of(&f).page_reads > 10000);
     assert_true(fixture_close(&f));
 }
 
@@ -288,6 +374,7 @@ int main(void)
         cmocka_unit_test(a_scan_leaves_the_working_set_where_it_is),
         cmocka_unit_test(what_is_used_often_stays),
         cmocka_unit_test(reading_seals_nothing),
+        cmocka_unit_test(announced_lookups_see_every_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

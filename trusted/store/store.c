@@ -171,9 +171,7 @@ RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret)
 
 bool store_waits(const struct store *s)
 {
-    enum { NEAR = 4 << 20 }; /* bytes of the index: some second-level caches and more */
-
-    return s->index->bytes > NEAR || s->index->pager.cold > 0;
+    return store_index_is_far(s->index);
 }
 
 void store_expect(struct store *s, const struct bytes *keys, size_t n)

@@ -89,8 +89,8 @@ bool store_shed(struct store *s, uint32_t most);
 RESULT store_find(struct store *s, struct bytes key, struct store_entry *ret);
 
 /* store_find, _read or _apply of these keys are about to come, n <= STORE_EXPECT_MAX of them: asks
- * for the memory that they will wait for, all at once. Changes nothing; keys that do not come cost
- * only that. */
+ * for the memory that they will wait for, all at once, and opens cold pages (STORE-28). Changes
+ * nothing; keys that do not come cost only that. Best in the order in which they come. */
 enum { STORE_EXPECT_MAX = 16 };
 void store_expect(struct store *s, const struct bytes *keys, size_t n);
 /* Whether that is worth it: the index is larger than what a processor keeps near. */

@@ -33,7 +33,7 @@ _Static_assert(sizeof(struct bucket) == 256 && sizeof(struct entry) == 40, "four
 
 struct slot {
     struct bucket *bucket;
-    uint64_t hash[2];
+    struct store_hash hash;
     uint8_t mark;
 };
 
@@ -77,17 +77,21 @@ static struct bucket *bucket_at(const struct store_cache *c, uint32_t chunk, uin
     return &buckets[hash >> 40 & (BUCKETS - 1)];
 }
 
-static struct slot slot_of(const struct store_cache *c, struct bytes key)
+struct store_hash store_cache_hash(const struct store_cache *c, struct bytes key)
 {
-    struct slot s;
+    struct store_hash hash;
 
-    siphash_wide(c->key, key, s.hash);
-    s.mark = (uint8_t)(1 + s.hash[1] % UINT8_MAX);
-    s.bucket = bucket_at(c, chunk_of(c, s.hash[0]), s.hash[0]);
-    for (size_t i = 0; i < sizeof(struct bucket); i += LINE) {
-        __builtin_prefetch((uint8_t *)s.bucket + i);
-    }
-    return s;
+    siphash_wide(c->key, key, hash.h);
+    return hash;
+}
+
+static struct slot slot_of(const struct store_cache *c, const struct store_hash *key)
+{
+    return (struct slot){
+        .bucket = bucket_at(c, chunk_of(c, key->h[0]), key->h[0]),
+        .hash = *key,
+        .mark = (uint8_t)(1 + key->h[1] % UINT8_MAX),
+    };
 }
 
 /* The entry's number, or STORE_CACHE_WAYS. */
@@ -96,14 +100,14 @@ static unsigned search(const struct slot *s)
     unsigned i = 0;
 
     while (i < STORE_CACHE_WAYS &&
-           (s->bucket->mark[i] != s->mark || s->bucket->e[i].hash[0] != s->hash[0] ||
-            s->bucket->e[i].hash[1] != s->hash[1])) {
+           (s->bucket->mark[i] != s->mark || s->bucket->e[i].hash[0] != s->hash.h[0] ||
+            s->bucket->e[i].hash[1] != s->hash.h[1])) {
         i++;
     }
     return i;
 }
 
-const struct store_record *store_cache_get(struct store_cache *c, struct bytes key)
+const struct store_record *store_cache_get(struct store_cache *c, const struct store_hash *key)
 {
     if (c->chunks_n == 0) {
         return NULL;
@@ -121,14 +125,34 @@ const struct store_record *store_cache_get(struct store_cache *c, struct bytes k
     return &s.bucket->e[i].record;
 }
 
-void store_cache_expect(const struct store_cache *c, struct bytes key)
+void store_cache_fetch(const struct store_cache *c, const struct store_hash *key)
 {
-    if (c->chunks_n > 0) {
-        (void)slot_of(c, key);
+    struct slot s = slot_of(c, key);
+
+    for (size_t i = 0; i < sizeof(struct bucket); i += LINE) {
+        __builtin_prefetch((uint8_t *)s.bucket + i);
     }
 }
 
-const struct store_record *store_cache_peek(const struct store_cache *c, struct bytes key)
+void store_cache_expect(const struct store_cache *c, const struct store_hash *key)
+{
+    __builtin_prefetch(slot_of(c, key).bucket);
+}
+
+void store_cache_expect_entry(const struct store_cache *c, const struct store_hash *key)
+{
+    struct slot s = slot_of(c, key);
+
+    for (unsigned i = 0; i < STORE_CACHE_WAYS; i++) {
+        if (s.bucket->mark[i] == s.mark) {
+            __builtin_prefetch(&s.bucket->e[i]);
+            __builtin_prefetch((uint8_t *)&s.bucket->e[i + 1] - 1);
+        }
+    }
+}
+
+const struct store_record *store_cache_peek(const struct store_cache *c,
+                                            const struct store_hash *key)
 {
     struct slot s = slot_of(c, key);
     unsigned i = search(&s);
@@ -140,10 +164,11 @@ static void fill(struct bucket *b, unsigned i, const struct slot *s, const struc
 {
     b->mark[i] = s->mark;
     b->hot[i] = 0;
-    b->e[i] = (struct entry){.hash = {s->hash[0], s->hash[1]}, .record = *r};
+    b->e[i] = (struct entry){.hash = {s->hash.h[0], s->hash.h[1]}, .record = *r};
 }
 
-void store_cache_put(struct store_cache *c, struct bytes key, const struct store_record *r)
+void store_cache_put(struct store_cache *c, const struct store_hash *key,
+                     const struct store_record *r)
 {
     if (c->chunks_n == 0) {
         c->turned_away++;
@@ -173,7 +198,8 @@ void store_cache_put(struct store_cache *c, struct bytes key, const struct store
     }
 }
 
-void store_cache_changed(struct store_cache *c, struct bytes key, const struct store_record *r)
+void store_cache_changed(struct store_cache *c, const struct store_hash *key,
+                         const struct store_record *r)
 {
     if (c->chunks_n == 0) {
         return;

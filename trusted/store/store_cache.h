@@ -25,6 +25,11 @@ enum {
     STORE_CACHE_WAYS = 6,
 };
 
+/* How a key is known here. */
+struct store_hash {
+    uint64_t h[2];
+};
+
 struct store_cache {
     struct heap *heap;
     uint32_t *chunks;    /* references, chunks_max of them; NULL until the first chunk */
@@ -40,16 +45,24 @@ void store_cache_init(struct store_cache *c, struct heap *heap,
                       const uint8_t key[static SIPHASH_KEY_LEN]);
 void store_cache_fini(struct store_cache *c);
 
+struct store_hash store_cache_hash(const struct store_cache *c, struct bytes key);
+
 /* What the key is held with, good until the next call; NULL: not known here. */
-const struct store_record *store_cache_get(struct store_cache *c, struct bytes key);
-/* Two steps of the same, for whom has other things to do between them: asks for the memory that it
- * needs; finds it, and counts no use. */
-void store_cache_expect(const struct store_cache *c, struct bytes key);
-const struct store_record *store_cache_peek(const struct store_cache *c, struct bytes key);
+const struct store_record *store_cache_get(struct store_cache *c, const struct store_hash *key);
+/* Asks for the memory that one of these will wait for. There is a chunk. */
+void store_cache_fetch(const struct store_cache *c, const struct store_hash *key);
+/* Three steps of the same, for whom has other things to do between them, and less memory: asks for
+ * where it may be; for where it seems to be; finds it, and counts no use. */
+void store_cache_expect(const struct store_cache *c, const struct store_hash *key);
+void store_cache_expect_entry(const struct store_cache *c, const struct store_hash *key);
+const struct store_record *store_cache_peek(const struct store_cache *c,
+                                            const struct store_hash *key);
 /* Remembers what a key is held with, or not: one that is used more often keeps its place. */
-void store_cache_put(struct store_cache *c, struct bytes key, const struct store_record *r);
+void store_cache_put(struct store_cache *c, const struct store_hash *key,
+                     const struct store_record *r);
 /* The key is held with something else now; NULL: it is no more. */
-void store_cache_changed(struct store_cache *c, struct bytes key, const struct store_record *r);
+void store_cache_changed(struct store_cache *c, const struct store_hash *key,
+                         const struct store_record *r);
 
 /* One chunk more. False: the heap has none. */
 bool store_cache_grow(struct store_cache *c);

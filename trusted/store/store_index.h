@@ -21,13 +21,15 @@
 #include "trusted/wire/tag.h"
 
 enum {
-    STORE_NODE_SOFT = 2048,  /* nodes are split beyond this, */
+    STORE_NODE_SOFT = 2048,  /* leaves are split beyond this, */
+    STORE_INNER_SOFT = 1024, /* inner nodes beyond this, */
     STORE_PAGE_SOFT = 1024,  /* leaves beyond this once some are cold, */
     STORE_NODE_MAX = 4096,   /* or beyond this when they have few, long keys */
     STORE_NODE_ENTRIES = 16, /* what "few" is */
     STORE_DEPTH_MAX = 32,
+    STORE_NEAR = 4 << 20, /* bytes */
     STORE_LEAF_MIN = HEAP_MOVABLE_MIN,
-    STORE_LOOKS_MAX = 16,
+    STORE_LOOK_KEY_MAX = 64,  /* longer keys are looked up from the root again */
     STORE_EXPECT_BYTES = 512, /* of a value's beginning; then the processor sees where we go */
 };
 
@@ -40,16 +42,41 @@ struct store_path {
     } level[STORE_DEPTH_MAX + 1];
 };
 
+/* A lookup that was announced, and how far its way is known. */
+struct store_look {
+    struct store_node *parent; /* of the leaf; NULL: not known (any more) */
+    uint32_t at;
+    uint32_t key_len;
+    struct store_hash hash; /* if `hashed` */
+    bool hashed;
+    uint8_t key[STORE_LOOK_KEY_MAX];
+};
+
+struct store_looks {
+    uint64_t digest[STORE_LOOKS_MAX]; /* of the key: not secret, and compared first */
+    uint32_t n;
+    uint32_t next;   /* they come in the order in which they were announced, as a rule */
+    uint32_t misses; /* lookups since then that were not announced */
+    struct store_look look[STORE_LOOKS_MAX];
+};
+
 struct store_index {
     struct heap *heap;
     uint32_t root;
     uint32_t depth;         /* inner levels above the leaves */
     uint64_t bytes;         /* of heap that nodes and descriptors of cold leaves take */
     struct store_path path; /* of the last seek; here, for on the stack it would be cleared first */
-    bool lost;              /* the last call met a leaf that the host destroyed: see below */
+    struct store_looks looks;
+    bool lost; /* the last call met a leaf that the host destroyed: see below */
     struct store_pager pager;
     struct store_cache cache; /* records in cold leaves */
 };
+
+/* It is larger than what a processor keeps near: some second-level caches and more. */
+static inline bool store_index_is_far(const struct store_index *x)
+{
+    return x->bytes > STORE_NEAR || x->pager.cold > 0;
+}
 
 /*
  * A leaf that was paged out and does not open any more is lost, for good: what stood there is
@@ -68,8 +95,8 @@ void store_index_fini(struct store_index *x);
 
 /* What the key is held with; false if there is nothing. */
 bool store_index_find(struct store_index *x, struct bytes key, struct store_record *ret);
-/* Lookups of n <= STORE_LOOKS_MAX keys are about to come: the memory that they need is asked for.
- * Changes nothing. */
+/* Lookups of n <= STORE_LOOKS_MAX keys are about to come: the memory that they need is asked for,
+ * cold leaves are opened, and the ways remembered. Changes nothing else. */
 void store_index_expect(struct store_index *x, const struct bytes *keys, size_t n);
 /* The payload of the key's entry, to change it, and remembers the way there; NULL if there is none.
  * `want`: STORE_USE, or STORE_KEEP for what changes the leaf's shape. */

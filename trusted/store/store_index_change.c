@@ -25,6 +25,9 @@ struct store_node *store_change_build(struct store_change *c, bool leaf, size_t 
 
 void store_index_discard(struct store_index *x, struct store_node *node)
 {
+    if (node->leaf == 0) {
+        store_index_forget_ways(x, node);
+    }
     heap_free(x->heap, node, node->block);
 }
 

@@ -20,10 +20,12 @@ struct addition {
     uint32_t left;
 };
 
-static void insert_into(struct store_node *node, bool leaf, const struct addition *add)
+static void insert_into(struct store_index *x, struct store_node *node, bool leaf,
+                        const struct addition *add)
 {
     if (!leaf) {
         set_child(node, add->at, add->left);
+        store_index_forget_ways(x, node);
     }
     store_node_insert(node, add->at, store_node_suffix(node, add->key), add->payload);
     node->dirty = 1;
@@ -208,7 +210,7 @@ static bool add_root(struct store_change *c, const struct addition *add)
         return false;
     }
     CHECK(x->depth < STORE_DEPTH_MAX);
-    insert_into(root, false, add);
+    insert_into(x, root, false, add);
     x->root = store_ref(x->heap, root);
     x->depth++;
     return true;
@@ -229,7 +231,7 @@ static RESULT make_room(struct store_index *x, struct addition *add)
         size_t need = store_node_used(node) + cost;
 
         if (need <= node->block) {
-            insert_into(node, leaf, add);
+            insert_into(x, node, leaf, add);
             break;
         }
         if (need <= (node->n < STORE_NODE_ENTRIES ? STORE_NODE_MAX : store_index_soft(x, leaf))) {
@@ -238,7 +240,7 @@ static RESULT make_room(struct store_index *x, struct addition *add)
             if (copy == NULL) {
                 goto failed;
             }
-            insert_into(copy, leaf, add);
+            insert_into(x, copy, leaf, add);
             c.stale[c.stale_n++] = node;
             store_index_relink(x, path, level, copy);
             break;
@@ -276,16 +278,16 @@ RESULT store_index_insert(struct store_index *x, struct bytes key,
 
     if (store_node_used(leaf) + store_node_cost(add.payload.n, key.n - leaf->prefix_len) <=
         leaf->block) {
-        insert_into(leaf, true, &add);
+        insert_into(x, leaf, true, &add);
         (void)store_leaf_changed(x, leaf);
         return OK;
     }
-    if (!store_leaf_stays(x, leaf)) { /* a longer one moves, and that is done inside */
+    if (!store_leaf_stays(leaf)) { /* a longer one moves, and that is done inside */
         (void)store_index_seek(x, key, STORE_KEEP);
         if (x->lost) {
             return ERR_LOST;
         }
-        if (!store_leaf_stays(x, x->path.level[x->depth].node)) {
+        if (!store_leaf_stays(x->path.level[x->depth].node)) {
             return ERR_ENCLAVE_MEMORY;
         }
     }

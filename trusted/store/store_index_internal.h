@@ -9,8 +9,9 @@
 #include "trusted/store/store_ref.h"
 
 enum {
-    STORE_PREFETCH_LINES = 4, /* head and entries of a typical node */
     STORE_LINE = 64,
+    STORE_HEAD_LINES = 4,  /* head and entries of a typical leaf, */
+    STORE_INNER_LINES = 6, /* and of a full inner node */
 };
 
 /* Nodes that a change builds and those they replace. */
@@ -52,11 +53,14 @@ static inline void set_child(struct store_node *x, unsigned at, uint32_t ref)
     }
 }
 
-static inline struct store_node *enter(const struct store_index *x, uint32_t ref)
+static inline struct store_node *enter(const struct store_index *x, uint32_t ref, unsigned lines)
 {
     struct store_node *node = node_at(x, ref);
 
-    for (unsigned i = 0; i < STORE_PREFETCH_LINES; i++) {
+    for (unsigned i = 0; i < STORE_HEAD_LINES; i++) {
+        __builtin_prefetch((const uint8_t *)node + (size_t)i * STORE_LINE);
+    }
+    for (unsigned i = STORE_HEAD_LINES; i < lines; i++) {
         __builtin_prefetch((const uint8_t *)node + (size_t)i * STORE_LINE);
     }
     return node;
@@ -75,8 +79,32 @@ static inline unsigned route(struct store_node *node, struct bytes key)
  * cost less to load. */
 static inline size_t store_index_soft(const struct store_index *x, bool leaf)
 {
-    return leaf && x->pager.cold > 0 ? STORE_PAGE_SOFT : STORE_NODE_SOFT;
+    return !leaf ? STORE_INNER_SOFT : x->pager.cold > 0 ? STORE_PAGE_SOFT : STORE_NODE_SOFT;
 }
+
+/* Lines of the node below `level` that are asked for at once. Of a leaf all: in which of them the
+ * key lies is known only when the first ones are there, and that would be one wait more. */
+static inline unsigned store_index_lines(const struct store_index *x, uint32_t level)
+{
+    if (!store_index_is_far(x)) {
+        return STORE_HEAD_LINES;
+    }
+    return level + 1 < x->depth ? (unsigned)STORE_INNER_LINES
+                                : (unsigned)store_index_soft(x, true) * 3 / 4 / STORE_LINE;
+}
+
+/* ---- store_index.c ---- */
+
+/* The cache learns what the key is held with now, if it knows it; NULL: nothing. */
+void store_index_change_cached(struct store_index *x, struct bytes key,
+                               const struct store_record *r);
+
+/* ---- store_index_expect.c ---- */
+
+/* The key's lookup, if it was announced. */
+struct store_look *store_index_expected(struct store_index *x, struct bytes key);
+/* An inner node changes, or goes: ways that end there are not known any more. */
+void store_index_forget_ways(struct store_index *x, const struct store_node *node);
 
 /* ---- store_index_page.c ---- */
 
@@ -89,28 +117,34 @@ void *store_leaf_alloc_briefly(struct store_index *x, size_t n);
 struct store_node *store_leaf_load(struct store_index *x, struct store_node *parent, unsigned at,
                                    enum store_want want);
 /* A record of a cold leaf was used: remembers it, and sees to it that there is room for more. */
-void store_leaf_remember(struct store_index *x, struct bytes key, const struct store_record *r);
+void store_leaf_remember(struct store_index *x, const struct store_hash *key,
+                         const struct store_record *r);
+/* The leaf, if it is resident or a copy of it open. */
+struct store_node *store_leaf_opened(struct store_index *x, uint32_t ref);
+/* Opens a cold leaf for announced lookup `i`. NULL: not now. */
+struct store_node *store_leaf_expect(struct store_index *x, uint32_t ref, unsigned i);
+void store_pager_fini(struct store_index *x);
 /* Memory is so full of what cannot be paged out that there must not be more of it. */
 bool store_leaf_cramped(const struct store_index *x);
 /* What the leaf holds has changed. False: it is a copy; the cold leaf has changed with it. */
 bool store_leaf_changed(struct store_index *x, struct store_node *leaf);
 /* False: it is a copy. */
-bool store_leaf_stays(const struct store_index *x, const struct store_node *leaf);
+bool store_leaf_stays(const struct store_node *leaf);
 /* Gives the place in host memory back. */
 void store_pager_release(struct store_index *x, struct store_cold *cold);
 /* Gives the place and the descriptor back; 0 is allowed. */
 void store_pager_forget(struct store_index *x, uint32_t ref);
 
-/* One step down. NULL: lost. */
+/* One step down; `lines` of what is there are asked for. NULL: lost. */
 static inline struct store_node *go_down(struct store_index *x, struct store_node *node,
-                                         unsigned at, enum store_want want)
+                                         unsigned at, enum store_want want, unsigned lines)
 {
     uint32_t ref = child(node, at);
 
     if (__builtin_expect(store_is_cold(ref), 0)) {
         return store_leaf_load(x, node, at, want);
     }
-    return enter(x, ref);
+    return enter(x, ref, lines);
 }
 
 /* ---- store_index_change.c ---- */

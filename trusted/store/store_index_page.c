@@ -25,6 +25,7 @@ enum {
     CACHE_DEMAND = 96,
     CACHE_EFFORT = 16,
     PERIOD_MIN = 16,
+    COPIES_SHARE = 32,
 };
 
 static struct store_cold *cold_at(const struct store_index *x, uint32_t ref)
@@ -32,9 +33,24 @@ static struct store_cold *cold_at(const struct store_index *x, uint32_t ref)
     return store_deref(x->heap, ref & ~STORE_REF_COLD);
 }
 
-static bool is_scratch(const struct store_index *x, const struct store_node *leaf)
+/* The copy of a cold leaf, or STORE_COPIES. */
+static unsigned copy_of(const struct store_pager *p, uint32_t ref)
 {
-    return (const uint8_t *)leaf == x->pager.scratch;
+    unsigned i = 0;
+
+    while (i < STORE_COPIES && p->copy_of[i] != ref) {
+        i++;
+    }
+    return i;
+}
+
+static void drop_copy(struct store_index *x, uint32_t ref)
+{
+    unsigned i = copy_of(&x->pager, ref);
+
+    if (i < STORE_COPIES) {
+        x->pager.copy_of[i] = 0;
+    }
 }
 
 /* Classes of blocks as the heap has them: eight for each power of two. */
@@ -77,7 +93,7 @@ static bool locate(struct store_index *x, struct store_node *leaf, struct store_
             *ret_at = at;
             return child(node, at) == store_ref(x->heap, leaf);
         }
-        node = enter(x, child(node, at));
+        node = enter(x, child(node, at), STORE_INNER_LINES);
     }
 }
 
@@ -112,9 +128,7 @@ void store_pager_forget(struct store_index *x, uint32_t ref)
     if (ref != 0) {
         struct store_cold *cold = cold_at(x, ref);
 
-        if (x->pager.scratch_of == (ref & ~STORE_REF_COLD)) {
-            x->pager.scratch_of = 0;
-        }
+        drop_copy(x, ref & ~STORE_REF_COLD);
         store_pager_release(x, cold);
         heap_free(x->heap, cold, sizeof(*cold));
         x->bytes -= sizeof(*cold);
@@ -305,7 +319,8 @@ static void grow_cache(struct store_index *x)
     }
 }
 
-void store_leaf_remember(struct store_index *x, struct bytes key, const struct store_record *r)
+void store_leaf_remember(struct store_index *x, const struct store_hash *key,
+                         const struct store_record *r)
 {
     store_cache_put(&x->cache, key, r);
     if (cache_is_wanted(x)) {
@@ -333,32 +348,92 @@ static void lose(struct store_index *x, struct store_cold *cold)
     x->pager.lost_keys += cold->n;
 }
 
-static RESULT open_leaf(struct store_index *x, const struct store_cold *cold, void *to)
+static RESULT open_leaf(struct store_index *x, const struct store_cold *cold, bool copy,
+                        struct store_node *to)
 {
-    const struct store_node *leaf = to;
-
     TRY(store_open_page(x->pager.sealer, cold->counter, store_arena_at(x->pager.arena, cold->place),
                         cold->block, to));
-    CHECK(leaf->block == cold->block);
+    CHECK(to->block == cold->block);
+    to->copy = copy;
     return OK;
 }
 
-/* A copy in the scratch page: nothing is displaced. */
-static struct store_node *look(struct store_index *x, uint32_t ref)
+/* A copy in place `i`. NULL: it does not open. */
+static struct store_node *open_copy(struct store_index *x, uint32_t ref, unsigned i)
 {
     struct store_pager *p = &x->pager;
 
-    if (p->scratch_of != ref) {
-        p->scratch_of = 0;
-        p->reads++;
-        if (open_leaf(x, cold_at(x, ref), p->scratch) != OK) {
-            lose(x, cold_at(x, ref));
-            x->lost = true;
-            return NULL;
-        }
-        p->scratch_of = ref;
+    p->copy_of[i] = 0;
+    p->reads++;
+    if (open_leaf(x, cold_at(x, ref), true, p->copies[i]) != OK) {
+        return NULL;
     }
-    return (void *)p->scratch;
+    p->copy_of[i] = ref;
+    return p->copies[i];
+}
+
+/* A copy: nothing is displaced. */
+static struct store_node *look(struct store_index *x, uint32_t ref)
+{
+    unsigned i = copy_of(&x->pager, ref);
+    struct store_node *copy = i < STORE_COPIES ? x->pager.copies[i] : open_copy(x, ref, 0);
+
+    if (copy == NULL) {
+        lose(x, cold_at(x, ref));
+        x->lost = true;
+    }
+    return copy;
+}
+
+struct store_node *store_leaf_opened(struct store_index *x, uint32_t ref)
+{
+    unsigned i;
+
+    if (!store_is_cold(ref)) {
+        return node_at(x, ref);
+    }
+    i = copy_of(&x->pager, ref & ~STORE_REF_COLD);
+    return i < STORE_COPIES ? x->pager.copies[i] : NULL;
+}
+
+/* Copies are of use for a moment only: they get a small part of what leaves and records have. */
+static size_t copies_max(const struct store_index *x)
+{
+    size_t leaves = heap_held_movable(x->heap) + store_cache_bytes(&x->cache);
+
+    return leaves / COPIES_SHARE / STORE_COPY_MAX;
+}
+
+struct store_node *store_leaf_expect(struct store_index *x, uint32_t ref, unsigned i)
+{
+    struct store_pager *p = &x->pager;
+    const struct store_cold *cold = cold_at(x, ref);
+    unsigned have = copy_of(p, ref & ~STORE_REF_COLD);
+
+    if (have < STORE_COPIES) {
+        return p->copies[have];
+    }
+    if (cold->block == 0 || cold->block > STORE_COPY_MAX) {
+        return NULL;
+    }
+    if (p->copies[1 + i] == NULL && i < copies_max(x)) {
+        p->copies[1 + i] = heap_alloc(x->heap, STORE_COPY_MAX);
+    }
+    /* If it does not open, that is for the lookup itself to find out. */
+    return p->copies[1 + i] == NULL ? NULL : open_copy(x, ref & ~STORE_REF_COLD, 1 + i);
+}
+
+void store_pager_fini(struct store_index *x)
+{
+    struct store_pager *p = &x->pager;
+
+    wipe(p->scratch, sizeof(p->scratch));
+    for (unsigned i = 1; i < STORE_COPIES; i++) {
+        if (p->copies[i] != NULL) {
+            wipe(p->copies[i], STORE_COPY_MAX);
+            heap_free(x->heap, p->copies[i], STORE_COPY_MAX);
+        }
+    }
 }
 
 /* Whether a cold leaf that is used now was used a short while ago: in this period or the last. A
@@ -387,6 +462,7 @@ struct store_node *store_leaf_load(struct store_index *x, struct store_node *par
     uint32_t ref = child(parent, at) & ~STORE_REF_COLD;
     struct store_cold *cold = cold_at(x, ref);
     struct store_node *leaf;
+    unsigned copy;
 
     if (cold->block == 0) {
         x->lost = true;
@@ -399,10 +475,12 @@ struct store_node *store_leaf_load(struct store_index *x, struct store_node *par
     if (leaf == NULL) {
         return look(x, ref);
     }
-    if (p->scratch_of == ref) {
-        memcpy(leaf, p->scratch, cold->block);
-        p->scratch_of = 0;
-    } else if (open_leaf(x, cold, leaf) != OK) {
+    copy = copy_of(p, ref);
+    if (copy < STORE_COPIES) {
+        memcpy(leaf, p->copies[copy], cold->block);
+        leaf->copy = false;
+        p->copy_of[copy] = 0;
+    } else if (open_leaf(x, cold, false, leaf) != OK) {
         heap_free(x->heap, leaf, cold->block);
         lose(x, cold);
         x->lost = true;
@@ -418,22 +496,14 @@ struct store_node *store_leaf_load(struct store_index *x, struct store_node *par
 bool store_leaf_changed(struct store_index *x, struct store_node *leaf)
 {
     leaf->dirty = 1;
-    if (!is_scratch(x, leaf)) {
+    if (leaf->copy == 0) {
         return true;
     }
     (void)seal(x, leaf); /* in the place that it has: needs no memory */
     return false;
 }
 
-bool store_leaf_stays(const struct store_index *x, const struct store_node *leaf)
+bool store_leaf_stays(const struct store_node *leaf)
 {
-    return !is_scratch(x, leaf);
-}
-
-void store_index_save(struct store_index *x, struct bytes key, uint8_t *payload,
-                      const struct store_record *r)
-{
-    memcpy(payload, r, sizeof(*r));
-    store_cache_changed(&x->cache, key, r);
-    (void)store_leaf_changed(x, x->pager.pinned[0]);
+    return leaf->copy == 0;
 }

@@ -102,10 +102,10 @@ static struct store_node *neighbour(struct store_index *x, uint32_t level,
                                     struct store_node *parent, unsigned at)
 {
     bool lost = x->lost;
-    struct store_node *node = go_down(x, parent, at, STORE_KEEP);
+    struct store_node *node = go_down(x, parent, at, STORE_KEEP, STORE_HEAD_LINES);
 
     x->lost = lost; /* of a neighbour: nobody asked for it */
-    if (node == NULL || (level == x->depth && !store_leaf_stays(x, node))) {
+    if (node == NULL || (level == x->depth && !store_leaf_stays(node))) {
         return NULL;
     }
     x->pager.pinned[1] = node;
@@ -154,6 +154,7 @@ static bool try_join(struct store_index *x, uint32_t level, unsigned at)
     c.stale[c.stale_n++] = p.left;
     c.stale[c.stale_n++] = p.right;
     set_child(parent, at, store_ref(x->heap, node));
+    store_index_forget_ways(x, parent);
     store_node_remove(parent, at, STORE_CHILD_LEN);
     store_change_settle(&c);
     return true;
@@ -186,7 +187,7 @@ void store_index_remove(struct store_index *x, struct bytes key)
     struct store_node *leaf = path->level[level].node;
 
     store_node_remove(leaf, path->level[level].at, STORE_RECORD_LEN);
-    store_cache_changed(&x->cache, key, NULL);
+    store_index_change_cached(x, key, NULL);
     if (!store_leaf_changed(x, leaf)) {
         return;
     }

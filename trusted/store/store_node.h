@@ -40,7 +40,7 @@ struct store_node {
     uint8_t hot;   /* leaf: how often it was used lately, saturating */
     uint8_t dirty; /* leaf: its sealed copy, if any, is not what it holds */
     uint8_t leaf;
-    uint8_t spare;
+    uint8_t copy; /* leaf: it is cold, and this a copy of it */
     uint8_t b[];
 };
 

@@ -23,6 +23,9 @@
 
 enum {
     STORE_PAGE_MAX = 4096, /* bytes of the longest leaf */
+    STORE_LOOKS_MAX = 16,  /* lookups that are announced together */
+    STORE_COPIES = 1 + STORE_LOOKS_MAX,
+    STORE_COPY_MAX = 2048, /* bytes of a leaf that is opened for an announced lookup */
     STORE_HOT_MAX = 3,
     STORE_HANDS = 40, /* size classes of leaves: eight per power of two */
 };
@@ -50,7 +53,6 @@ struct store_pager {
     struct store_sealer *sealer;
     size_t reserve;                 /* bytes of the heap that leaves leave to others */
     struct store_node *pinned[2];   /* in use: not to be paged out */
-    uint32_t scratch_of;            /* the cold leaf that `scratch` is a copy of, or 0 */
     uint32_t hand;                  /* page of the heap where the search over all classes goes on */
     uint32_t hands[STORE_HANDS];    /* the same for one class of leaves */
     uint32_t period, uses;          /* of cold leaves: see store_leaf_load */
@@ -60,6 +62,10 @@ struct store_pager {
     uint64_t ins, outs, reads;      /* loads, seals, looks at a cold leaf that stayed cold */
     void *swept[HEAP_MOVABLE_SLAB]; /* what a step of the hand looks at */
     uint8_t key[STORE_KEY_MAX];     /* of a leaf that is looked for */
+    /* Cold leaves that are open: what each copy is of, or 0. The first is `scratch`; the others are
+     * for announced lookups and come from the heap when they are first needed. */
+    uint32_t copy_of[STORE_COPIES];
+    struct store_node *copies[STORE_COPIES];
     _Alignas(64) uint8_t scratch[STORE_PAGE_MAX];
 };
 
