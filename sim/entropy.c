@@ -24,12 +24,20 @@ static bool applies(const struct run *r)
 
 /* ---- what stands there from the start ---- */
 
+/* Where the key belongs, at that node; NULL: elsewhere. */
+static struct store *store_for(struct run *r, uint8_t node, struct bytes key)
+{
+    return r->ops->store(r, node, run_group_of(r, key));
+}
+
 static void put(struct run *r, uint8_t node, const char *key, uint32_t version, const char *value)
 {
     struct tag tag = {.ts = version, .writer = OLD_WRITER};
+    struct store *store = store_for(r, node, text(key));
     bool applied;
 
-    CHECK(store_apply(r->ops->store(r, node), text(key), tag, value == NULL,
+    CHECK(store == NULL ||
+          store_apply(store, text(key), tag, value == NULL,
                       value == NULL ? (struct bytes){0} : text(value), &applied) == OK);
 }
 
@@ -81,7 +89,7 @@ static struct newest newest_of(struct run *r, struct bytes key)
         struct store_entry e;
         int c;
 
-        struct store *store = r->ops->store(r, node);
+        struct store *store = store_for(r, node, key);
 
         if (store == NULL || store_find(store, key, &e) != OK) {
             continue;
@@ -107,7 +115,7 @@ static bool key_agrees(struct run *r, struct bytes key)
     struct newest newest = newest_of(r, key);
 
     for (uint8_t node = 0; newest.opens && node < r->swarm.hosts_n; node++) {
-        struct store *store = r->ops->store(r, node);
+        struct store *store = store_for(r, node, key);
         struct store_entry e;
         enum err err = store == NULL ? OK : store_find(store, key, &e);
 
@@ -119,7 +127,7 @@ static bool key_agrees(struct run *r, struct bytes key)
     return true;
 }
 
-static bool keys_of_agree(struct run *r, uint8_t node)
+static bool keys_of_agree(struct run *r, struct store *store)
 {
     uint8_t at[BOUND_MAX];
     struct bytes from = {.p = at};
@@ -127,7 +135,7 @@ static bool keys_of_agree(struct run *r, uint8_t node)
 
     for (;;) { /* a walk does not outlive a look into the store */
         store_walk_begin(from, (struct bytes){0}, false, &w);
-        if (store_walk_next(r->ops->store(r, node), &w) != OK) {
+        if (store_walk_next(store, &w) != OK) {
             return true;
         }
         memcpy(at, w.key.p, w.key.n);
@@ -141,11 +149,12 @@ static bool keys_of_agree(struct run *r, uint8_t node)
 
 static bool value_is(struct run *r, uint8_t node, const char *value)
 {
+    struct store *store = store_for(r, node, text(diverged_key));
     uint8_t to[64];
     struct store_entry e;
 
-    return store_read(r->ops->store(r, node), text(diverged_key), (struct mbytes){to, sizeof(to)},
-                      &e) == OK &&
+    return store != NULL &&
+           store_read(store, text(diverged_key), (struct mbytes){to, sizeof(to)}, &e) == OK &&
            bytes_equal((struct bytes){to, e.value_len}, text(value));
 }
 
@@ -154,10 +163,20 @@ static bool is_diverged(struct run *r)
     bool left = false, right = false;
 
     for (uint8_t node = 0; r->swarm.diverge && node < r->swarm.hosts_n; node++) {
-        left = left || (r->ops->store(r, node) != NULL && value_is(r, node, "left"));
-        right = right || (r->ops->store(r, node) != NULL && value_is(r, node, "right"));
+        left = left || value_is(r, node, "left");
+        right = right || value_is(r, node, "right");
     }
     return left && right;
+}
+
+static bool holds_something(struct run *r, uint8_t node)
+{
+    bool holds = false;
+
+    for (uint32_t group = 0; group < run_groups(r); group++) {
+        holds = holds || r->ops->store(r, node, group) != NULL;
+    }
+    return holds;
 }
 
 static bool is_alarm(struct run *r)
@@ -165,9 +184,45 @@ static bool is_alarm(struct run *r)
     bool alarm = false;
 
     for (uint8_t node = 0; node < r->swarm.hosts_n; node++) {
-        alarm = alarm || (r->ops->store(r, node) != NULL && r->ops->divergences(r, node) != 0);
+        alarm = alarm || (holds_something(r, node) && r->ops->divergences(r, node) != 0);
     }
     return alarm;
+}
+
+static bool all_agree(struct run *r, uint8_t node)
+{
+    bool agree = true;
+
+    for (uint32_t group = 0; group < run_groups(r); group++) {
+        struct store *store = r->ops->store(r, node, group);
+
+        agree = agree && (store == NULL || keys_of_agree(r, store));
+    }
+    return agree;
+}
+
+/* COL-4: with every member up no tombstone stays that the others hear of, unless something is
+ * accepted for its successor. */
+static bool collects_all(const struct run *r)
+{
+    return r->swarm.collect_ns != 0 && r->swarm.groups_n <= 1 && r->swarm.rmw_chance == 0 &&
+           r->swarm.tampered_n == 0 && r->crashes_n == 0;
+}
+
+static bool has_tombstones(struct run *r, uint8_t node)
+{
+    uint64_t n = 0;
+
+    for (uint32_t group = 0; group < run_groups(r); group++) {
+        struct store *store = r->ops->store(r, node, group);
+        struct store_stats stats = {0};
+
+        if (store != NULL) {
+            store_stats(store, &stats);
+        }
+        n += stats.tombstones;
+    }
+    return n != 0;
 }
 
 const char *entropy_wants(struct run *r)
@@ -182,8 +237,11 @@ const char *entropy_wants(struct run *r)
         run_fault(r, VERDICT_WRONG, "a replica reports other values under equal tags");
     }
     for (uint8_t node = 0; node < r->swarm.hosts_n; node++) {
-        if (r->ops->store(r, node) != NULL && !keys_of_agree(r, node)) {
+        if (!all_agree(r, node)) {
             return "a replica lags";
+        }
+        if (collects_all(r) && has_tombstones(r, node)) {
+            return "a tombstone stays";
         }
     }
     return alarm || !is_diverged(r) ? NULL : "a silent divergence is not reported";

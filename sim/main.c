@@ -216,8 +216,8 @@ static void usage(FILE *to)
     (void)fputs(
         "usage: avocado-sim --seed S [--seeds N] [--ops M] [--level protocol|replica]\n"
         "                   [--plant BUG] [--without FAULTS] [--clients C] [--keys K]\n"
-        "                   [--shrink] [--twice T] [-v] [--json]\n"
-        "       avocado-sim --plants-table [--seed S] [--seeds N]\n"
+        "                   [--groups G] [--shrink] [--twice T] [-v] [--json]\n"
+        "       avocado-sim --plants-table [--seed S] [--seeds N] [--groups G]\n"
         "       avocado-sim --scenario FILE [--plant BUG] [-v]\n"
         "       avocado-sim --check-history FILE\n"
         "\n"
@@ -230,6 +230,8 @@ static void usage(FILE *to)
         "  --without F faults that stay off though the seed drew them, with commas between;\n"
         "              'help' lists them\n"
         "  --clients C, --keys K  at most so many\n"
+        "  --groups G  level replica: so many groups of slots (1 to 4), each at three of up to\n"
+        "              seven nodes. Default: a quarter of the seeds have some\n"
         "  --shrink    make a failing seed as small as it still fails before it is reported\n"
         "  --twice T   run every T-th seed twice and compare transcripts (default 1: all)\n"
         "  -v          print the transcript\n"
@@ -378,6 +380,7 @@ static const struct option longs[] = {
     {"without", required_argument, NULL, 'w'},
     {"clients", required_argument, NULL, 'C'},
     {"keys", required_argument, NULL, 'K'},
+    {"groups", required_argument, NULL, 'G'},
     {"twice", required_argument, NULL, 't'},
     {"check-history", required_argument, NULL, 'c'},
     {"scenario", required_argument, NULL, 'F'},
@@ -403,6 +406,8 @@ static bool set_number(struct options *o, int c, const char *text)
         return small_number(text, 1000, &o->spec.clients_max);
     case 'K':
         return small_number(text, 1000, &o->spec.keys_max);
+    case 'G':
+        return small_number(text, SIM_GROUPS_MAX, &o->spec.groups);
     case 't':
         return number(text, UINT32_MAX, &o->twice) && o->twice > 0;
     default:

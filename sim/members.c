@@ -10,8 +10,8 @@ static const uint64_t ms = UINT64_C(1000000);
 
 /* ---- who may be lost ---- */
 
-/* Voters of a configuration whose memory is there, without one of them. */
-static uint32_t voters_left(const struct replicas *c, const struct cluster *cluster,
+/* Voters of a group whose memory is there, without one of them. */
+static uint32_t voters_left(const struct replicas *c, const struct cluster *cluster, uint32_t group,
                             uint32_t without)
 {
     uint32_t n = 0;
@@ -20,7 +20,7 @@ static uint32_t voters_left(const struct replicas *c, const struct cluster *clus
         const struct cluster_member *m = &cluster->members[i];
         uint8_t p = process_find(c, m->incarnation);
 
-        n += (cluster->groups[0].voters >> i & 1) != 0 && m->incarnation != without &&
+        n += (cluster->groups[group].voters >> i & 1) != 0 && m->incarnation != without &&
              p != NOBODY && !c->ends[p].given_up;
     }
     return n;
@@ -29,9 +29,14 @@ static uint32_t voters_left(const struct replicas *c, const struct cluster *clus
 static bool keeps_majority(const struct replicas *c, const struct cluster *cluster,
                            uint32_t without)
 {
-    uint32_t voters = (uint32_t)__builtin_popcount(cluster_voters(cluster));
+    bool keeps = true;
 
-    return voters_left(c, cluster, without) >= voters / 2 + 1;
+    for (uint32_t g = 0; g < cluster->groups_n; g++) {
+        uint32_t voters = (uint32_t)__builtin_popcount(cluster->groups[g].voters);
+
+        keeps = keeps && voters_left(c, cluster, g, without) >= voters / 2 + 1;
+    }
+    return keeps;
 }
 
 bool members_may_lose(const struct run *r, uint32_t incarnation)
@@ -158,7 +163,24 @@ void members_clone(struct run *r, uint8_t host)
 
 /* ---- wishes ---- */
 
-static bool add_node(struct run *r, struct config_register *k)
+/* With groups often the newest member: those that gave it groups get them back. */
+static uint32_t any_wished(struct run *r, const struct config_register *k)
+{
+    const struct cluster_member *newest = &k->current.members[0];
+
+    if (r->swarm.groups_n <= 1 || prng_chance(&r->faults, 1, 2)) {
+        return k->wishes[prng_below(&r->faults, k->wishes_n)].node;
+    }
+    for (uint32_t i = 1; i < k->current.members_n; i++) {
+        const struct cluster_member *m = &k->current.members[i];
+
+        newest = m->incarnation > newest->incarnation ? m : newest;
+    }
+    return newest->node;
+}
+
+/* In the place of `node`, if it is not 0. */
+static bool add_node(struct run *r, struct config_register *k, uint32_t node)
 {
     uint8_t n = r->swarm.hosts_n, from = (uint8_t)prng_below(&r->faults, n);
     struct explain why;
@@ -167,7 +189,8 @@ static bool add_node(struct run *r, struct config_register *k)
         uint8_t host = (uint8_t)((from + i) % n);
         struct register_wish w = registrar_wish(host);
 
-        if (register_wish_add(k, &w, &why) == OK) {
+        if ((node == 0 ? register_wish_add(k, &w, &why)
+                       : register_wish_replace(k, node, &w, &why)) == OK) {
             return true;
         }
     }
@@ -176,10 +199,18 @@ static bool add_node(struct run *r, struct config_register *k)
 
 static void remove_node(struct run *r, struct config_register *k)
 {
-    uint32_t node = k->wishes[prng_below(&r->faults, k->wishes_n)].node;
     struct explain why;
 
-    (void)(register_wish_remove(k, node, &why) == OK);
+    (void)(register_wish_remove(k, any_wished(r, k), &why) == OK);
+}
+
+static void replace_node(struct run *r, struct config_register *k)
+{
+    if (r->swarm.groups_n > 1 && prng_chance(&r->faults, 1, 2)) { /* it takes all groups over */
+        (void)add_node(r, k, any_wished(r, k));
+    } else if (add_node(r, k, 0)) {
+        remove_node(r, k);
+    }
 }
 
 static void change_factor(struct config_register *k)
@@ -199,13 +230,11 @@ void members_change(struct run *r)
         return;
     }
     if (what == 0) {
-        (void)add_node(r, k);
+        (void)add_node(r, k, 0);
     } else if (what == 1) {
         remove_node(r, k);
-    } else if (what == 2) { /* replace one */
-        if (add_node(r, k)) {
-            remove_node(r, k);
-        }
+    } else if (what == 2) {
+        replace_node(r, k);
     } else if (r->swarm.nodes_n >= 3) { /* a single voter could be copied unseen */
         change_factor(k);
     }
@@ -256,15 +285,20 @@ const char *members_want(struct run *r)
     return NULL;
 }
 
-bool members_serve(struct run *r, uint8_t host)
+bool members_serve(struct run *r, uint8_t host, uint32_t group)
 {
     const struct replicas *c = replicas_of(r);
+    const struct cluster *latest = register_latest(&c->keeper.reg);
     struct replica_report report;
+    int place;
 
-    if (c->runs[host] == NOBODY ||
-        keeping_place(register_latest(&c->keeper.reg), c->ends[c->runs[host]].incarnation) < 0) {
+    if (c->runs[host] == NOBODY) {
+        return false;
+    }
+    place = keeping_place(latest, c->ends[c->runs[host]].incarnation);
+    if (place < 0) {
         return false; /* a keeper that came back does not know who was about to leave */
     }
     replica_report(c->ends[c->runs[host]].replica, &report);
-    return report.votes;
+    return (latest->groups[group].voters >> place & report.groups_voting >> group & 1) != 0;
 }

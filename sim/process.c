@@ -38,14 +38,35 @@ static uint8_t place_of(const struct cluster *c, uint32_t incarnation)
     return NOBODY;
 }
 
-static struct replica_config config_of(const struct run *r, const struct birth *b, uint32_t boot)
+/* The configuration as a process sees it. */
+static struct replica_members members_of(const struct run *r, uint64_t epoch, uint32_t incarnation)
+{
+    const struct cluster *c = registrar_config(r, epoch);
+    struct replica_members m = {.epoch = epoch,
+                                .self = place_of(c, incarnation),
+                                .members_n = (uint8_t)c->members_n,
+                                .groups_n = r->swarm.groups_n,
+                                .voters = (uint8_t)c->groups[0].voters};
+
+    m.copies = c->groups[0].settle || (m.voters >> m.self & 1) == 0;
+    for (uint32_t i = 0; i < c->members_n; i++) {
+        m.incarnations[i] = c->members[i].incarnation;
+    }
+    for (uint32_t g = 0; g < m.groups_n; g++) {
+        m.groups[g] = (struct replica_group_members){c->groups[g].voters, c->groups[g].learners,
+                                                     c->groups[g].settle};
+    }
+    return m;
+}
+
+static struct replica_config config_of(const struct run *r, const struct birth *b, uint32_t boot,
+                                       const struct replica_members *m)
 {
     const struct swarm *s = &r->swarm;
-    const struct cluster *cluster = registrar_config(r, b->epoch);
     struct replica_config config = {.aead = replicas_of(r)->aead,
                                     .incarnation = b->incarnation,
-                                    .self = place_of(cluster, b->incarnation),
-                                    .members_n = (uint8_t)cluster->members_n,
+                                    .self = m->self,
+                                    .members_n = m->members_n,
                                     .datagram_bytes = s->datagram_bytes,
                                     .value_max = VALUE_MAX_DEFAULT,
                                     .sessions_max = SLOT_SETS * SLOTS_PER_SET,
@@ -55,15 +76,15 @@ static struct replica_config config_of(const struct run *r, const struct birth *
                                     .collect_ns = s->collect_ns,
                                     .seed = r->seed + boot,
                                     .epoch = b->epoch,
-                                    .voters = (uint8_t)cluster->groups[0].voters,
+                                    .voters = m->voters,
+                                    .copies = b->copies || m->copies,
+                                    .members = m->groups_n == 0 ? NULL : m,
+                                    .shards_n = 1,
                                     .arena_bytes = s->arena_bytes};
 
     CHECK(config.self != NOBODY);
-    config.copies =
-        b->copies || cluster->groups[0].settle || (config.voters >> config.self & 1) == 0;
-    for (uint32_t i = 0; i < cluster->members_n; i++) {
-        config.incarnations[i] = cluster->members[i].incarnation;
-    }
+    memcpy(config.cluster_id, run_cluster_id, sizeof(config.cluster_id));
+    memcpy(config.incarnations, m->incarnations, sizeof(config.incarnations));
     return config;
 }
 
@@ -82,13 +103,15 @@ uint8_t process_start(struct run *r, const struct birth *b)
     uint8_t process = free_end(c);
     struct end *e = &c->ends[process != NOBODY ? process : 0];
     uint32_t boot = ++c->boots;
+    struct replica_members members;
     struct replica_config config;
 
     if (process == NOBODY) {
         return NOBODY;
     }
     CHECK(b->incarnation < INCARNATIONS_MAX);
-    config = config_of(r, b, boot);
+    members = members_of(r, b->epoch, b->incarnation);
+    config = config_of(r, b, boot, &members);
     *e = (struct end){.host = b->host,
                       .self = config.self,
                       .is_clone = b->is_clone,
@@ -150,22 +173,16 @@ void process_configure(struct run *r, uint8_t process, uint64_t epoch)
     struct replicas *c = replicas_of(r);
     struct end *e = &c->ends[process];
     const struct cluster *cluster = registrar_config(r, epoch);
-    struct replica_members m = {.epoch = epoch,
-                                .self = place_of(cluster, e->incarnation),
-                                .members_n = (uint8_t)cluster->members_n,
-                                .voters = (uint8_t)cluster->groups[0].voters};
+    struct replica_members m;
 
     if (epoch <= e->epoch) {
         return;
     }
-    if (m.self == NOBODY) {
+    if (place_of(cluster, e->incarnation) == NOBODY) {
         stop(r, process);
         return;
     }
-    m.copies = cluster->groups[0].settle || (m.voters >> m.self & 1) == 0;
-    for (uint32_t i = 0; i < cluster->members_n; i++) {
-        m.incarnations[i] = cluster->members[i].incarnation;
-    }
+    m = members_of(r, epoch, e->incarnation);
     trace_event(&r->trace, r->world.now_ns, "configure", process, epoch, m.voters);
     e->epoch = epoch;
     e->self = m.self;

@@ -498,16 +498,17 @@ static void tamper(struct run *r, uint8_t node)
     tamper_arena(&r->faults, &c->nodes[node].arena);
 }
 
-static struct store *store_of(struct run *r, uint8_t node)
+static struct store *store_of(struct run *r, uint8_t node, uint32_t group)
 {
     struct protocol *c = r->cluster;
 
+    CHECK(group == 0);
     return r->crashed[node] ? NULL : c->nodes[node].store;
 }
 
-static bool serves(struct run *r, uint8_t node)
+static bool serves(struct run *r, uint8_t node, uint32_t group)
 {
-    return !r->crashed[node];
+    return group == 0 && !r->crashed[node];
 }
 
 static uint64_t divergences(struct run *r, uint8_t node)

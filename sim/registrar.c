@@ -44,8 +44,11 @@ static bool same_members(const struct cluster *a, const struct cluster *b)
     for (uint32_t i = 0; same && i < a->members_n; i++) {
         same = a->members[i].incarnation == b->members[i].incarnation;
     }
-    return same && a->groups[0].voters == b->groups[0].voters &&
-           a->groups[0].learners == b->groups[0].learners;
+    for (uint32_t g = 0; same && g < a->groups_n; g++) {
+        same = a->groups[g].voters == b->groups[g].voters &&
+               a->groups[g].learners == b->groups[g].learners;
+    }
+    return same;
 }
 
 /* MEM-2: an epoch has one meaning for ever. */
@@ -238,11 +241,12 @@ static void speak(struct run *r, struct registrar *k)
         config_at = r->world.now_ns + prng_below(&r->faults, (r->healed ? 5 : 60) * ms);
         replica_report(c->ends[p].replica, &report);
         world_push(&r->world, report_at, EVENT_REPORT, k->known[i].incarnation,
-                   (uint32_t)(report.epoch << 1 | report.copied), NULL);
+                   (uint32_t)(report.epoch << SIM_GROUPS_MAX | report.groups_copied), NULL);
         if (c->ends[p].epoch < latest) {
             world_push(&r->world, config_at, EVENT_CONFIG, p, (uint32_t)latest, NULL);
         }
     }
+    replicas_spread_map(r, latest);
 }
 
 void registrar_hear(struct run *r, const struct event *e)
@@ -250,10 +254,13 @@ void registrar_hear(struct run *r, const struct event *e)
     struct registrar *k = keeper_of(r);
 
     if (!k->is_away) {
-        keeping_hear(&k->reg, &(struct keeping_report){.incarnation = e->a,
-                                                       .epoch = e->b >> 1,
-                                                       .installed = e->b >> 1,
-                                                       .copied = (e->b & 1) != 0});
+        uint32_t epoch = e->b >> SIM_GROUPS_MAX;
+
+        keeping_hear(&k->reg,
+                     &(struct keeping_report){.incarnation = e->a,
+                                              .epoch = epoch,
+                                              .installed = epoch,
+                                              .copied = e->b & ((1U << SIM_GROUPS_MAX) - 1)});
     }
 }
 
@@ -289,9 +296,9 @@ struct register_wish registrar_wish(uint8_t host)
 void registrar_open(struct run *r, uint8_t nodes_n)
 {
     struct registrar *k = keeper_of(r);
-    struct cluster first = {.id = {1},
-                            .name = "simulated",
-                            .replication_factor = nodes_n,
+    struct cluster first = {.name = "simulated",
+                            .replication_factor = r->swarm.groups_n == 0 ? nodes_n : GROUP_FACTOR,
+                            .groups_n = r->swarm.groups_n,
                             .shards = 1,
                             .datagram_bytes = r->swarm.datagram_bytes,
                             .value_max = VALUE_MAX_DEFAULT,
@@ -300,6 +307,7 @@ void registrar_open(struct run *r, uint8_t nodes_n)
                             .members_n = nodes_n};
     struct explain why;
 
+    memcpy(first.id, run_cluster_id, sizeof(first.id));
     for (uint8_t i = 0; i < nodes_n; i++) {
         first.members[i] = (struct cluster_member){.node = registrar_node(i),
                                                    .address = "127.0.0.1",

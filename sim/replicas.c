@@ -14,6 +14,42 @@ uint8_t replicas_own_first(const struct replicas *c)
     return (uint8_t)(FIRST_CLIENT + c->clients_n);
 }
 
+/* ---- maps of clients ---- */
+
+void replicas_take_map(struct run *r, uint8_t client, uint64_t epoch)
+{
+    struct end *e = &replicas_of(r)->ends[client];
+    struct core_map map = {.groups_n = r->swarm.groups_n};
+    const struct cluster *k;
+
+    if (r->swarm.groups_n == 0 || epoch <= e->epoch) {
+        return;
+    }
+    k = registrar_config(r, epoch);
+    for (uint32_t g = 0; g < map.groups_n; g++) {
+        for (uint32_t i = 0; i < k->members_n; i++) {
+            map.at[g] |= (k->groups[g].voters >> i & 1) << registrar_host(k->members[i].node);
+        }
+    }
+    e->epoch = epoch;
+    core_set_map(e->core, r->world.now_ns, &map);
+    replicas_pump(r, client);
+}
+
+void replicas_spread_map(struct run *r, uint64_t epoch)
+{
+    const struct replicas *c = replicas_of(r);
+
+    for (uint8_t i = FIRST_CLIENT; r->swarm.groups_n != 0 && i < c->ends_n; i++) {
+        uint64_t within = (r->healed ? 5 : 200) * ms;
+
+        if (c->ends[i].epoch < epoch && (r->healed || prng_chance(&r->faults, 1, 8))) {
+            world_push(&r->world, r->world.now_ns + prng_below(&r->faults, within), EVENT_MAP, i,
+                       (uint32_t)epoch, NULL);
+        }
+    }
+}
+
 /* ---- endpoints ---- */
 
 uint64_t replicas_clock(const struct run *r, uint8_t end)
@@ -140,7 +176,8 @@ static void on_submit(struct run *r, struct replicas *c, size_t op)
                               .value = m.value,
                               .rmw = m.rmw,
                               .expect_len = m.expect_len,
-                              .delta = m.delta};
+                              .delta = m.delta,
+                              .group = o->batch != 0 ? run_key_group(r, o->key) : 0};
     err = core_submit(c->ends[end].core, r->world.now_ns, &q);
     free(value);
     if (err != OK) {
@@ -221,6 +258,9 @@ static void event(struct run *r, struct event *e)
     case EVENT_WAKE:
         members_wake(r, (uint8_t)e->a);
         break;
+    case EVENT_MAP:
+        replicas_take_map(r, (uint8_t)e->a, e->b);
+        break;
     default:
         CHECK(false);
     }
@@ -278,11 +318,11 @@ static struct replica *member_at(const struct replicas *c, uint8_t host)
     return is_member ? c->ends[p].replica : NULL;
 }
 
-static struct store *store_of(struct run *r, uint8_t host)
+static struct store *store_of(struct run *r, uint8_t host, uint32_t group)
 {
     struct replica *at = member_at(r->cluster, host);
 
-    return at == NULL ? NULL : replica_store(at);
+    return at == NULL ? NULL : replica_group_store(at, group);
 }
 
 static uint64_t divergences(struct run *r, uint8_t host)
@@ -340,6 +380,9 @@ static void open_client(struct run *r, struct replicas *c, uint8_t end, uint32_t
                                  .prefer = prefer,
                                  .seed = r->seed + end};
 
+    if (r->swarm.groups_n != 0) { /* without, as runs were drawn before there were groups */
+        memcpy(config.cluster, run_cluster_id, sizeof(config.cluster));
+    }
     replicas_open_heap(e, CLIENT_HEAP);
     c->host_of[end] = RUN_CLIENT;
     config.heap = e->heap;
@@ -366,6 +409,9 @@ static void open_cluster(struct run *r)
         open_client(r, c, i, i < own ? 0 : i - own + 1U);
     }
     registrar_open(r, r->swarm.nodes_n);
+    for (uint8_t i = FIRST_CLIENT; i < c->ends_n; i++) {
+        replicas_take_map(r, i, register_latest(&c->keeper.reg)->epoch);
+    }
     c->keeper.restarts = r->swarm.dynamic;
     registrar_found(r);
     if (r->swarm.dynamic) {

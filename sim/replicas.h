@@ -33,9 +33,10 @@ enum {
     EVENT_DIAL,                   /* a: process, b: boot; looks for members without a session */
     EVENT_CONFIG,                 /* a: process, b: epoch; it is told of a configuration */
     EVENT_KEEPER,                 /* the keeper's turn */
-    EVENT_REPORT,                 /* a: incarnation, b: epoch * 2 + copied; to the keeper */
-    EVENT_REBORN,                 /* a: host; payload: what ran there. Plants only */
-    EVENT_WAKE,                   /* a: process */
+    EVENT_REPORT, /* a: incarnation, b: epoch and, below, the groups copied; to the keeper */
+    EVENT_REBORN, /* a: host; payload: what ran there. Plants only */
+    EVENT_WAKE,   /* a: process */
+    EVENT_MAP,    /* a: client, b: epoch; it hears who holds which group */
 
     GHOSTS_MAX = 5,
     PROCESSES_MAX = NODES_MAX + GHOSTS_MAX,
@@ -66,7 +67,7 @@ struct end {
     bool is_ghost, is_clone;
     bool given_up; /* the keeper takes it for dead */
     uint32_t incarnation, boot;
-    uint64_t epoch;
+    uint64_t epoch; /* of a client: of its map */
     uint64_t asleep_until_ns;
     uint32_t pins[INCARNATIONS_MAX]; /* boot id by incarnation; 0: never met */
 };
@@ -123,6 +124,11 @@ void replicas_open_heap(struct end *e, size_t n);
 /* Nothing was lost in it. */
 void replicas_close_heap(struct end *e);
 
+/* With groups of slots: a client learns who coordinates what (CLI-18), unless it knows better; and
+ * all of them hear of a configuration, sooner or later. */
+void replicas_take_map(struct run *r, uint8_t client, uint64_t epoch);
+void replicas_spread_map(struct run *r, uint64_t epoch);
+
 /* ---- sessions.c ---- */
 
 /* The traffic secret of one direction of one session. */
@@ -175,8 +181,8 @@ void members_change(struct run *r);
 void members_heal(struct run *r);
 /* What is still to come until all wishes are fulfilled; NULL: nothing. */
 const char *members_want(struct run *r);
-/* Whether the host runs a voter of the configuration in force. */
-bool members_serve(struct run *r, uint8_t host);
+/* Whether the host runs a voter of the group, as of the configuration in force. */
+bool members_serve(struct run *r, uint8_t host, uint32_t group);
 /* Whether a majority of voters keeps its memory without this incarnation (MEM-11). */
 bool members_may_lose(const struct run *r, uint32_t incarnation);
 

@@ -2,6 +2,7 @@
 #include "sim/run.h"
 
 #include "common/check.h"
+#include "common/slots.h"
 #include "sim/batches.h"
 #include "sim/entropy.h"
 #include "sim/faults.h"
@@ -25,6 +26,20 @@ enum {
     CLIENT_GRACE_MS = 20,
     EVENTS_MAX = 20000000,
 };
+
+const uint8_t run_cluster_id[SIPHASH_KEY_LEN] = {1};
+
+uint32_t run_group_of(const struct run *r, struct bytes key)
+{
+    return slot_run(slot_of(run_cluster_id, key), run_groups(r));
+}
+
+uint32_t run_key_group(const struct run *r, uint32_t key)
+{
+    struct sim_key k = sim_key(key);
+
+    return run_group_of(r, (struct bytes){k.b, SIM_KEY_LEN});
+}
 
 void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
 {
@@ -106,20 +121,28 @@ static void draw_rmw(struct run *r, struct history_op *op)
     }
 }
 
-/* Several keys at once: ascending for a scan, which means all from the first to the last. */
+/* Several keys at once: ascending for a scan, which means all from the first to the last that are
+ * in the group of the first. */
 static uint32_t draw_batch(struct run *r, const struct history_op *like,
                            struct history_op ops[KEYS_MAX])
 {
     static const enum client_op kinds[] = {CLIENT_SCAN, CLIENT_SCAN, CLIENT_MGET, CLIENT_MPUT};
     enum client_op kind = kinds[prng_below(&r->work, 4)];
     uint32_t first = (uint32_t)prng_below(&r->work, r->swarm.keys_n);
-    uint32_t n = 1 + (uint32_t)prng_below(&r->work, r->swarm.keys_n - first);
+    uint32_t end = first + 1 + (uint32_t)prng_below(&r->work, r->swarm.keys_n - first);
+    uint32_t n = 0;
 
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t key = first; key < end; key++) {
+        uint32_t i = n;
+
+        if (run_key_group(r, key) != run_key_group(r, first)) {
+            continue;
+        }
+        n++;
         ops[i] = *like;
         ops[i].in_batch = true;
-        ops[i].key = first + i;
-        ops[i].flavour = r->swarm.flavours[first + i];
+        ops[i].key = key;
+        ops[i].flavour = r->swarm.flavours[key];
         ops[i].op = CLIENT_GET;
         if (kind == CLIENT_MPUT) {
             bool deletes = prng_chance(&r->work, r->swarm.delete_chance, 1000);
@@ -213,7 +236,7 @@ static void final_next(struct run *r)
             return;
         }
         r->final_step++;
-        if (r->ops->serves(r, (uint8_t)node)) {
+        if (r->ops->serves(r, (uint8_t)node, run_key_group(r, key))) {
             op.value_len = step % 2 == 1 ? value_len(r) : 0;
             if (step == 3) {
                 final_rmw(&op);

@@ -16,11 +16,15 @@
 
 #include "common/limits.h"
 #include "common/prng.h"
+#include "common/siphash.h"
 #include "sim/history.h"
 #include "sim/trace.h"
 #include "sim/world.h"
 
-enum { KEYS_MAX = 8 };
+enum { KEYS_MAX = 8, SIM_GROUPS_MAX = 4, GROUP_FACTOR = 3 };
+
+/* Its id decides in which group a key is. */
+extern const uint8_t run_cluster_id[SIPHASH_KEY_LEN];
 
 enum level {
     LEVEL_PROTOCOL, /* abd and store; the transport is simulated */
@@ -61,9 +65,11 @@ struct swarm {
     uint32_t datagram_bytes;
     uint32_t flip, truncate, replay, inject, misdirect, spoof;
     uint8_t nodes_n, hosts_n; /* the first members; where members can be */
-    bool dynamic;             /* the keeper starts lost members again */
-    bool tight;               /* memory may run out */
-    bool diverge;             /* a key has different values under one tag from the start */
+    /* level replica: groups of slots, of GROUP_FACTOR nodes each; 0: every node holds everything */
+    uint8_t groups_n;
+    bool dynamic; /* the keeper starts lost members again */
+    bool tight;   /* memory may run out */
+    bool diverge; /* a key has different values under one tag from the start */
     /* level protocol: a repeated question is executed again, not answered from memory */
     bool execute_again;
     bool late_answers; /* level protocol: answers to calls that have ended are delivered */
@@ -75,6 +81,7 @@ struct run_spec {
     enum level level;
     uint32_t ops_n;
     uint32_t clients_max, keys_max; /* at most so many; 0: as drawn */
+    uint32_t groups;                /* level replica: so many, in every run; 0: as drawn */
     uint64_t without;               /* bit i: traits[i] is off, whatever was drawn */
     unsigned plants;                /* enum abd_plant, enum replica_plant */
     bool verbose; /* prints the transcript, and the history of a key that is wrong */
@@ -104,8 +111,8 @@ struct level_ops {
     void (*reset)(struct run *r, uint8_t a, uint8_t b);
     void (*tamper)(struct run *r, uint8_t node);
     void (*heal)(struct run *r);
-    /* NULL: no member runs there. */
-    struct store *(*store)(struct run *r, uint8_t node);
+    /* What the node holds of a group; NULL: nothing. */
+    struct store *(*store)(struct run *r, uint8_t node, uint32_t group);
     uint64_t (*divergences)(struct run *r, uint8_t node); /* that the node has noticed */
     uint64_t (*listed)(struct run *r, uint8_t node);      /* keys that wait for a collection */
     /* Where members come and go; else NULL. */
@@ -116,7 +123,7 @@ struct level_ops {
     void (*keeper_away)(struct run *r);
     /* What keeps the members from being those that are wished; NULL: nothing. */
     const char *(*wants)(struct run *r);
-    bool (*serves)(struct run *r, uint8_t node); /* a voter is there */
+    bool (*serves)(struct run *r, uint8_t node, uint32_t group); /* a voter of it is there */
 };
 
 enum {
@@ -200,6 +207,13 @@ void run_end(struct run *r);
 
 /* ---- for the clusters ---- */
 
+/* How many groups there are at least, and where a key is. */
+static inline uint32_t run_groups(const struct run *r)
+{
+    return r->swarm.groups_n == 0 ? 1 : r->swarm.groups_n;
+}
+uint32_t run_group_of(const struct run *r, struct bytes key);
+uint32_t run_key_group(const struct run *r, uint32_t key);
 /* The first reason stays. */
 void run_fault(struct run *r, enum verdict verdict, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -93,6 +93,7 @@ static void open_end(struct run *r, uint8_t end, uint8_t peer, uint8_t place)
         }
     }
     CHECK(core_session_up(c->ends[end].core, r->world.now_ns, c->ends[peer].host, 0, &p) == OK);
+    replicas_take_map(r, end, c->ends[peer].epoch);
 }
 
 /* A new handshake between two endpoints: whatever session there was ends at both. */

@@ -42,6 +42,9 @@ void spec_command(const struct run_spec *spec, const struct plant *plant,
     if (spec->keys_max != 0) {
         append(ret, " --keys %u", spec->keys_max);
     }
+    if (spec->groups != 0) {
+        append(ret, " --groups %u", spec->groups);
+    }
     for (size_t i = 0; i < traits_n; i++) {
         if ((spec->without >> i & 1) != 0) {
             append(ret, "%s%s", before, traits[i].name);

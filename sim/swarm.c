@@ -145,6 +145,36 @@ static void draw_members(struct swarm *s, struct prng *p)
     s->hosts_n = s->hosts_n > NODES_MAX ? NODES_MAX : s->hosts_n;
 }
 
+/* Slots in groups, each at three of several nodes: what restarts, changes and deletions have to do
+ * with groups, above all. Drawn from a source of its own, so that other runs stay as they are. */
+static void draw_groups(struct swarm *s, const struct run_spec *spec)
+{
+    struct prng prng = {.state = spec->seed ^ 0x67726f757073};
+    struct prng *p = &prng;
+    bool some = prng_chance(p, 1, 4);
+    uint32_t n = (uint32_t)PICK(p, 1, 2, 2, 3, 4);
+
+    if (!some && spec->groups == 0) {
+        return;
+    }
+    s->groups_n = (uint8_t)(spec->groups != 0 ? spec->groups : n);
+    s->nodes_n = (uint8_t)PICK(p, 3, 4, 4, 5, 6);
+    s->hosts_n = (uint8_t)(s->nodes_n + PICK(p, 0, 1, 1, 2));
+    s->hosts_n = s->hosts_n > NODES_MAX ? NODES_MAX : s->hosts_n;
+    s->keys_n = (uint32_t)PICK(p, 2, 3, 4, KEYS_MAX);
+    s->crashes_max = s->crash != 0 ? 1 : 0; /* of three nodes */
+    s->tampered_n = s->tamper != 0 ? 1 - s->crashes_max : 0;
+    if (!s->dynamic && prng_chance(p, 3, 4)) {
+        s->dynamic = true;
+        s->restart = (uint32_t)PICK(p, 0, 1, 2);
+        s->crash = s->crashes_max = s->tamper = s->tampered_n = 0;
+    }
+    s->hosts_n = s->dynamic ? s->hosts_n : s->nodes_n;
+    s->change = s->dynamic ? (uint32_t)PICK(p, 2, 4, 8) : 0;
+    s->fault_ns = s->dynamic ? PICK(p, 10 * ms, 20 * ms, 50 * ms) : s->fault_ns;
+    s->think_ns *= PICK(p, 1, 4, 16); /* a change takes its time */
+}
+
 #define TRAIT(name, field)                                                                         \
     {                                                                                              \
         name, offsetof(struct swarm, field), sizeof(((struct swarm *)0)->field)                    \
@@ -184,6 +214,7 @@ const struct trait traits[] = {
     TRAIT("old-keys", old_keys_n),
     TRAIT("diverge", diverge),
     TRAIT("collect", collect_ns),
+    TRAIT("groups", groups_n),
 };
 
 const size_t traits_n = sizeof(traits) / sizeof(traits[0]);
@@ -193,10 +224,16 @@ _Static_assert(sizeof(traits) / sizeof(traits[0]) <= 64, "each has a bit of run_
 /* Last, so that what stays is drawn as in the run that failed. */
 static void restrict_to(struct swarm *s, const struct run_spec *spec)
 {
+    bool had_groups = s->groups_n != 0;
+
     for (size_t i = 0; i < traits_n; i++) {
         if ((spec->without >> i & 1) != 0) {
             memset((uint8_t *)s + traits[i].at, 0, traits[i].size);
         }
+    }
+    if (had_groups && s->groups_n == 0 && s->dynamic) { /* all are voters: an odd number again */
+        s->nodes_n |= 1;
+        s->hosts_n = s->hosts_n < s->nodes_n ? s->nodes_n : s->hosts_n;
     }
     if (spec->clients_max != 0 && s->clients_n > spec->clients_max) {
         s->clients_n = spec->clients_max;
@@ -231,6 +268,9 @@ void swarm_draw(struct swarm *s, const struct run_spec *spec)
         draw_members(s, p);
     }
     draw_collection(s, p);
+    if (spec->level == LEVEL_REPLICA) {
+        draw_groups(s, spec);
+    }
     restrict_to(s, spec);
     if (spec->level == LEVEL_PROTOCOL) {
         s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;

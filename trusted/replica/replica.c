@@ -442,7 +442,7 @@ void replica_plant(struct replica *r, unsigned plants)
     r->plants = plants;
     for (uint32_t i = 0; i < GROUPS_MAX; i++) {
         if (r->groups[i] != NULL) {
-            abd_plant(r->groups[i]->abd, plants & ABD_PLANTS);
+            replica_group_plant(r->groups[i]);
             if (plants != 0 && r->groups[i]->copies) {
                 replica_copy_end(r->groups[i]);
                 (void)!replica_copy_begin(r->groups[i]);
@@ -450,7 +450,6 @@ void replica_plant(struct replica *r, unsigned plants)
         }
     }
     rpc_plant(r->rpc, (plants & REPLICA_PLANT_REPLAY_OFF) != 0 ? RPC_PLANT_REPLAY_OFF : 0);
-    store_plant(r->store, (plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
 }
 
 /* ---- life ---- */
@@ -554,6 +553,12 @@ RESULT replica_init(const struct replica_config *c, struct replica **ret)
 struct store *replica_store(struct replica *r)
 {
     return r->store;
+}
+
+struct store *replica_group_store(struct replica *r, uint32_t group)
+{
+    CHECK(group < GROUPS_MAX);
+    return r->groups[group] == NULL ? NULL : r->groups[group]->store;
 }
 
 void replica_fini(struct replica *r)

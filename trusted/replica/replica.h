@@ -113,14 +113,20 @@ void replica_fini(struct replica *r);
 enum replica_plant {
     REPLICA_PLANT_REPLAY_OFF = 1 << 16,     /* RPC_PLANT_REPLAY_OFF */
     REPLICA_PLANT_STORE_TRUSTING = 1 << 17, /* STORE_PLANT_TRUSTING */
-    REPLICA_PLANT_COPY_FROM_ONE = 1 << 22,  /* one voter's stream completes a copy */
+    /* a replica that has left a group serves its clients there, from what it holds */
+    REPLICA_PLANT_SERVES_LEFT = 1 << 21,
+    REPLICA_PLANT_COPY_FROM_ONE = 1 << 22, /* one voter's stream completes a copy */
     /* a voter that copies refuses everything until it has; it does not count itself */
     REPLICA_PLANT_SYNC_THEN_VOTE = 1 << 23,
+    REPLICA_PLANT_VOTE_UNFINISHED = 1 << 25, /* a copy that has begun is reported as complete */
+    REPLICA_PLANT_KEEPS_LEFT = 1 << 29,      /* a group that was left is not forgotten (MEM-16) */
 };
 void replica_plant(struct replica *r, unsigned plants);
-/* The whole store. For its host memory: store_trim, store_may_grow. In the simulator, without
- * groups, also to look into, and to put there what the protocol would not. */
+/* The whole store. For its host memory: store_trim, store_may_grow. */
 struct store *replica_store(struct replica *r);
+/* Simulator only: what is held of a group, to look into, and to put there what the protocol would
+ * not. The replica's; good until the next configuration. NULL: nothing, it is no member. */
+struct store *replica_group_store(struct replica *r, uint32_t group);
 
 /* `params.user` is overwritten. An older session with the same member is closed first. */
 RESULT replica_session_open(struct replica *r, uint64_t now_ns, const struct replica_peer *peer,

@@ -251,19 +251,28 @@ static RESULT take_store(struct replica_group *g)
 static void give_store(struct replica_group *g)
 {
     struct replica *r = g->replica;
-    bool queued = g->part != REPLICA_NOWHERE && r->shedding_n < REPLICA_SHEDDING_MAX;
+    bool keeps = (r->plants & REPLICA_PLANT_KEEPS_LEFT) != 0;
+    bool queued = g->part != REPLICA_NOWHERE && r->shedding_n < REPLICA_SHEDDING_MAX && !keeps;
 
     if (queued) {
         r->shedding_part[r->shedding_n] = g->part;
         r->shedding[r->shedding_n++] = g->store;
         return;
     }
-    while (!store_shed(g->store, UINT32_MAX)) {
+    while (!keeps && !store_shed(g->store, UINT32_MAX)) {
     }
     if (g->part != REPLICA_NOWHERE) {
         r->part_used[g->part] = false;
         store_fini(g->store);
     }
+}
+
+void replica_group_plant(struct replica_group *g)
+{
+    unsigned plants = g->replica->plants;
+
+    abd_plant(g->abd, plants & ABD_PLANTS);
+    store_plant(g->store, (plants & REPLICA_PLANT_STORE_TRUSTING) != 0 ? STORE_PLANT_TRUSTING : 0);
 }
 
 static RESULT open_abd(struct replica_group *g, const struct replica_layout *l)
@@ -289,7 +298,7 @@ static RESULT open_abd(struct replica_group *g, const struct replica_layout *l)
     }
     g->places_n = c.ops_max + BATCHES_MAX;
     TRY(abd_init(&c, &g->abd));
-    abd_plant(g->abd, r->plants & ABD_PLANTS);
+    replica_group_plant(g);
     return OK;
 }
 
@@ -387,6 +396,10 @@ static void add_counters(struct abd_counters *to, const struct abd_counters *fro
     to->puts += from->puts;
     to->deletes += from->deletes;
     to->divergences += from->divergences;
+    to->collected += from->collected;
+    to->collections += from->collections;
+    to->collect_failed += from->collect_failed;
+    to->gc_refused += from->gc_refused;
 }
 
 void replica_group_leave(struct replica_group *g)

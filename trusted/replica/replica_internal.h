@@ -175,6 +175,8 @@ void replica_group_answered(struct replica_group *g, uint8_t place, uint64_t wir
 /* A member's session opens: room for the calls to it. ENCLAVE_MEMORY. */
 RESULT replica_group_meet(struct replica_group *g, uint8_t member);
 void replica_group_peer(struct replica_group *g, uint8_t member, bool up);
+/* Simulator only: what the replica's plants mean for this group. */
+void replica_group_plant(struct replica_group *g);
 /* What is due. */
 void replica_groups_tick(struct replica *r);
 /* Opens what the configuration in force wants here and is not here. ENCLAVE_MEMORY: some are

@@ -145,6 +145,19 @@ static void change_group(struct replica_group *g, const struct replica_layout *l
     replica_step(g, &in, NULL);
 }
 
+/* MEM-16, broken on purpose. */
+static void go_alone(struct replica_group *g)
+{
+    const struct replica_members *m = &g->replica->members;
+    struct replica_layout l = {.members_n = 1, .voters = 1};
+
+    memset(l.place_of, REPLICA_NOWHERE, sizeof(l.place_of));
+    l.place_of[m->self] = 0;
+    l.member_at[0] = m->self;
+    l.incarnation[0] = m->incarnations[m->self];
+    change_group(g, &l);
+}
+
 void replica_reconfigure(struct replica *r, uint64_t now_ns, const struct replica_members *m)
 {
     CHECK(m->members_n >= 1 && m->members_n <= CLUSTER_MAX && m->self < m->members_n);
@@ -163,7 +176,10 @@ void replica_reconfigure(struct replica *r, uint64_t now_ns, const struct replic
         struct replica_layout l;
 
         replica_layout(m, i, &l);
-        if (r->groups[i] != NULL && l.self == REPLICA_NOWHERE) {
+        if (r->groups[i] != NULL && l.self == REPLICA_NOWHERE &&
+            (r->plants & REPLICA_PLANT_SERVES_LEFT) != 0) {
+            go_alone(r->groups[i]);
+        } else if (r->groups[i] != NULL && l.self == REPLICA_NOWHERE) {
             replica_group_leave(r->groups[i]);
         } else if (r->groups[i] != NULL) {
             change_group(r->groups[i], &l);

@@ -66,7 +66,7 @@ static void add_group(struct replica_report *ret, const struct replica_group *g)
     }
     ret->copied_keys += g->copy->keys;
     ret->copied_bytes += g->copy->bytes;
-    if (copy_is_complete(g->copy)) {
+    if (copy_is_complete(g->copy) || (g->replica->plants & REPLICA_PLANT_VOTE_UNFINISHED) != 0) {
         ret->groups_copied |= bit;
     } else {
         ret->groups_copying |= bit;
