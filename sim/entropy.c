@@ -205,8 +205,8 @@ static bool all_agree(struct run *r, uint8_t node)
  * accepted for its successor. */
 static bool collects_all(const struct run *r)
 {
-    return r->swarm.collect_ns != 0 && r->swarm.groups_n <= 1 && r->swarm.rmw_chance == 0 &&
-           r->swarm.tampered_n == 0 && r->crashes_n == 0;
+    return r->swarm.collect_ns != 0 && r->swarm.rmw_chance == 0 && r->swarm.tampered_n == 0 &&
+           r->crashes_n == 0;
 }
 
 static bool has_tombstones(struct run *r, uint8_t node)

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from cluster import BUILD, OK, UNAVAILABLE, Case, Cluster, run
+from cluster import BUILD, NOT_FOUND, OK, UNAVAILABLE, Case, Cluster, run
 
 GROUPS = 16
 
@@ -28,6 +28,15 @@ class Placement(Case):
         done = self.expect(c.avocado("scan", "--prefix", "key"), OK)
         return done.stdout.decode().split()
 
+    def total(self, c, part, name):
+        """Over all shards of all nodes."""
+        return sum(s[part][name] for row in c.status()[1]["nodes"] for s in row["report"]["shards"])
+
+    def delete(self, c, numbers):
+        for i in numbers:
+            self.expect(c.avocado("put", f"gone{i}", "x"), OK)
+            self.expect(c.avocado("del", f"gone{i}"), OK)
+
     def test_nodes_come_and_go_under_load(self):
         with Cluster("--rf", "3", nodes=6, restart=True) as c, tempfile.TemporaryDirectory() as d:
             table, history = Path(d) / "t.tsv", Path(d) / "history"
@@ -44,6 +53,7 @@ class Placement(Case):
             self.eventually("the load is done", lambda: history.exists() and
                             b'"get"' in history.read_bytes(), 60)
             before = self.groups(c)
+            self.delete(c, range(8))
             self.expect(c.member("add"), OK)
             after = self.groups(c)
             moved = [(b, a) for b, a in zip(before, after) if b != a]
@@ -51,11 +61,13 @@ class Placement(Case):
             for was, now in moved:
                 self.assertEqual(now - was, {7})
             self.balanced(c, [1, 2, 3, 4, 5, 6, 7])
+            self.delete(c, range(8, 16))
             self.expect(c.member("remove", "2"), OK)
             for was, now in zip(after, self.groups(c)):
                 self.assertTrue(was == now or 2 in was or len(was & now) == 2)
             self.balanced(c, [1, 3, 4, 5, 6, 7])
             c.kill(4)
+            self.delete(c, range(16, 20))
             self.assertEqual(self.scan(c), sorted(names))
             self.eventually("all vote", c.whole)
             _, said = bench.communicate(timeout=60)
@@ -63,6 +75,10 @@ class Placement(Case):
             self.expect(run("avocado-sim", "--check-history", history), OK, "linearizable")
             self.assertEqual(self.scan(c), sorted(names))
             self.expect(c.avocado("check", table), OK)
+            self.eventually("no tombstones are left", lambda: self.total(c, "store", "tombstones") == 0)
+            self.assertGreaterEqual(self.total(c, "abd", "collected"), 3 * 4)
+            self.expect(c.avocado("get", "gone0"), NOT_FOUND)
+            self.expect(c.avocado("putnx", "gone0", "1"), OK)
 
     def test_two_dead_nodes_take_some_slots_with_them(self):
         with Cluster("--rf", "3", nodes=4) as c, tempfile.TemporaryDirectory() as d:

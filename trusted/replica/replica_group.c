@@ -292,9 +292,7 @@ static RESULT open_abd(struct replica_group *g, const struct replica_layout *l)
         c.ops_max =
             OPS_MAX / share < REPLICA_GROUP_OPS_MIN ? REPLICA_GROUP_OPS_MIN : OPS_MAX / share;
         c.sync_ns *= share;
-    }
-    if (r->members.groups_n > 1) {
-        c.collect_ns = 0; /* COL-11 */
+        c.collect_ns *= share; /* COL-11 */
     }
     g->places_n = c.ops_max + BATCHES_MAX;
     TRY(abd_init(&c, &g->abd));

@@ -22,11 +22,18 @@ static void report_sessions(const struct replica *r, struct replica_report *ret)
     }
 }
 
-/* Numbers of groups add up; sets of places become sets of members. */
+static uint64_t greater(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Numbers of groups add up; of a number that a group has reached the greatest counts; sets of
+ * places become sets of members. */
 static void add_abd(struct abd_counters *to, const struct abd_counters *from,
                     const struct replica_group *g)
 {
     uint64_t *sum = (uint64_t *)to, diverged = to->diverged_from;
+    uint64_t gc = greater(to->gc, from->gc), floor = greater(to->floor, from->floor);
     const uint64_t *more = (const uint64_t *)from;
 
     _Static_assert(sizeof(*to) % sizeof(uint64_t) == 0, "nothing but numbers");
@@ -37,6 +44,8 @@ static void add_abd(struct abd_counters *to, const struct abd_counters *from,
         diverged |= (from->diverged_from >> i & 1) << g->member_at[i];
     }
     to->diverged_from = diverged;
+    to->gc = gc;
+    to->floor = floor;
 }
 
 static void add_store(struct store_stats *to, struct store *part)
