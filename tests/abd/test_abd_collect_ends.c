@@ -68,6 +68,51 @@ static void an_open_instance_is_not_collected(void **state)
     world_close(w);
 }
 
+/* COL-4: nobody goes on with it, and the rounds do not go on and on because of it. */
+static void a_key_that_stays_open_is_looked_at_seldom(void **state)
+{
+    static const uint8_t value[] = "1";
+    const struct abd_rmw_item item = {.base = newer,
+                                      .op = {.number = 7, .writer = 5},
+                                      .ballot = UINT64_C(1) << 4,
+                                      .key = {(const uint8_t *)"k", 1},
+                                      .value = {value, 1}};
+    struct world *w = collect_open(3);
+
+    (void)state;
+    plant_all(w, "k", newer, NULL);
+    assert_int_equal(abd_rmw_import(w->nodes[1].abd, &item), OK);
+    rounds(w, 200);
+    assert_in_range(world_counters(w, 0)->collections, 4, 12);
+    assert_int_equal(tombstones(w, 0), 1);
+    plant_all(w, "other", newer, NULL);
+    rounds(w, 70);
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_int_equal(tombstones(w, i), 1);
+    }
+    world_close(w);
+}
+
+/* COL-9: what a page says may be gone by the time it arrives; so nothing goes while it travels, and
+ * the page need not be asked for again. */
+static void a_page_of_copying_holds_the_barrier_back(void **state)
+{
+    struct world *w = collect_open(3);
+    uint32_t stamp = abd_copy_asked(w->nodes[2].abd);
+
+    (void)state;
+    plant_all(w, "k", newer, NULL);
+    rounds(w, 10);
+    assert_int_equal(records(w, 0), 1);
+    assert_int_equal(world_counters(w, 2)->gc, 0);
+    abd_copy_ended(w->nodes[2].abd, stamp);
+    rounds(w, 2);
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_int_equal(records(w, i), 0);
+    }
+    world_close(w);
+}
+
 /* A commit that would put the dropped tombstone back: it was made by a compare-and-delete. */
 static void a_late_commit_of_the_tombstone_is_ignored(void **state)
 {
@@ -353,6 +398,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_listed_key_waits_for_read_modify_writes),
         cmocka_unit_test(an_open_instance_is_not_collected),
+        cmocka_unit_test(a_key_that_stays_open_is_looked_at_seldom),
+        cmocka_unit_test(a_page_of_copying_holds_the_barrier_back),
         cmocka_unit_test(a_late_commit_of_the_tombstone_is_ignored),
         cmocka_unit_test(what_is_half_dropped_comes_back),
         cmocka_unit_test(the_next_configuration_finishes_it),

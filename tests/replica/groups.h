@@ -3,16 +3,22 @@
 #define TESTS_REPLICA_GROUPS_H
 
 /*
- * Nodes with four groups of slots, each at three of them, on tests/replica/cluster.h. Defined by
- * who includes this: CLUSTER_NODES_N; GROUPS_KEYS, which are there from the start;
- * GROUPS_COLLECT_NS, between two rounds of collection; GROUPS_CHANGE_NS, which passes after each
- * change of members.
+ * Nodes with four groups of slots, each at three of them, on tests/replica/cluster.h. Who wants
+ * others than the defaults defines all four: CLUSTER_NODES_N; GROUPS_KEYS, which are there from the
+ * start; GROUPS_COLLECT_NS, between two rounds of collection; GROUPS_CHANGE_NS, which passes after
+ * each change of members.
  */
 
 #include "trusted/replica/replica.h"
 
 static inline void configure(struct replica_config *c, uint8_t node);
 
+#ifndef CLUSTER_NODES_N
+#define CLUSTER_NODES_N 4
+#define GROUPS_KEYS 400
+#define GROUPS_COLLECT_NS 0
+#define GROUPS_CHANGE_NS 1000000000
+#endif
 #define CLUSTER_CONFIGURE(config, node) configure(config, node)
 #include "tests/replica/cluster.h"
 

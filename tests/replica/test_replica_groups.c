@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Groups of slots with members of their own (MEM-15, MEM-16): who serves which key, and a group
  * that moves from one node to another while it is in use. */
-enum { KEYS = 400 };
-
-#define CLUSTER_NODES_N 4
-#define GROUPS_KEYS KEYS
-#define GROUPS_COLLECT_NS 0
-#define GROUPS_CHANGE_NS 1000000000
 #include "tests/replica/groups.h"
+
+enum { KEYS = GROUPS_KEYS };
 
 static void test_each_node_serves_its_groups(void **state)
 {

@@ -224,8 +224,11 @@ RESULT abd_rmw_import(struct abd *a, const struct abd_rmw_item *item);
 
 /* ---- and of collection (COL-9) ---- */
 
-/* What was asked before this changed is not taken over. */
 uint32_t abd_gc_epoch(const struct abd *a);
+/* A question for a page goes out. What is returned goes to abd_copy_ended once it has ended in any
+ * way, its page taken over or not; no barrier passes it meanwhile (COL-3). */
+uint32_t abd_copy_asked(struct abd *a);
+void abd_copy_ended(struct abd *a, uint32_t stamp);
 size_t abd_gc_export_len(const struct abd *a);
 void abd_gc_export(const struct abd *a, struct writer *w);
 /* MALFORMED, ENCLAVE_MEMORY. */

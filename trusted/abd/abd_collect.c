@@ -19,7 +19,8 @@ static const uint64_t POLL_NS = UINT64_C(1000000);
 enum {
     LOOKS = BATCH_KEYS_MAX, /* keys that one step walks over */
     KEYS_BYTES = BATCH_BYTES / 4,
-    CATCH_UP = 8, /* how much sooner the next round comes after one that found something */
+    CATCH_UP = 8,   /* how much sooner the next round comes after one that dropped something */
+    BARREN_MAX = 6, /* doublings of the time after one that could not */
 };
 
 _Static_assert((int)CATCH_UP <= (int)ABD_SYNC_MIN_NS, "time passes between two rounds");
@@ -37,6 +38,7 @@ void abd_collect_forget(struct abd *a)
 {
     a->collect.low_n = 0;
     a->collect.resolve = true;
+    a->collect.barren = 0;
     a->collect.forgotten = true; /* COL-8: there is nobody left to tell */
 }
 
@@ -254,6 +256,22 @@ static bool may_drop(const struct abd *a, const struct abd_item *i)
     return i->refused == 0 && (i->holders == a->all || i->voted != 0);
 }
 
+/* COL-4: what waits for somebody else's read-modify-write will not go because one looks again. */
+static uint64_t next_round_after(struct abd *a, const struct abd_batch *b)
+{
+    struct abd_collect *c = &a->collect;
+    bool dropped = false;
+
+    for (uint32_t i = 0; i < b->items_n; i++) {
+        dropped = dropped || b->items[i].asked;
+    }
+    if (b->items_n == 0) {
+        return a->config.collect_ns;
+    }
+    c->barren = dropped ? 0 : (uint8_t)(c->barren + (c->barren < BARREN_MAX));
+    return dropped ? a->config.collect_ns / CATCH_UP : a->config.collect_ns << c->barren;
+}
+
 static void finished(struct abd *a, struct abd_batch *b, struct abd_out *out)
 {
     struct abd_collect *c = &a->collect;
@@ -261,7 +279,7 @@ static void finished(struct abd *a, struct abd_batch *b, struct abd_out *out)
     a->counters.collections++;
     c->resolve = false;
     c->keys = (uint16_t)(2 * c->keys < BATCH_KEYS_MAX ? 2 * c->keys : BATCH_KEYS_MAX);
-    next_round_at(a, b->items_n != 0 ? a->config.collect_ns / CATCH_UP : a->config.collect_ns);
+    next_round_at(a, next_round_after(a, b));
     abd_batch_drop(a, b, out);
 }
 

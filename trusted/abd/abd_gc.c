@@ -411,6 +411,16 @@ uint32_t abd_gc_epoch(const struct abd *a)
     return a->gc.gc;
 }
 
+uint32_t abd_copy_asked(struct abd *a)
+{
+    return abd_flight_enter(a);
+}
+
+void abd_copy_ended(struct abd *a, uint32_t stamp)
+{
+    abd_flight_leave(a, stamp);
+}
+
 size_t abd_gc_export_len(const struct abd *a)
 {
     return COLLECT_COPY_HEAD + listed_len(a);

@@ -165,6 +165,7 @@ struct abd_collect {
     bool adopted;   /* the list is not of this round */
     bool forgotten; /* it is of a former configuration */
     bool resolve;   /* something may still be listed somewhere */
+    uint8_t barren; /* rounds in a row that dropped nothing (COL-4) */
     uint16_t keys;  /* of the next round, at most */
     uint16_t low_n;
     uint8_t low[BOUND_MAX]; /* where the next walk begins */

@@ -214,7 +214,7 @@ bool copy_next(struct copy *c, uint64_t now_ns, uint8_t *ret_peer, struct peer_a
 
         if (s->wanted && s->up && !s->asked && !s->complete && s->not_before_ns <= now_ns) {
             s->asked = true;
-            s->asked_gc = abd_gc_epoch(c->abd);
+            s->stamp = abd_copy_asked(c->abd);
             *ret_peer = i;
             *ret = (struct peer_ask){.kind = PEER_COPY_GC};
             if (s->gc_done) {
@@ -307,6 +307,12 @@ static void finish(struct copy *c, struct copy_stream *s, uint64_t now_ns)
     }
 }
 
+static void ended(struct copy *c, struct copy_stream *s)
+{
+    s->asked = false;
+    abd_copy_ended(c->abd, s->stamp);
+}
+
 void copy_on_answer(struct copy *c, uint64_t now_ns, uint8_t peer, const struct peer_answer *m)
 {
     struct copy_stream *s = &c->streams[peer];
@@ -316,7 +322,7 @@ void copy_on_answer(struct copy *c, uint64_t now_ns, uint8_t peer, const struct 
     if (!s->asked) {
         return;
     }
-    s->asked = false;
+    ended(c, s);
     if (m->kind != PEER_PAGE) {
         s->not_before_ns = now_ns + COPY_RETRY_NS;
         return;
@@ -326,9 +332,6 @@ void copy_on_answer(struct copy *c, uint64_t now_ns, uint8_t peer, const struct 
         s->gc_done = c->err == OK;
         s->not_before_ns = s->gc_done ? now_ns : now_ns + COPY_WAIT_NS;
         return;
-    }
-    if (s->asked_gc != abd_gc_epoch(c->abd)) {
-        return; /* COL-9: from before a barrier; asked again */
     }
     while (r.rest.n > 0) {
         if (!copy_entry_get(&r, &e) || !take(c, s, &e)) {
@@ -350,8 +353,18 @@ void copy_on_answer(struct copy *c, uint64_t now_ns, uint8_t peer, const struct 
 void copy_on_failed(struct copy *c, uint64_t now_ns, uint8_t peer)
 {
     if (c->streams[peer].asked) {
-        c->streams[peer].asked = false;
+        ended(c, &c->streams[peer]);
         c->streams[peer].not_before_ns = now_ns + COPY_RETRY_NS;
+    }
+}
+
+void copy_stop(struct copy *c)
+{
+    for (unsigned i = 0; i < NODES_MAX; i++) {
+        if (c->streams[i].asked) {
+            ended(c, &c->streams[i]);
+        }
+        c->streams[i].up = false;
     }
 }
 

@@ -53,8 +53,8 @@ struct copy_stream {
     bool absent_done; /* what was accepted for absent keys is here; the keys are next */
     bool behind;      /* a page held a value that did not open there and is not held here */
     uint64_t not_before_ns;
-    uint32_t asked_gc; /* abd_gc_epoch() when the question went out */
-    struct tag again;  /* not zero: the next page begins with this key itself, held with this tag */
+    uint32_t stamp;   /* of the question (COL-3) */
+    struct tag again; /* not zero: the next page begins with this key itself, held with this tag */
     uint16_t key_len, behind_len; /* where the next page begins; where to begin again if behind */
     uint8_t key[KEY_MAX], behind_key[KEY_MAX];
 };
@@ -83,6 +83,9 @@ void copy_peer(struct copy *c, uint8_t peer, bool up);
 bool copy_next(struct copy *c, uint64_t now_ns, uint8_t *ret_peer, struct peer_ask *ret);
 void copy_on_answer(struct copy *c, uint64_t now_ns, uint8_t peer, const struct peer_answer *m);
 void copy_on_failed(struct copy *c, uint64_t now_ns, uint8_t peer);
+/* Nothing that was asked will be answered: another configuration is about to come, or the copy ends
+ * here, or the machines that it was begun with. All peers are down then. */
+void copy_stop(struct copy *c);
 /* When copy_next will have something without any event; UINT64_MAX: never. */
 uint64_t copy_deadline(const struct copy *c);
 

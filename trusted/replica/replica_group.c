@@ -409,6 +409,7 @@ void replica_group_leave(struct replica_group *g)
     add_counters(&r->left, abd_counters(g->abd));
     r->groups[g->number] = NULL;
     recount(r);
+    replica_copy_end(g);
     abd_fini(g->abd); /* before its store */
     g->abd = NULL;
     give_store(g);

@@ -80,6 +80,7 @@ RESULT replica_copy_begin(struct replica_group *g)
 void replica_copy_end(struct replica_group *g)
 {
     if (g->copy != NULL) {
+        copy_stop(g->copy);
         g->replica->copied_keys += g->copy->keys;
         g->replica->copied_bytes += g->copy->bytes;
         heap_free(g->replica->heap, g->copy, sizeof(*g->copy));
@@ -111,9 +112,7 @@ static void carry_copy(struct replica_group *g, const struct replica_layout *l)
         replica_copy_end(g); /* replica_groups_open begins it anew if it has to be */
         return;
     }
-    for (unsigned i = 0; i < NODES_MAX; i++) {
-        c->streams[i].up = c->streams[i].asked = false;
-    }
+    copy_stop(c);
     /* By swaps: seven places. Who moves may stand in front of its new place, if somebody comes in
      * there who was not here before and has no stream. */
     for (uint8_t k = 0; k < l->members_n; k++) {
