@@ -230,6 +230,73 @@ static void test_a_voter_is_spared_only_if_the_others_suffice(void **state)
     assert_true(register_can_spare(&r, 0, 7));
 }
 
+/* Ends a member whose memory no group needs for its majority. */
+static void lose_one(struct config_register *r, struct prng *p)
+{
+    const struct cluster *latest = register_latest(r);
+    struct config_register then = *r;
+    uint32_t i = (uint32_t)prng_below(p, latest->members_n);
+
+    register_on_lost(&then, latest->members[i].incarnation);
+    for (uint32_t g = 0; g < then.next.groups_n; g++) { /* it may be in force already */
+        uint32_t voters = then.next.groups[g].voters;
+
+        if (__builtin_popcount(voters & ~then.lost_next) < __builtin_popcount(voters) / 2 + 1) {
+            return;
+        }
+    }
+    if (register_health(&then) != REGISTER_HEALTH_MAJORITY_LOST) {
+        *r = then;
+    }
+}
+
+static void copy_some(struct config_register *r, struct prng *p)
+{
+    uint32_t i = (uint32_t)prng_below(p, r->current.members_n);
+
+    for (uint32_t g = 0; g < r->current.groups_n && !is_lost(r, i); g++) {
+        const struct cluster_group *k = &r->current.groups[g];
+
+        if (((k->learners | (k->settle ? k->voters : 0)) >> i & 1) != 0) {
+            register_on_copied(r, r->current.members[i].incarnation, r->current.epoch,
+                               UINT64_C(1) << g);
+        }
+    }
+}
+
+/* A member that is lost gets a new incarnation once no group counts on the old one, and a group may
+ * wait for just that: however it comes, all get where they are wanted. */
+static void test_no_group_waits_for_another_for_ever(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 3000; seed++) {
+        struct prng p = {.state = seed};
+        struct config_register r =
+            founded_groups(5 + (uint32_t)prng_below(&p, 2), 3, 1 + (uint32_t)prng_below(&p, 4));
+        struct explain why;
+
+        for (int step = 0; step < 30; step++) {
+            switch (prng_below(&p, 5)) {
+            case 0:
+                lose_one(&r, &p);
+                break;
+            case 1:
+                (void)!register_wish_factor(&r, prng_chance(&p, 1, 2) ? 3 : 5, &why);
+                break;
+            default:
+                copy_some(&r, &p);
+                if (register_advance(&r)) {
+                    install(&r);
+                }
+            }
+        }
+        settle_down(&r);
+        if (register_health(&r) != REGISTER_HEALTH_WHOLE) {
+            fail_msg("seed %u: it stands still", (unsigned)seed);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +305,7 @@ int main(void)
         cmocka_unit_test(test_a_lost_majority_is_of_some_groups),
         cmocka_unit_test(test_placement),
         cmocka_unit_test(test_a_voter_is_spared_only_if_the_others_suffice),
+        cmocka_unit_test(test_no_group_waits_for_another_for_ever),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -101,8 +101,9 @@ static bool add_learners(struct config_register *r, uint32_t group)
     return (r->next.groups_n == 1 && add_some(r, next, register_wanted(r, &r->next))) || added;
 }
 
-/* Nobody is coming who would make the number odd again: the voters must do it themselves, and are
- * told so by a configuration (MEM-5). True: some group is told so now. */
+/* Nobody is coming who would make the number odd again: no more voters are wanted, or none can join
+ * before another group has let go of it. The voters must do it themselves, and are told so by a
+ * configuration (MEM-5). True: some group is told so now. */
 static bool mark_settling(struct config_register *r)
 {
     bool news = false;
@@ -115,7 +116,7 @@ static bool mark_settling(struct config_register *r)
             register_count(r->current.groups[g].voters) == n;
 
         next->settle = n % 2 == 0 && !(same && r->groups[g].settled) &&
-                       n >= register_count(r->groups[g].target);
+                       (n >= register_count(r->groups[g].target) || next->learners == 0);
         news = news || (next->settle && !r->current.groups[g].settle);
     }
     return news;
