@@ -176,6 +176,15 @@ static void turn(struct ctx *x)
     x->io->ops->tx(x->io, x->block.tx, 1);
 }
 
+/* Where cores are short the two may take turns, so that few strikes are seen. */
+static bool has_seen_enough(struct ctx *x)
+{
+    uint64_t strikes = atomic_load(&x->strikes);
+
+    return strikes >= POLLS && ((x->io->counters.ring_bad > 0 && x->io->counters.rx_packets > 0) ||
+                                strikes >= (uint64_t)1000 * POLLS);
+}
+
 static void a_host_that_writes_everywhere(void **state)
 {
     struct ctx *x = *state;
@@ -185,7 +194,7 @@ static void a_host_that_writes_everywhere(void **state)
     pthread_t thread;
 
     assert_int_equal(pthread_create(&thread, NULL, attack, x), 0);
-    for (int i = 0; i < POLLS || atomic_load(&x->strikes) < POLLS; i++) {
+    for (uint64_t i = 0; i < POLLS || !has_seen_enough(x); i++) {
         turn(x);
         if (i % 1000 == 0) {
             x->io->ops->wait(x->io, 1000);
