@@ -17,9 +17,9 @@ enum {
     /* Of the heap beside the reserve: when the rest is full of what cannot be paged out, there must
      * not be more of it. */
     RESIDENT_MIN_SHARE = 8,
-    /* Of what leaves and cached records have together, a quarter is for leaves. */
-    CACHE_SHARE_NUM = 3,
-    CACHE_SHARE_DEN = 4,
+    /* Of what leaves and cached records have together, an eighth is for leaves. */
+    CACHE_SHARE_NUM = 7,
+    CACHE_SHARE_DEN = 8,
     /* Entries that a chunk would have had room for, before there is one more; slabs that are
      * emptied for it before it is given up for this time. */
     CACHE_DEMAND = 96,
