@@ -81,7 +81,8 @@ struct ring_clock {
 struct ring_page {
     uint32_t version;
     uint32_t shards;
-    uint8_t zero[RING_LINE - 8];
+    uint32_t index_key; /* how the host knows connection indexes, CTL-7; 0: it does not */
+    uint8_t zero[RING_LINE - 12];
     struct ring_clock clock; /* on a line of its own */
 };
 

@@ -3,6 +3,7 @@
 #include "daemons/hostd.h"
 
 #include "host/net/dpdk.h"
+#include "host/net/index_gate.h"
 #include "host/run/clock.h"
 #include "host/run/relay_loop.h"
 #include "host/run/tsc.h"
@@ -16,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -71,6 +73,7 @@ struct hostd {
     uint32_t relays_n;
     uint64_t tsc, ns; /* of the last reading of both clocks */
     uint32_t clock_seq;
+    uint32_t index_key; /* CTL-7; 0: none */
 };
 
 static int fail(enum exit_code code, const char *what)
@@ -261,9 +264,16 @@ static RESULT open_io(struct hostd *d, uint32_t shard)
         return pktio_dpdk_open(d->dpdk, shard, &l->regions, &l->io, why) == OK ? OK
                                                                                : refuse_dpdk(why);
     }
-    return pktio_udp_open(d->o.address, port, &l->regions, &l->io) == OK
-               ? OK
-               : refuse_port(d, "cannot open UDP port", port);
+    if (pktio_udp_open(d->o.address, port, &l->regions, &l->io) != OK) {
+        return refuse_port(d, "cannot open UDP port", port);
+    }
+    if (d->index_key != 0 && index_gate_attach(l->io->ops->fd(l->io), d->index_key) != OK) {
+        (void)fprintf(stderr,
+                      "avocado-hostd: the kernel takes no filter for UDP port %u: forged datagrams "
+                      "will cost more\n",
+                      port);
+    }
+    return OK;
 }
 
 static RESULT start_relays(struct hostd *d)
@@ -294,6 +304,10 @@ static RESULT start(struct hostd *d)
         return refuse("cannot make the rings", "");
     }
     TRY(start_dpdk(d));
+    if (d->dpdk == NULL && getrandom(&d->index_key, sizeof(d->index_key), 0) > 0) {
+        d->index_key |= 1;
+        ((struct ring_page *)(void *)d->h.memory)->index_key = d->index_key;
+    }
     TRY(start_relays(d));
     if (hostd_streams_open(d->base, &d->h, d->o.address, d->o.control_port, &d->streams) != OK) {
         return refuse_port(d, "cannot listen on TCP", d->o.control_port);

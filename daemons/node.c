@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "daemons/node.h"
 
+#include "host/net/index_gate.h"
 #include "host/run/clock.h"
+#include "trusted/crypto/entropy.h"
 #include "trusted/port/port.h"
 
 #include <errno.h>
@@ -114,6 +116,12 @@ static RESULT open_io(struct node *n, uint32_t i, struct explain *why)
                        m->address, port, strerror(errno));
         return ERR_IO;
     }
+    if (index_gate_attach(s->io->ops->fd(s->io), n->index_key) != OK) {
+        node_log("warning",
+                 "the kernel takes no filter for UDP port %u: forged datagrams will "
+                 "cost more",
+                 port);
+    }
     return OK;
 }
 
@@ -131,6 +139,7 @@ static RESULT open_rings(struct node *n, struct explain *why)
         return err;
     }
     n->rings = &n->handover;
+    n->index_key = ((const volatile struct ring_page *)(const void *)n->handover.memory)->index_key;
     return OK;
 }
 
@@ -272,6 +281,10 @@ RESULT node_start(const struct node_options *o, struct node **ret, struct explai
     err = err == OK ? open_rings(n, why) : err;
     if (err == OK) {
         err = open_dpdk(n, why);
+    }
+    if (n->rings == NULL && n->dpdk == NULL) {
+        entropy_fill(&n->index_key, sizeof(n->index_key));
+        n->index_key |= 1;
     }
     for (uint32_t i = 0; i < o->cluster->shards && err == OK; i++) {
         n->shards_n++;

@@ -60,7 +60,8 @@ struct node {
     int notify_fd;
     struct handover *rings; /* split mode: &handover; else NULL */
     struct handover handover;
-    struct dpdk *dpdk; /* NULL: not used */
+    struct dpdk *dpdk;  /* NULL: not used */
+    uint32_t index_key; /* the host's, CTL-7; 0: none */
     uint32_t shards_n;
     struct node_shard shards[SHARDS_MAX];
 };

@@ -544,7 +544,8 @@ RESULT node_serve(struct node *n, struct explain *why)
                                     .ca_pem = n->options.config->ca_pem,
                                     .identity = n->options.identity,
                                     .handshake_timeout_ns = HANDSHAKE_TIMEOUT_NS,
-                                    .redial_ns = REDIAL_NS};
+                                    .redial_ns = REDIAL_NS,
+                                    .index_key = n->index_key};
     enum err err = open_events(&s, why);
 
     entropy_fill(config.boot, sizeof(config.boot));

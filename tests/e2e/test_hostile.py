@@ -19,8 +19,10 @@ class Network(ClusterCase):
             now = c.shards(1)
             return sum(total(now, n) - total(before, n) for n in names)
 
-        self.assertGreater(grown("unknown_index"), 100)
-        self.assertGreater(grown("malformed"), 10)
+        # Most of it is for the kernel's filter; an index in 256 that is guessed passes (CTL-7).
+        self.assertGreater(grown("kernel_dropped"), 100)
+        self.assertGreater(grown("kernel_dropped", "unknown_index", "malformed"),
+                           (sent["noise"] + sent["guessed"]) // 2)
         if sent["replayed"] > 0:  # recording needs root
             self.assertGreaterEqual(grown("auth_failed"), sent["changed"] // 2)
             self.assertGreater(grown("replay_dup", "replay_old"), 0)

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "common/index_check.h"
 #include "host/net/addr.h"
+#include "host/net/index_gate.h"
 #include "host/net/pktio.h"
 #include "host/run/arena.h"
 #include "host/run/shard_loop.h"
@@ -118,6 +120,55 @@ static void test_udp_drops_what_cannot_be_a_datagram_of_ours(void **state)
     assert_int_equal(receive(p, in, 1), 1);
     assert_int_equal(in[0].len, 7);
     assert_int_equal(p->counters.rx_oversized, 1);
+    (void)close(sock);
+    p->ops->close(p);
+    arena_unmap(&a);
+}
+
+static void send_header(int sock, const struct sockaddr_storage *to, socklen_t n, uint8_t kind,
+                        uint32_t index, size_t bytes)
+{
+    uint8_t datagram[64] = {kind};
+
+    memcpy(datagram + 4, &index, sizeof(index));
+    assert_int_equal(sendto(sock, datagram, bytes, 0, (const struct sockaddr *)to, n), bytes);
+}
+
+/* CTL-7: what carries no index of ours wakes nobody, is counted, and genuine ones come through. */
+static void test_the_gate_drops_what_no_session_sent(void **state)
+{
+    const uint32_t key = 0x9e3779b1, low = 3U << 20 | 77;
+    const uint32_t good = index_check(key, low) << INDEX_CHECK_SHIFT | low;
+    struct abi_packet in[BURST_MAX];
+    struct sockaddr_storage sa;
+    struct pktio *p;
+    struct arena a;
+    uint32_t passed = 0;
+    socklen_t n;
+    int sock = socket(AF_INET, SOCK_DGRAM, 0), fd;
+
+    (void)state;
+    assert_int_equal(arena_map(NULL, 0, 1 << 20, &a), OK);
+    assert_int_equal(pktio_udp_open("127.0.0.1", 0, &a.regions, &p), OK);
+    fd = p->ops->fd(p);
+    assert_int_equal(index_gate_attach(fd, key), OK);
+    assert_true(addr_parse("127.0.0.1", port_of(p), &sa, &n));
+    send_header(sock, &sa, n, 0x12, good, 64);     /* another type */
+    send_header(sock, &sa, n, 0x11, good, 7);      /* cut off */
+    send_header(sock, &sa, n, 0x11, good ^ 1, 64); /* another place */
+    send_header(sock, &sa, n, 0x11, good, 0);
+    for (uint32_t guess = 0; guess < 255; guess++) { /* all tops of it but the right one */
+        send_header(sock, &sa, n, 0x11, ((good >> 24) + 1 + guess) << 24 | low, 64);
+    }
+    assert_int_equal(index_gate_dropped(fd), 4 + 255);
+    assert_int_equal(p->ops->rx(p, in), 0);
+    for (uint32_t slot = 0; slot < BURST_MAX; slot++) {
+        uint32_t index = 1U << 20 | slot;
+
+        send_header(sock, &sa, n, 0x11, index_check(key, index) << INDEX_CHECK_SHIFT | index, 64);
+    }
+    passed = receive(p, in, BURST_MAX);
+    assert_int_equal(passed, BURST_MAX);
     (void)close(sock);
     p->ops->close(p);
     arena_unmap(&a);
@@ -280,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_addresses),
         cmocka_unit_test(test_udp_carries_bursts),
         cmocka_unit_test(test_udp_drops_what_cannot_be_a_datagram_of_ours),
+        cmocka_unit_test(test_the_gate_drops_what_no_session_sent),
         cmocka_unit_test(test_a_taken_port_is_reported),
         cmocka_unit_test(test_arena_files_are_private_and_go_away),
         cmocka_unit_test(test_what_is_not_needed_goes_back_to_the_kernel),

@@ -42,6 +42,7 @@ struct control_config {
     uint64_t handshake_timeout_ns; /* a stream that is not through by then is closed */
     uint64_t redial_ns;            /* pause before a lost or refused peer is dialled again */
     uint32_t sessions_max;         /* of one shard, members and clients; 0: RPC_SESSIONS_MAX */
+    uint32_t index_key; /* of the host: how it knows indexes of ours (CTL-7); 0: it does not */
 };
 
 struct control_revoked {

@@ -33,15 +33,17 @@ _Static_assert(CONTROL_STREAMS_MAX == 1 << STREAM_SLOT_BITS, "a stream id is gen
 /* ---- index_pool.c ---- */
 
 /* Slots are reused in the order in which they were given back, each time under the next generation
- * (12 bits, never 0): a late datagram of a former session finds nobody. CTL-7. */
+ * (12 bits, never 0; with a key 4 bits, and 8 of check): a late datagram of a former session finds
+ * nobody. CTL-7. */
 struct index_pool {
     uint32_t slots_n, free_n;
+    uint32_t key;
     uint32_t *free; /* heap: ring of slots, free_n from `first` */
     uint32_t first;
     uint16_t *generation; /* heap */
 };
 
-bool index_pool_init(struct index_pool *p, uint32_t slots_n);
+bool index_pool_init(struct index_pool *p, uint32_t slots_n, uint32_t key);
 void index_pool_fini(struct index_pool *p);
 /* The pool must not be empty. */
 uint32_t index_pool_take(struct index_pool *p);

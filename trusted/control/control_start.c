@@ -71,7 +71,7 @@ RESULT control_init(const struct control_config *k, struct control **ret, struct
         return ERR_MALFORMED;
     }
     for (uint32_t i = 0; i < k->cluster->shards; i++) {
-        CHECK(index_pool_init(&c->pools[i], c->c.sessions_max));
+        CHECK(index_pool_init(&c->pools[i], c->c.sessions_max, c->c.index_key));
     }
     *ret = c;
     return OK;
