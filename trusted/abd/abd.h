@@ -224,7 +224,7 @@ RESULT abd_rmw_import(struct abd *a, const struct abd_rmw_item *item);
 
 /* ---- and of collection (COL-9) ---- */
 
-uint32_t abd_gc_epoch(const struct abd *a);
+uint32_t abd_gc_epoch(const struct abd *a); /* what is stamped below is refused (COL-2) */
 /* A question for a page goes out. What is returned goes to abd_copy_ended once it has ended in any
  * way, its page taken over or not; no barrier passes it meanwhile (COL-3). */
 uint32_t abd_copy_asked(struct abd *a);
