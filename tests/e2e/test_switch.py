@@ -33,9 +33,13 @@ class Switch:
 
     def __enter__(self):
         self.cluster.__enter__()
+        self.find_ports()
+        return self
+
+    def find_ports(self):
+        """By which the switches are named. A cluster that starts again takes others if its own are not free."""
         self.ports = {row["node"]: int(row["address"].rsplit(":", 1)[1])
                       for row in self.cluster.status()[1]["nodes"]}
-        return self
 
     def __exit__(self, *_):
         self.cluster.close()
@@ -48,7 +52,11 @@ class Switch:
             new.rename(self.says / str(self.ports[n]))
 
     def did(self, node):
-        return json.loads((self.says / f"{self.ports[node]}.did").read_text())
+        """What a switch did so far; it says so first when it looks at the first packet."""
+        path, until = self.says / f"{self.ports[node]}.did", time.monotonic() + 20
+        while not path.exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        return json.loads(path.read_text())
 
     def told_anew(self, node):
         """The same, written later than now: it is, ten times a second and more."""
@@ -126,15 +134,22 @@ class Hostile(Case):
 
     def test_a_switch_that_does_everything(self):
         with Switch() as s:
-            s.tell("both 1 lose 10 twice 30 late 30 flip 20 cut 10 move 5 replay 50 forge 500")
+            def begin():
+                self.eventually("the load runs", lambda: self.served() > 0, 60)
+                s.tell("both 1 lose 10 twice 30 late 30 flip 20 cut 10 move 5 replay 50 forge 500")
+
             kinds = ("repeated", "spoiled", "replayed", "forged", "lost", "late", "moved")
-            self.storm(s, 5, lambda: all(s.did(n)["in"][kind] for n in (1, 2, 3) for kind in kinds))
+            self.storm(s, 5, lambda: all(s.did(n)["in"][kind] for n in (1, 2, 3) for kind in kinds),
+                       begin)
             s.tell("")
             self.well_again(s.cluster)
             self.account(s, inward=False)
             # What was recorded comes back when all replicas are new, and what they are sent too.
             self.expect(s.cluster.down(), OK)
             self.expect(s.cluster.up(), OK)
+            s.find_ports()
+            for old in s.says.glob("*.did"):
+                old.unlink()
             self.assertEqual(s.cluster.avocado("get", "after").returncode, NOT_FOUND)
             s.tell("twice 100 replay 300")
             self.storm(s, 2, lambda: all(s.did(n)["in"]["replayed"] > 100 for n in (1, 2, 3)))
