@@ -82,10 +82,11 @@ static void note_gap(struct shard_loop *l, uint64_t gap_ns)
 }
 
 /* How long to look before a sleep. Where nobody would wake us a sleep is a guess; elsewhere we look
- * if packets have come soon of late. *ret_yields: give the core away at each turn. */
+ * if packets have come soon of late. *ret_yields: give the core away at each turn; not in split
+ * mode, where that would be a system call beside the one that waits. */
 static uint64_t patience_of(const struct shard_loop *l, bool *ret_yields)
 {
-    *ret_yields = courtesy_pays(&l->courtesy, clock_now_ns());
+    *ret_yields = l->io->ops->wait == NULL && courtesy_pays(&l->courtesy, clock_now_ns());
     if (*ret_yields) {
         return l->io->is_polled || l->gap_ns < LOOK_NS ? LOOK_NS : 0;
     }
