@@ -16,7 +16,8 @@ static const uint64_t ms = UINT64_C(1000000);
 /* After the network has healed, everything must have ended by then. */
 static const uint64_t SETTLE_NS = UINT64_C(600000000000);
 
-/* So long anti-entropy has after that, what clients called before included. */
+/* So long anti-entropy and collection have after that, what clients called before included, and a
+ * hundred questions and answers over the slowest link that there can be. */
 static const uint64_t AGREE_NS = UINT64_C(60000000000);
 
 enum {
@@ -24,6 +25,7 @@ enum {
     FINAL_CLIENT = 1000,
     FINAL_TIMEOUT_MS = 3000,
     CLIENT_GRACE_MS = 20,
+    AGREE_TRIPS = 200,
     EVENTS_MAX = 20000000,
 };
 
@@ -250,6 +252,11 @@ static void final_next(struct run *r)
     }
 }
 
+static uint64_t agree_ns(const struct run *r)
+{
+    return AGREE_NS + r->swarm.delay_max_ns * LAG_MAX * AGREE_TRIPS;
+}
+
 /* When the living hold the same, or too late. */
 static void final_begin(struct run *r)
 {
@@ -260,7 +267,7 @@ static void final_begin(struct run *r)
         final_next(r);
     } else if (r->world.now_ns > r->settle_by_ns) {
         run_fault(r, VERDICT_NOT_LIVE, "%s %.0f s after the network healed", wanting,
-                  (double)AGREE_NS / 1e9);
+                  (double)agree_ns(r) / 1e9);
     } else {
         world_push(&r->world, r->world.now_ns + 500 * ms, EVENT_FINAL, 0, 0, NULL);
     }
@@ -386,7 +393,7 @@ static void handle(struct run *r, struct event *e)
         break;
     case EVENT_HEAL:
         faults_heal(r);
-        r->settle_by_ns = r->world.now_ns + AGREE_NS;
+        r->settle_by_ns = r->world.now_ns + agree_ns(r);
         /* sessions come back first; what was called before has its own time */
         world_push(&r->world, r->world.now_ns + 5000 * ms, EVENT_FINAL, 0, 0, NULL);
         break;
