@@ -272,7 +272,9 @@ RAW static void pop_free(struct heap_page *s, const struct heap_shape *shape, ui
  * look for it. */
 RAW static void unmark(uint8_t *block)
 {
-    ((struct free_block *)(void *)block)->mark = 0;
+    struct free_block *b = (void *)block;
+
+    b->mark = 0;
 }
 
 RAW static void push_free(struct heap_page *s, uint8_t *slab, uint32_t place)
