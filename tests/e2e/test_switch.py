@@ -194,4 +194,4 @@ class Hostile(Case):
                 rpc = s.cluster.shards(n)[0]["rpc"]
                 self.assertEqual(rpc["sessions_down"], 0, "a connection was lost")
                 self.assertGreaterEqual(rpc["sessions"], before[n])
-                self.assertLessEqual(rpc["opened"], s.did(n)["in"]["genuine"])
+                self.assertLessEqual(rpc["opened"], s.told_anew(n)["in"]["genuine"])
