@@ -448,6 +448,36 @@ static void one_key_twice_in_a_batch(void **state)
     world_close(w);
 }
 
+/* SCAN-9: what two rounds have room for is written whole; one byte more, and nothing is. */
+static void a_multi_put_fits_or_is_refused_whole(void **state)
+{
+    enum { ROOM = BATCH_BYTES + BATCH_KEYS_MAX * BATCH_ITEM_MAX, TAGS = 2 * TAG_WIRE_LEN };
+    static uint8_t body[ROOM], big[ROOM];
+    struct batch_item items[2] = {{.key = text("a"), .value = {big, ROOM / 2}}, {.key = text("b")}};
+    struct world *w = open_n(3);
+    size_t rest, n;
+    uint32_t user;
+
+    (void)state;
+    rest = ROOM - TAGS - 2 - batch_item_len(BATCH_MPUT, &items[0]) -
+           batch_item_len(BATCH_MPUT, &items[1]);
+    for (size_t more = 0; more <= TAGS; more += TAGS / 2) {
+        items[1].value = (struct bytes){big, rest + more};
+        n = put_list((struct mbytes){body, sizeof(body)}, BATCH_MPUT, items, 2);
+        assert_int_equal(n, ROOM - TAGS + more);
+        user = world_batch(w, (uint8_t)(more / (TAGS / 2)), CLIENT_MPUT, (struct bytes){body, n});
+        world_settle(w);
+        if (more == 0) {
+            assert_list(w, user, BATCH_STATES, OK, NULL, OK, NULL);
+        } else {
+            assert_true(world_is(w, user, ERR_TOO_BIG, NULL));
+        }
+    }
+    assert_int_equal(world_tag(w, 1, "a").ts, 1);
+    assert_int_equal(world_tag(w, 2, "b").ts, 1);
+    world_close(w);
+}
+
 /* ABD-10: what was pushed to too few is unknown; before that nothing happened. */
 static void the_outcome_of_each_key_is_told(void **state)
 {
@@ -554,6 +584,7 @@ int main(void)
         cmocka_unit_test(multi_get_and_put_take_one_round_each),
         cmocka_unit_test(a_multi_get_writes_back_what_a_minority_holds),
         cmocka_unit_test(one_key_twice_in_a_batch),
+        cmocka_unit_test(a_multi_put_fits_or_is_refused_whole),
         cmocka_unit_test(the_outcome_of_each_key_is_told),
         cmocka_unit_test(nonsense_is_no_vote),
         cmocka_unit_test(batches_across_configurations),

@@ -79,8 +79,18 @@ class Cluster:
             raise AssertionError(f"avocado up failed: {done.stderr.decode()}")
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
+        if failed is not None:
+            self.tell()
         self.close()
+
+    def tell(self):
+        """After a failure: what the members and every process said last; the folder goes away."""
+        if self.dir.exists():
+            print(f"\n{self.member('list').stdout.decode(errors='replace')}")
+            for log in sorted(self.dir.rglob("*.log")):
+                lines = log.read_text(errors="replace").splitlines()[-12:]
+                print(f"== {log.relative_to(self.dir)}", *lines, sep="\n")
 
     def up(self, *more):
         return run("avocado", "up", "--dir", self.dir, *self.options, *more, user=self.user,

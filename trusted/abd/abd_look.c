@@ -65,6 +65,7 @@ static RESULT write_list(struct abd *a, struct abd_batch *b, struct abd_out *out
             bytes += len;
             n++;
         } else if (!m->closed) {
+            CHECK(b->kind != BATCH_KIND_MPUT); /* they stand here by now: abd_mput_start() counted */
             close_item(m, ERR_BUSY);
         }
     }
@@ -501,7 +502,8 @@ RESULT abd_mput_start(struct abd *a, struct abd_batch *b, struct bytes body, str
     if (batch_list_decode(body, BATCH_MPUT, BATCH_TOMBSTONE + 1, &list) != OK) {
         return ERR_USAGE;
     }
-    if (list.n > 1 && body.n > LIST_BYTES) {
+    /* PUSH carries a tag for each: what does not fit there must not be minted. */
+    if (list.n > 1 && body.n + list.n * (size_t)TAG_WIRE_LEN > LIST_BYTES) {
         return ERR_TOO_BIG;
     }
     a->counters.batch_puts += list.n;
