@@ -8,6 +8,7 @@
 #include "host/net/udp_batch.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 extern const struct dpdk_module dpdk_module;
@@ -42,6 +43,7 @@ struct dpdk_port {
     struct link_config link;   /* each shard has a link of its own */
     _Atomic bool is_up;        /* both ends are there */
     bool dials; /* ours is the end that connects, and must do so again after a loss */
+    _Atomic bool is_dialing;
     uint64_t dialed_ns;
 };
 
@@ -50,6 +52,7 @@ struct dpdk {
     struct dpdk_node node;
     char *words; /* EAL keeps pointers into them */
     bool has_eal;
+    sem_t closed;
     struct rte_mempool *pool;
     struct dpdk_port ports[DPDK_PORTS_MAX];
     uint32_t ports_n;

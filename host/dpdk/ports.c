@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <pthread.h>
+#include <rte_alarm.h>
 #include <rte_dev.h>
 #include <rte_devargs.h>
 #include <rte_eal.h>
@@ -28,6 +29,7 @@ enum {
     INBOX = 1024,
     FD_MAX = 1024, /* of descriptors that a driver may have opened */
     DIAL_NS = 50000000,
+    SOON_US = 1, /* the soonest alarm */
     SLACK = 256, /* some drivers want room for heads of their own */
     SPARE = 256, /* buffers in hands, per shard */
     CACHE = 64,
@@ -256,8 +258,11 @@ static bool is_dialer(const struct rte_eth_dev_info *info)
            (args == NULL || args->args == NULL || strstr(args->args, "role=server") == NULL);
 }
 
-static void dial_again(struct dpdk_port *p)
+/* In EAL's thread of interrupts and alarms: it ends a link when the other end goes, and must not do
+ * so while somebody else stops the device. */
+static void dial_again(void *port)
 {
+    struct dpdk_port *p = port;
     struct dpdk_device *dev = &p->device;
 
     for (uint16_t q = 0; q < dev->queues; q++) {
@@ -270,18 +275,27 @@ static void dial_again(struct dpdk_port *p)
         (void)pthread_spin_unlock(&dev->tx_lock[q]);
         (void)pthread_spin_unlock(&dev->rx_lock[q]);
     }
+    atomic_store_explicit(&p->is_dialing, false, memory_order_release);
 }
 
 void dpdk_port_look(struct dpdk_port *p, uint64_t now_ns)
 {
     struct rte_eth_link link;
-    bool is_up = p->device.is_started && rte_eth_link_get_nowait(p->device.id, &link) == 0 &&
+    bool is_up;
+
+    if (atomic_load_explicit(&p->is_dialing, memory_order_acquire)) {
+        return;
+    }
+    is_up = p->device.is_started && rte_eth_link_get_nowait(p->device.id, &link) == 0 &&
                  link.link_status == RTE_ETH_LINK_UP;
 
     atomic_store_explicit(&p->is_up, is_up, memory_order_relaxed);
     if (!is_up && p->dials && now_ns - p->dialed_ns > DIAL_NS) {
         p->dialed_ns = now_ns;
-        dial_again(p);
+        atomic_store_explicit(&p->is_dialing, true, memory_order_relaxed);
+        if (rte_eal_alarm_set(SOON_US, dial_again, p) != 0) {
+            atomic_store_explicit(&p->is_dialing, false, memory_order_relaxed);
+        }
     }
 }
 
@@ -360,11 +374,30 @@ static void close_device(const struct dpdk_device *dev)
     }
 }
 
-static void close_all(struct dpdk *d)
+/* As dial_again(). */
+static void close_devices(void *all)
 {
+    struct dpdk *d = all;
+
     for (uint32_t i = 0; i < d->ports_n; i++) {
         close_device(&d->ports[i].device);
         close_device(&d->ports[i].kernel);
+    }
+    (void)sem_post(&d->closed);
+}
+
+static void close_all(struct dpdk *d)
+{
+    for (uint32_t i = 0; i < d->ports_n; i++) {
+        (void)rte_eal_alarm_cancel(dial_again, &d->ports[i]);
+    }
+    if (d->ports_n > 0) {
+        (void)sem_init(&d->closed, 0, 0);
+        if (rte_eal_alarm_set(SOON_US, close_devices, d) != 0) {
+            close_devices(d);
+        }
+        while (sem_wait(&d->closed) != 0) { /* a signal came between */
+        }
     }
     for (uint32_t s = 0; s < d->node.shards; s++) {
         if (d->bell[s] >= 0) {
