@@ -297,8 +297,19 @@ static bool waits_for_the_dead(struct run *r)
     return dead && waits;
 }
 
-/* What an operation may say once the network is well. A first get may meet a value that a write
- * without majority left at a tampering host alone; the put after it has to make that good. */
+/* Whether the last round through a key has put a value before this operation. */
+static bool follows_a_put(const struct run *r, const struct history_op *o)
+{
+    for (const struct history_op *p = o; p-- > r->history.ops && p->after_heal;) {
+        if (p->client == FINAL_CLIENT + 1) {
+            return p->key == o->key && p->status == OK;
+        }
+    }
+    return false;
+}
+
+/* What an operation may say once the network is well. A get may meet a value that a write without
+ * majority left at a tampering host alone; a put that has room makes that good. */
 static bool is_fine(struct run *r, const struct history_op *o)
 {
     /* Where memory is tight a peer may refuse what a dead one cannot take in its place. */
@@ -309,7 +320,8 @@ static bool is_fine(struct run *r, const struct history_op *o)
     return o->status == OK || (o->op == CLIENT_GET && o->status == ERR_NOT_FOUND) ||
            (r->swarm.tight && memory) ||
            (o->op == CLIENT_RMW && o->status == ERR_UNAVAILABLE && waits_for_the_dead(r)) ||
-           (r->swarm.tampered_n != 0 && o->client == FINAL_CLIENT && o->status == ERR_INTEGRITY);
+           (r->swarm.tampered_n != 0 && o->client != FINAL_CLIENT + 1 &&
+            o->status == ERR_INTEGRITY && !follows_a_put(r, o));
 }
 
 static uint32_t ops_of(const struct history_op *o)
