@@ -220,13 +220,24 @@ static void change_factor(struct config_register *k)
     (void)(register_wish_factor(k, k->replication_factor == 3 ? 5 : 3, &why) == OK);
 }
 
+/* As is_worn(), and a fourth is left for those who then still wait for their process. */
+static bool is_worn_out(const struct replicas *c)
+{
+    uint32_t newest = 0;
+
+    for (uint8_t i = 0; i < processes_n; i++) {
+        newest = c->ends[i].incarnation > newest ? c->ends[i].incarnation : newest;
+    }
+    return newest >= INCARNATIONS_MAX / 4 * 3;
+}
+
 void members_change(struct run *r)
 {
     struct registrar *keeper = &replicas_of(r)->keeper;
     struct config_register *k = &keeper->reg;
     uint64_t what = prng_below(&r->faults, 4);
 
-    if (keeper->is_away) {
+    if (keeper->is_away || is_worn_out(replicas_of(r))) {
         return;
     }
     if (what == 0) {

@@ -230,6 +230,40 @@ static void who_is_left_goes_on(void **state)
     world_close(w);
 }
 
+/* A member goes back because a peer is down to it alone; the leader knows nothing of that and goes
+ * on. Were the round ended, the member would hold the tombstone while the others decide what follows
+ * "never written": the increment below would be acknowledged, and lost. */
+static void who_went_back_stays_out_of_the_round(void **state)
+{
+    struct world *w = collect_open(3);
+    uint32_t incr;
+
+    (void)state;
+    plant_all(w, "k", newer, NULL);
+    until(w, COLLECT_DROP);
+    assert_true(world_exchange(w, 0, 1));
+    assert_true(world_exchange(w, 0, 2));
+    assert_int_equal(step_of(world_call(w, 0, 1)), COLLECT_DRAIN); /* the second barrier */
+    world_up(w, 1, 2, false);
+    assert_int_equal(records(w, 1), 1);
+    assert_true(world_exchange(w, 0, 1));
+    assert_int_equal(world_counters(w, 0)->collect_failed, 1);
+    world_settle(w);
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_int_equal(records(w, i), 1);
+        assert_int_equal(world_counters(w, i)->listed, 0);
+    }
+    incr = world_rmw(w, 2, CLIENT_RMW_INCR, "k", NULL, "1");
+    world_settle(w);
+    assert_true(world_is(w, incr, OK, "1"));
+    world_up(w, 1, 2, true);
+    rounds(w, 3);
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_true(world_holds(w, i, "k", "1"));
+    }
+    world_close(w);
+}
+
 /* Somebody goes down between the list and the drop: nothing was dropped, and nothing waits. */
 static void a_round_that_cannot_go_on_is_cancelled(void **state)
 {
@@ -404,6 +438,7 @@ int main(void)
         cmocka_unit_test(what_is_half_dropped_comes_back),
         cmocka_unit_test(the_next_configuration_finishes_it),
         cmocka_unit_test(who_is_left_goes_on),
+        cmocka_unit_test(who_went_back_stays_out_of_the_round),
         cmocka_unit_test(a_round_that_cannot_go_on_is_cancelled),
         cmocka_unit_test(a_cancelled_round_fails_once),
         cmocka_unit_test(late_steps_are_refused),

@@ -171,6 +171,9 @@ static enum err drain(struct abd *a, const struct collect_ask *m)
 {
     struct abd_gc *g = &a->gc;
 
+    if (m->round == g->left_round) {
+        return ERR_EPOCH; /* COL-8: its second barrier must not let us in again */
+    }
     if (m->gc > g->stamp) {
         g->round = m->round;
         raise_stamp(a, m->gc);
@@ -268,6 +271,7 @@ void abd_gc_restore(struct abd *a, struct abd_out *out)
     if (g->listed_n == 0 || g->sealed) {
         return;
     }
+    g->left_round = g->round;
     g->round = 0; /* a SEAL that is still on its way finds nobody */
     for (uint16_t i = 0; i < g->listed_n; i++) {
         enum err err;
@@ -322,7 +326,7 @@ enum err abd_gc_step(struct abd *a, const struct collect_ask *m, struct abd_out 
 void abd_gc_reconfigure(struct abd *a, struct abd_out *out)
 {
     abd_gc_restore(a, out);
-    a->gc.round = 0;
+    a->gc.round = a->gc.left_round = 0;
     a->gc.listed_round = 0; /* COL-8: who asks next is told of the list */
 }
 

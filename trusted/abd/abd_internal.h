@@ -146,6 +146,7 @@ struct abd_gc {
     uint32_t old_n;            /* those of them that are stamped below `stamp` */
     uint64_t floor;            /* timestamps of new writes are above it */
     uint64_t round;            /* that raised the stamp last; 0: none of this configuration */
+    uint64_t left_round;       /* that was gone back from last (COL-8); 0: none, as above */
     uint64_t listed_round;     /* that listed; 0: one of a former configuration */
     struct abd_listed *listed; /* in the order of keys, and behind them the keys' bytes */
     size_t listed_bytes;
