@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    RING_VERSION = 1,
+    RING_VERSION = 2,
     RING_LINE = 64,              /* records and payloads start on a line */
     RING_PAYLOAD_MAX = 16384,    /* of any record */
     RING_PAGE = 4096,            /* shared words of one ring, and the first page of the memory */
@@ -83,7 +83,8 @@ struct ring_page {
     uint32_t shards;
     uint32_t index_key; /* how the host knows connection indexes, CTL-7; 0: it does not */
     uint8_t zero[RING_LINE - 12];
-    struct ring_clock clock; /* on a line of its own */
+    struct ring_clock clock;             /* on a line of its own */
+    uint64_t kernel_dropped[SHARDS_MAX]; /* the host's, by shard: for statistics */
 };
 
 struct ring {

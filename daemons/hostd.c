@@ -179,14 +179,11 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
 /* ---- the host ---- */
 
 /* RING-7: both clocks at once, and the rate since the last time. */
-static void on_clock(evutil_socket_t fd, short what, void *arg)
+static void share_clock(struct hostd *d)
 {
-    struct hostd *d = arg;
     volatile struct ring_clock *clock = &((struct ring_page *)(void *)d->h.memory)->clock;
     uint64_t ns = clock_now_ns(), tsc = tsc_now();
 
-    (void)fd;
-    (void)what;
     if (tsc > d->tsc && d->tsc != 0) {
         uint64_t mult = tsc_rate(ns - d->ns, tsc - d->tsc);
 
@@ -200,6 +197,26 @@ static void on_clock(evutil_socket_t fd, short what, void *arg)
     }
     d->tsc = tsc;
     d->ns = ns;
+}
+
+/* What the replica cannot ask the kernel. */
+static void say_dropped(struct hostd *d)
+{
+    volatile struct ring_page *page = (struct ring_page *)(void *)d->h.memory;
+
+    for (uint32_t i = 0; i < d->relays_n; i++) {
+        const struct pktio *io = d->relays[i].io;
+
+        page->kernel_dropped[i] = io->ops->dropped != NULL ? io->ops->dropped(io) : 0;
+    }
+}
+
+static void on_clock(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    share_clock(arg);
+    say_dropped(arg);
 }
 
 static void on_gone(evutil_socket_t fd, short what, void *arg)

@@ -2,7 +2,6 @@
 #include "common/slots.h"
 #include "daemons/node.h"
 #include "host/net/addr.h"
-#include "host/net/index_gate.h"
 #include "host/run/clock.h"
 #include "trusted/port/port.h"
 
@@ -173,8 +172,8 @@ static json_t *shard_json(const struct node *n, uint32_t i)
                {"spin_hits", s->loop.spin_hits}, {"waits", io->waits}, {"wakes", io->wakes},
                {"ring_bad", io->ring_bad}, {"arena_dropped", s->loop.dropped},
                {"arena_faults", arena_faults(&s->arena.regions)});
-    if (n->dpdk == NULL && s->io->ops->fd != NULL) {
-        ADD_FIELDS(host, {"kernel_dropped", index_gate_dropped(s->io->ops->fd(s->io))});
+    if (s->io->ops->dropped != NULL) {
+        ADD_FIELDS(host, {"kernel_dropped", s->io->ops->dropped(s->io)});
     }
     if (n->dpdk != NULL) {
         ADD_FIELDS(host, {"rx_bad", io->rx_bad}, {"rx_others", io->rx_others},

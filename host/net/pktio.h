@@ -34,6 +34,8 @@ struct pktio_ops {
     void (*tx)(struct pktio *p, const struct abi_packet *packets, uint32_t n);
     int (*fd)(const struct pktio *p); /* readable when rx has something; NULL: wait and wake */
     void (*close)(struct pktio *p);
+    /* Datagrams that the kernel dropped on their way here (index_gate.h); NULL: nobody knows. */
+    uint64_t (*dropped)(const struct pktio *p);
     /* Called before each wait for `fd`: nanoseconds after which rx must be called again although fd
      * is not readable; 0: at once. NULL: fd tells everything. */
     uint64_t (*nap)(struct pktio *p);

@@ -18,6 +18,7 @@ struct pktio_ring {
     struct ring in, out;
     const struct ring_page *page;
     struct ring_clock clock; /* our copy */
+    uint32_t shard;
     int bell;
     uint8_t *tx;         /* where the shard leaves packets */
     bool owes_wake;      /* packets were published since we last looked whether the host sleeps */
@@ -141,8 +142,20 @@ static void close_ring(struct pktio *base)
     free(base);
 }
 
-static const struct pktio_ops ring_ops = {
-    .rx = rx, .tx = tx, .close = close_ring, .wait = wait_for_packets, .wake = wake, .now = now};
+static uint64_t dropped(const struct pktio *base)
+{
+    const struct pktio_ring *p = (const struct pktio_ring *)base;
+
+    return ((const volatile struct ring_page *)p->page)->kernel_dropped[p->shard];
+}
+
+static const struct pktio_ops ring_ops = {.rx = rx,
+                                          .tx = tx,
+                                          .close = close_ring,
+                                          .dropped = dropped,
+                                          .wait = wait_for_packets,
+                                          .wake = wake,
+                                          .now = now};
 
 RESULT pktio_ring_open(const struct handover *h, uint32_t shard, struct abi_regions *regions,
                        struct pktio **ret)
@@ -156,6 +169,7 @@ RESULT pktio_ring_open(const struct handover *h, uint32_t shard, struct abi_regi
     p->in = ring_of_packets(h->memory, shard, RING_TO_REPLICA);
     p->out = ring_of_packets(h->memory, shard, RING_TO_HOST);
     p->page = (const struct ring_page *)(const void *)h->memory;
+    p->shard = shard;
     p->bell = h->bell_shard[shard];
     p->tx = regions->tx;
     regions->rx = p->in.data;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/net/addr.h"
+#include "host/net/index_gate.h"
 #include "host/net/pktio.h"
 #include "host/net/udp_batch.h"
 
@@ -76,7 +77,13 @@ static void close_udp(struct pktio *p)
     free(u);
 }
 
-static const struct pktio_ops udp_ops = {.rx = rx, .tx = tx, .fd = fd, .close = close_udp};
+static uint64_t dropped(const struct pktio *base)
+{
+    return index_gate_dropped(fd(base));
+}
+
+static const struct pktio_ops udp_ops = {
+    .rx = rx, .tx = tx, .fd = fd, .close = close_udp, .dropped = dropped};
 
 /* Deep socket buffers absorb the bursts of a neighbour that was scheduled away; the kernel caps
  * them at its own limit. */
