@@ -54,12 +54,14 @@ c_decl {
 #define EVALUATES_IN_DOUBT 19
 #define ANSWER_BEFORE_COMMIT 20
 #define RMW_WHILE_DROPPED 21
+#define REJOINS_ROUND 22
+#define UNSEALED_BY_DROP 23
 #define EVERYTHING 99 /* no bug: stops at a state in which all that can happen has happened */
 
 /* Said at run time, the same in all states: outside of the state vector. */
 hidden byte plant, first_value, rounds_max, late, linearizable;
 hidden byte kind[OPS], node[OPS], expect[OPS], chained[OPS];
-hidden byte restarts, collects;
+hidden byte restarts, collects, breaks;
 
 /* tag = (ts, writer, rmwc), 3 + 3 + 2 bits, compared as a number. Writers are incarnations: node + 1,
  * and never that of a node that has died. */
@@ -139,7 +141,7 @@ c_code {
 
 c_code {
     /* MODEL in the environment: words such as p0 (put at node 0), g, d, s, c0=9 (compare with 9), restart,
-     * +g2: called after the one before has returned, collect, late, rounds=2, first=9 (what all replicas hold at first), plant=7. */
+     * +g2: called after the one before has returned, collect, breaks, late, rounds=2, first=9 (what all replicas hold at first), plant=7. */
     static void configure(void)
     {
         static const char letters[] = "-gpdsc";
@@ -160,6 +162,8 @@ c_code {
                 restarts = 1;
             } else if (!strcmp(word, "collect")) {
                 collects = 1;
+            } else if (!strcmp(word, "breaks")) {
+                breaks = 1;
             } else if (!strcmp(word, "late")) {
                 late = 1;
             } else if (!strncmp(word, "rounds=", 7)) {
@@ -687,25 +691,30 @@ proctype Clone() {
     }
 }
 
-/* ---- collection of a tombstone: establish, barrier, drop, barrier ---- */
+/* ---- collection of a tombstone: establish, barrier, drop, barrier, seal, finish ---- */
 
-/* From here on nothing of before is taken; the key is listed and takes part in no read-modify-write. */
-inline barrier_at(j) {
+/* LIST, or RELIST of what an earlier round has left. From here on nothing of before is taken; the key is
+ * listed and takes part in no read-modify-write. */
+inline list_at(j) {
     d_step {
-        r[j].gc == gc && r[j].epoch == ep ->
+        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
         r[j].gc = gc + 1;
+        done = done | BIT(j);
+        held = held + (r[j].tag == t);
+        absent = absent || r[j].tag == 0;
         if
         :: IS_PLANT(RMW_WHILE_DROPPED)
         :: else ->
             r[j].listed = t;
-            open_rmw = open_rmw || r[j].a_op != 0 && r[j].base >= r[j].tag
+            sealed = (again -> sealed | BIT(j) : sealed);
+            open_rmw = open_rmw || r[j].tag == t && r[j].a_op != 0 && r[j].base >= t
         fi
     }
 }
 
 inline drop_at(j) {
     d_step {
-        !open_rmw && !(at & BIT(j)) && r[j].epoch == ep ->
+        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
         if
         :: r[j].tag == t ->
             r[j].tag = 0; r[j].val = 0;
@@ -713,22 +722,63 @@ inline drop_at(j) {
         :: else
         fi;
         r[j].floor = (TS(t) > r[j].floor -> TS(t) : r[j].floor);
-        at = at | BIT(j)
+        sealed = (IS_PLANT(UNSEALED_BY_DROP) -> sealed & ~BIT(j) : sealed);
+        done = done | BIT(j)
+    }
+}
+
+/* It stays: unlisted at once. */
+inline keep_at(j) {
+    d_step {
+        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
+        r[j].listed = 0;
+        sealed = sealed & ~BIT(j);
+        done = done | BIT(j)
+    }
+}
+
+inline drain_at(j) {
+    d_step {
+        !(done & BIT(j)) && ((in & BIT(j)) || IS_PLANT(REJOINS_ROUND)) && r[j].epoch == ep ->
+        in = in | BIT(j);
+        done = done | BIT(j)
+    }
+}
+
+inline seal_at(j) {
+    d_step {
+        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
+        sealed = sealed | BIT(j);
+        done = done | BIT(j)
     }
 }
 
 /* Nobody holds the tombstone any more, and nobody who has seen it can write it back. */
 inline finish_at(j) {
     d_step {
-        r[j].gc == gc + 1 && r[j].epoch == ep ->
+        !(done & BIT(j)) && r[j].gc == gc + 1 && r[j].epoch == ep ->
         r[j].gc = gc + 2;
-        r[j].listed = 0
+        r[j].listed = 0;
+        sealed = sealed & ~BIT(j);
+        done = done | BIT(j)
     }
 }
 
+/* COL-8: a connection of this member has broken, or its leader is gone. */
+inline go_back(j) {
+    d_step {
+        breaks && r[j].listed != 0 && !(sealed & BIT(j)) ->
+        in = in & ~BIT(j);
+        r[j].listed = 0;
+        apply(j, t, 0)
+    }
+}
+
+#define NEXT done = 0
+
 proctype Collector() {
-    byte t, ep, gc, at;
-    bit open_rmw;
+    byte t, ep, gc, done, held, in = 7, sealed;
+    bit open_rmw, absent, again;
 
     d_step {
         r[0].val == 0 && r[0].tag != 0 && r[0].epoch == 1 && r[1].epoch == 1 && r[2].epoch == 1 ->
@@ -738,33 +788,90 @@ proctype Collector() {
     };
     do /* every member holds exactly t */
     :: IS_PLANT(EARLY_DROP) -> break
-    :: d_step { at < 3 && r[at].epoch == ep && r[at].tag <= t -> apply(at, t, 0); at++ }
-    :: at < 3 && r[at].tag > t -> goto done /* a newer write: nothing to collect */
-    :: at == 3 -> break
+    :: d_step { done < 3 && r[done].epoch == ep && r[done].tag <= t -> apply(done, t, 0); done++ }
+    :: done < 3 && r[done].tag > t -> goto end_of_it /* a newer write: nothing to collect */
+    :: done == 3 -> break
     od;
+round:
+    NEXT;
     do
-    :: IS_PLANT(NO_BARRIER) || IS_PLANT(EARLY_DROP) -> break
-    :: barrier_at(0)
-    :: barrier_at(1)
-    :: barrier_at(2)
-    :: r[0].gc > gc && r[1].gc > gc && r[2].gc > gc -> break
+    :: IS_PLANT(NO_BARRIER) || IS_PLANT(EARLY_DROP) -> held = 3; break
+    :: list_at(0)
+    :: list_at(1)
+    :: list_at(2)
+    :: go_back(0)
+    :: go_back(1)
+    :: go_back(2)
+    :: in != 7 -> goto off
+    :: done == 7 && in == 7 -> break
     od;
-    at = 0;
+    NEXT;
     do
-    :: drop_at(0)
-    :: drop_at(1)
-    :: drop_at(2)
-    :: at == 7 -> break
-    :: open_rmw -> break
+    :: open_rmw || (held != 3 && !absent) ->
+        if
+        :: keep_at(0)
+        :: keep_at(1)
+        :: keep_at(2)
+        :: done == 7 -> goto end_of_it
+        fi
+    :: else ->
+        if
+        :: drop_at(0)
+        :: drop_at(1)
+        :: drop_at(2)
+        :: done == 7 && in == 7 -> break
+        :: in != 7 -> goto off
+        :: go_back(0)
+        :: go_back(1)
+        :: go_back(2)
+        fi
     od;
+    NEXT;
     collected = true;
+    do
+    :: drain_at(0)
+    :: drain_at(1)
+    :: drain_at(2)
+    :: go_back(0)
+    :: go_back(1)
+    :: go_back(2)
+    :: in != 7 -> goto off
+    :: done == 7 -> break
+    od;
+    NEXT;
+    do
+    :: seal_at(0)
+    :: seal_at(1)
+    :: seal_at(2)
+    :: go_back(0)
+    :: go_back(1)
+    :: go_back(2)
+    :: in != 7 -> goto off
+    :: done == 7 && in == 7 -> break
+    od;
+    NEXT;
     do
     :: finish_at(0)
     :: finish_at(1)
     :: finish_at(2)
-    :: r[0].gc > gc + 1 && r[1].gc > gc + 1 && r[2].gc > gc + 1 -> break
+    :: done == 7 -> goto end_of_it
+    :: breaks -> goto off /* some have finished, and others not */
     od;
-done:
+off: /* some go back, and who is sealed waits for the next round */
+    skip;
+    do
+    :: go_back(0)
+    :: go_back(1)
+    :: go_back(2)
+    :: d_step {
+            !again && (r[0].listed != 0 || r[1].listed != 0 || r[2].listed != 0) ->
+            again = true;
+            gc = gc + 2;
+            in = 7; held = 0; open_rmw = 0; absent = 0
+        };
+        goto round
+    od;
+end_of_it:
     skip
 }
 

@@ -51,6 +51,9 @@ HOLDS = {
     "restart, two writers": ("p0 p1 +g1 restart", True),
     "rmw, restart, two": ("s0 s1 restart", True),
     "restart in the middle of rmw and write": ("s0 p1 restart rounds=3", True),
+    "collection that breaks off, rmw": ("d0 +s2 +g1 collect breaks first=9", False),
+    "collection that breaks off, put": ("d0 +p1 +g2 collect breaks first=9", False),
+    "collection that breaks off, put if absent": ("d0 +c1=0 +c2=0 collect breaks first=9", False),
     "collection and two rmw": ("d0 +s1 s2 collect first=9", True),
 }
 
@@ -76,6 +79,8 @@ FINDS = {
     "evaluates-in-doubt": "s0 s1 rounds=3",
     "answer-before-commit": "s0 g1 +g2",
     "rmw-while-dropped": "d0 +s1 +g2 collect first=9",
+    "rejoins-round": "d0 +s2 +g1 collect breaks first=9",
+    "unsealed-by-drop": "d0 +s2 +g1 collect breaks first=9",
 }
 
 WITNESSES = {
@@ -84,6 +89,7 @@ WITNESSES = {
     "rmw": "s0 s1 rounds=3",
     "rmw, restart": "s0 +g1 restart",
     "collection": "d0 +s1 +g2 collect first=9",
+    "collection that breaks off": "d0 +s2 +g1 collect breaks first=9",
 }
 
 

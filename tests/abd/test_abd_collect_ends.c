@@ -199,6 +199,49 @@ static void the_next_configuration_finishes_it(void **state)
     world_close(w);
 }
 
+/* The same, and those who have finished decide an increment meanwhile. The next round lists their
+ * key, too, and breaks off behind its DROP: were they to go back, a tombstone would take the place of
+ * what was acknowledged. */
+static void who_lists_anew_does_not_go_back(void **state)
+{
+    struct world *w = collect_open(3);
+    uint32_t incr;
+
+    (void)state;
+    plant_all(w, "k", newer, NULL);
+    until(w, COLLECT_FINISH);
+    assert_true(world_exchange(w, 0, 1));
+    reconfigure_all(w, 0x7);
+    assert_int_equal(world_counters(w, 2)->listed, 1);
+    incr = world_rmw(w, 1, CLIENT_RMW_INCR, "k", NULL, "1");
+    for (int i = 0; i < 20 && !w->replies[incr].have; i++) { /* nothing reaches 2 */
+        if (world_call(w, 1, 2) != NULL) {
+            world_fail(w, world_call(w, 1, 2));
+        }
+        (void)world_exchange(w, 1, 0);
+    }
+    assert_true(world_is(w, incr, OK, "1"));
+    world_tick(w, 0, ROUND);
+    until(w, COLLECT_DROP);
+    assert_true(world_exchange(w, 0, 1));
+    assert_true(world_exchange(w, 0, 2));
+    world_up(w, 1, 2, false);
+    world_up(w, 0, 2, false);
+    assert_true(world_holds(w, 0, "k", "1"));
+    assert_true(world_holds(w, 1, "k", "1"));
+    world_up(w, 1, 2, true);
+    world_up(w, 0, 2, true);
+    world_settle(w);
+    rounds(w, 4);
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_int_equal(world_counters(w, i)->listed, 0);
+    }
+    incr = world_rmw(w, 2, CLIENT_RMW_INCR, "k", NULL, "1");
+    world_settle(w);
+    assert_true(world_is(w, incr, OK, "2"));
+    world_close(w);
+}
+
 /* The collector dies in the middle: the others take back what they have dropped, and nobody waits
  * for anybody who is down. */
 static void who_is_left_goes_on(void **state)
@@ -437,6 +480,7 @@ int main(void)
         cmocka_unit_test(a_late_commit_of_the_tombstone_is_ignored),
         cmocka_unit_test(what_is_half_dropped_comes_back),
         cmocka_unit_test(the_next_configuration_finishes_it),
+        cmocka_unit_test(who_lists_anew_does_not_go_back),
         cmocka_unit_test(who_is_left_goes_on),
         cmocka_unit_test(who_went_back_stays_out_of_the_round),
         cmocka_unit_test(a_round_that_cannot_go_on_is_cancelled),

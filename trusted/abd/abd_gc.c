@@ -250,7 +250,7 @@ static enum err drop(struct abd *a, struct batch_list list)
         a->gc.listed[kept++] = a->gc.listed[at++];
     }
     a->gc.listed_n = kept;
-    a->gc.sealed = false; /* everybody has listed them, so nobody has finished */
+    a->gc.sealed = a->gc.sealed && kept != 0;
     a->counters.listed = kept;
     return OK;
 }
