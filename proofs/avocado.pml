@@ -88,6 +88,8 @@ byte result[OPS];
 byte before[OPS]; /* those that had returned when this one was called */
 byte returned;    /* set of operations */
 bit restarted, collected;
+byte in_round = 7; /* members that have not gone back from the collection under way */
+byte sealed;       /* members that can not */
 
 c_code {
     /* Is there an order of the operations in `left`, starting from `value`, that explains what was
@@ -613,9 +615,25 @@ failed: /* a read of its base */
     od
 }
 
+/* COL-8: a member holds its tombstone again, and nothing is listed. */
+inline restore(j) {
+    if
+    :: r[j].listed != 0 && !(sealed & BIT(j)) ->
+        if
+        :: r[j].listed > r[j].tag -> r[j].tag = r[j].listed; r[j].val = 0
+        :: else
+        fi;
+        in_round = in_round & ~BIT(j);
+        r[j].listed = 0
+    :: else
+    fi
+}
+
 /* ---- a memoryless restart of node 2: C(1) all vote, C(2) it learns, C(3) all vote ---- */
 
 inline forget(j) {
+    sealed = sealed & ~BIT(j);
+    in_round = in_round & ~BIT(j);
     r[j].epoch = 0; r[j].tag = 0; r[j].val = 0; r[j].gc = 0; r[j].floor = 0; r[j].listed = 0;
     r[j].base = 0; r[j].promise = 0; r[j].a_ballot = 0; r[j].a_op = 0;
     r[j].mem_base[0] = 0; r[j].mem_base[1] = 0; r[j].mem_base[2] = 0; r[j].mem_base[3] = 0;
@@ -635,6 +653,10 @@ inline merge(from, op) {
 inline copy_from(j) {
     d_step {
         r[2].epoch == r[j].epoch || IS_PLANT(SYNC_THEN_VOTE) ->
+        if
+        :: r[j].listed != 0 -> r[2].listed = r[j].listed; sealed = sealed | BIT(2) /* COL-9 */
+        :: else
+        fi;
         apply(2, r[j].tag, r[j].val);
         r[2].floor = (r[j].floor > r[2].floor -> r[j].floor : r[2].floor);
         r[2].gc = (r[j].gc > r[2].gc -> r[j].gc : r[2].gc);
@@ -651,6 +673,16 @@ inline copy_from(j) {
     }
 }
 
+/* A round is of one configuration (COL-8). */
+inline enter_epoch(j, e) {
+    d_step {
+        r[j].epoch == (e) - 1 ->
+        restore(j);
+        in_round = in_round & ~BIT(j);
+        r[j].epoch = e
+    }
+}
+
 proctype Restart() {
     bit copied[2];
 
@@ -662,8 +694,8 @@ proctype Restart() {
     fi;
     /* C(2) is there: whoever hears of it works under it and has left C(1). */
     do
-    :: r[0].epoch == 1 -> r[0].epoch = 2
-    :: r[1].epoch == 1 -> r[1].epoch = 2
+    :: enter_epoch(0, 2)
+    :: enter_epoch(1, 2)
     :: r[2].epoch == 0 -> r[2].epoch = 2
     :: !copied[0] && r[2].epoch == 2 && r[0].epoch == 2 -> copy_from(0); copied[0] = true
     :: !copied[1] && r[2].epoch == 2 && r[1].epoch == 2 -> copy_from(1); copied[1] = true
@@ -673,10 +705,10 @@ proctype Restart() {
     skip;
     d_step { copied[0] = false; copied[1] = false };
     do
-    :: r[0].epoch == 2 -> r[0].epoch = 3
-    :: r[1].epoch == 2 -> r[1].epoch = 3
-    :: r[2].epoch == 2 -> r[2].epoch = 3
-    :: else -> break
+    :: enter_epoch(0, 3)
+    :: enter_epoch(1, 3)
+    :: enter_epoch(2, 3)
+    :: r[0].epoch == 3 && r[1].epoch == 3 && r[2].epoch == 3 -> break
     od;
 done:
     skip
@@ -693,11 +725,17 @@ proctype Clone() {
 
 /* ---- collection of a tombstone: establish, barrier, drop, barrier, seal, finish ---- */
 
+#define NEXT done = 0
+#define MAY_DROP (!open_rmw && (held == 3 || absent)) /* COL-7 */
+#define ALL_OF(e) ((e) != 0 && r[1].epoch == (e) && r[2].epoch == (e))
+#define NEWEST_GC (r[0].gc > r[1].gc -> (r[0].gc > r[2].gc -> r[0].gc : r[2].gc) : (r[1].gc > r[2].gc -> r[1].gc : r[2].gc))
+#define OFF (in_round != 7 || ep != r[0].epoch || ep != r[1].epoch || ep != r[2].epoch)
+
 /* LIST, or RELIST of what an earlier round has left. From here on nothing of before is taken; the key is
  * listed and takes part in no read-modify-write. */
 inline list_at(j) {
     d_step {
-        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
+        !(done & BIT(j)) && (in_round & BIT(j)) && r[j].epoch == ep ->
         r[j].gc = gc + 1;
         done = done | BIT(j);
         held = held + (r[j].tag == t);
@@ -714,7 +752,7 @@ inline list_at(j) {
 
 inline drop_at(j) {
     d_step {
-        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
+        !(done & BIT(j)) && (in_round & BIT(j)) && r[j].epoch == ep ->
         if
         :: r[j].tag == t ->
             r[j].tag = 0; r[j].val = 0;
@@ -730,7 +768,7 @@ inline drop_at(j) {
 /* It stays: unlisted at once. */
 inline keep_at(j) {
     d_step {
-        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
+        !(done & BIT(j)) && (in_round & BIT(j)) && r[j].epoch == ep ->
         r[j].listed = 0;
         sealed = sealed & ~BIT(j);
         done = done | BIT(j)
@@ -739,15 +777,15 @@ inline keep_at(j) {
 
 inline drain_at(j) {
     d_step {
-        !(done & BIT(j)) && ((in & BIT(j)) || IS_PLANT(REJOINS_ROUND)) && r[j].epoch == ep ->
-        in = in | BIT(j);
+        !(done & BIT(j)) && ((in_round & BIT(j)) || IS_PLANT(REJOINS_ROUND)) && r[j].epoch == ep ->
+        in_round = in_round | BIT(j);
         done = done | BIT(j)
     }
 }
 
 inline seal_at(j) {
     d_step {
-        !(done & BIT(j)) && (in & BIT(j)) && r[j].epoch == ep ->
+        !(done & BIT(j)) && (in_round & BIT(j)) && r[j].epoch == ep ->
         sealed = sealed | BIT(j);
         done = done | BIT(j)
     }
@@ -764,27 +802,22 @@ inline finish_at(j) {
     }
 }
 
-/* COL-8: a connection of this member has broken, or its leader is gone. */
+/* A connection of this member has broken, or its leader is gone. */
 inline go_back(j) {
-    d_step {
-        breaks && r[j].listed != 0 && !(sealed & BIT(j)) ->
-        in = in & ~BIT(j);
-        r[j].listed = 0;
-        apply(j, t, 0)
-    }
+    d_step { breaks && r[j].listed != 0 && !(sealed & BIT(j)) -> restore(j) }
 }
 
-#define NEXT done = 0
 
 proctype Collector() {
-    byte t, ep, gc, done, held, in = 7, sealed;
+    byte t, ep, gc, done, held;
     bit open_rmw, absent, again;
 
     d_step {
-        r[0].val == 0 && r[0].tag != 0 && r[0].epoch == 1 && r[1].epoch == 1 && r[2].epoch == 1 ->
+        r[0].val == 0 && r[0].tag != 0 && ALL_OF(r[0].epoch) ->
         t = r[0].tag;
-        ep = 1;
-        gc = r[0].gc
+        ep = r[0].epoch;
+        gc = NEWEST_GC;
+        in_round = 7
     };
     do /* every member holds exactly t */
     :: IS_PLANT(EARLY_DROP) -> break
@@ -802,12 +835,12 @@ round:
     :: go_back(0)
     :: go_back(1)
     :: go_back(2)
-    :: in != 7 -> goto off
-    :: done == 7 && in == 7 -> break
+    :: OFF -> goto off
+    :: done == 7 && in_round == 7 -> break
     od;
     NEXT;
     do
-    :: open_rmw || (held != 3 && !absent) ->
+    :: !MAY_DROP ->
         if
         :: keep_at(0)
         :: keep_at(1)
@@ -819,8 +852,8 @@ round:
         :: drop_at(0)
         :: drop_at(1)
         :: drop_at(2)
-        :: done == 7 && in == 7 -> break
-        :: in != 7 -> goto off
+        :: done == 7 && in_round == 7 -> break
+        :: OFF -> goto off
         :: go_back(0)
         :: go_back(1)
         :: go_back(2)
@@ -835,7 +868,7 @@ round:
     :: go_back(0)
     :: go_back(1)
     :: go_back(2)
-    :: in != 7 -> goto off
+    :: OFF -> goto off
     :: done == 7 -> break
     od;
     NEXT;
@@ -846,8 +879,8 @@ round:
     :: go_back(0)
     :: go_back(1)
     :: go_back(2)
-    :: in != 7 -> goto off
-    :: done == 7 && in == 7 -> break
+    :: OFF -> goto off
+    :: done == 7 && in_round == 7 -> break
     od;
     NEXT;
     do
@@ -864,10 +897,11 @@ off: /* some go back, and who is sealed waits for the next round */
     :: go_back(1)
     :: go_back(2)
     :: d_step {
-            !again && (r[0].listed != 0 || r[1].listed != 0 || r[2].listed != 0) ->
+            !again && (r[0].listed != 0 || r[1].listed != 0 || r[2].listed != 0) && ALL_OF(r[0].epoch) ->
             again = true;
+            ep = r[0].epoch;
             gc = gc + 2;
-            in = 7; held = 0; open_rmw = 0; absent = 0
+            in_round = 7; held = 0; open_rmw = 0; absent = 0
         };
         goto round
     od;

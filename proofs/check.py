@@ -53,7 +53,8 @@ HOLDS = {
     "restart in the middle of rmw and write": ("s0 p1 restart rounds=3", True),
     "collection that breaks off, rmw": ("d0 +s2 +g1 collect breaks first=9", False),
     "collection that breaks off, put": ("d0 +p1 +g2 collect breaks first=9", False),
-    "collection that breaks off, put if absent": ("d0 +c1=0 +c2=0 collect breaks first=9", False),
+    "collection that breaks off, put if absent": ("d0 +c1=0 +c2=0 collect breaks first=9", True),
+    "collection, restart": ("d0 +s1 collect restart first=9", True),
     "collection and two rmw": ("d0 +s1 s2 collect first=9", True),
 }
 

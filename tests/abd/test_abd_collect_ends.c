@@ -242,6 +242,44 @@ static void who_lists_anew_does_not_go_back(void **state)
     world_close(w);
 }
 
+/* A second round takes up what a first has left, and breaks off when only some have heard which keys
+ * stay: their lists are shorter than the others'. A third ends it all the same. */
+static void lists_that_differ_are_put_together(void **state)
+{
+    struct world *w = collect_open(3);
+    uint32_t put, incr;
+
+    (void)state;
+    plant_all(w, "a", newer, NULL);
+    plant_all(w, "k", newer, NULL);
+    until(w, COLLECT_SEAL);
+    assert_true(world_exchange(w, 0, 2));
+    world_up(w, 1, 0, false);
+    reconfigure_all(w, 0x7);
+    assert_int_equal(world_counters(w, 1)->listed, 0);
+    assert_int_equal(world_counters(w, 2)->listed, 2);
+    world_up(w, 1, 0, true);
+    put = world_put(w, 0, "k", "1", 1000);
+    world_settle(w);
+    assert_true(world_is(w, put, OK, NULL));
+    until(w, COLLECT_DROP);
+    assert_true(world_exchange(w, 0, 1));
+    reconfigure_all(w, 0x7);
+    assert_int_equal(world_counters(w, 0)->listed, 1);
+    assert_int_equal(world_counters(w, 1)->listed, 1);
+    assert_int_equal(world_counters(w, 2)->listed, 2);
+    rounds(w, 4);
+    for (uint8_t i = 0; i < 3; i++) {
+        assert_int_equal(world_counters(w, i)->listed, 0);
+        assert_int_equal(records(w, i), 1);
+        assert_true(world_holds(w, i, "k", "1"));
+    }
+    incr = world_rmw(w, 2, CLIENT_RMW_INCR, "a", NULL, "1");
+    world_settle(w);
+    assert_true(world_is(w, incr, OK, "1"));
+    world_close(w);
+}
+
 /* The collector dies in the middle: the others take back what they have dropped, and nobody waits
  * for anybody who is down. */
 static void who_is_left_goes_on(void **state)
@@ -481,6 +519,7 @@ int main(void)
         cmocka_unit_test(what_is_half_dropped_comes_back),
         cmocka_unit_test(the_next_configuration_finishes_it),
         cmocka_unit_test(who_lists_anew_does_not_go_back),
+        cmocka_unit_test(lists_that_differ_are_put_together),
         cmocka_unit_test(who_is_left_goes_on),
         cmocka_unit_test(who_went_back_stays_out_of_the_round),
         cmocka_unit_test(a_round_that_cannot_go_on_is_cancelled),

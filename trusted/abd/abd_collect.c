@@ -177,22 +177,60 @@ void abd_collect_established(struct abd *a, struct abd_batch *b, struct abd_out 
     start_round(a, b, out);
 }
 
-/* COL-8: what is left of an older round comes first, instead of what was found now. */
+/* Where the key stands among the first n items, or belongs; they are in the order of keys. */
+static uint32_t place_of(const struct abd_batch *b, uint32_t n, struct bytes key)
+{
+    uint32_t low = 0;
+
+    while (low < n) {
+        uint32_t mid = (low + n) / 2;
+
+        if (bytes_compare(item_key(b, &b->items[mid]), key) < 0) {
+            low = mid + 1;
+        } else {
+            n = mid;
+        }
+    }
+    return low;
+}
+
+static RESULT adopt_key(struct abd *a, struct abd_batch *b, const struct batch_item *m,
+                        struct abd_out *out)
+{
+    uint32_t n = b->items_n, at = place_of(b, n, m->key);
+    struct abd_item *i, added;
+
+    if (at < n && bytes_equal(item_key(b, &b->items[at]), m->key)) {
+        return tag_compare(b->items[at].tag, m->tag) == 0 ? OK : ERR_EPOCH;
+    }
+    if (n == BATCH_KEYS_MAX) {
+        return ERR_EPOCH;
+    }
+    TRY(abd_batch_add(a, b, m->key, out, &i));
+    i->tag = m->tag;
+    i->tombstone = i->asked = true;
+    added = *i;
+    memmove(&b->items[at + 1], &b->items[at], (n - at) * sizeof(added));
+    b->items[at] = added;
+    return OK;
+}
+
+/* COL-8: what is left of an older round comes first, instead of what was found now. Lists of members
+ * may differ: after DROP those keys are missing that are to stay. */
 static RESULT adopt(struct abd *a, struct abd_batch *b, struct batch_list list, struct abd_out *out)
 {
     struct abd_collect *c = &a->collect;
     struct batch_item m;
-    struct abd_item *i;
 
-    if (list.n == 0 || c->adopted) {
+    if (list.n == 0) {
         return OK;
     }
-    c->adopted = true;
-    b->items_n = 0;
+    if (!c->adopted) {
+        c->adopted = true;
+        b->items_n = 0;
+    }
     while (batch_list_next(&list, &m)) {
-        TRY(abd_batch_add(a, b, m.key, out, &i));
-        i->tag = m.tag;
-        i->tombstone = i->asked = true;
+        TRY(adopt_key(a, b, &m, out));
     }
     return OK;
 }
