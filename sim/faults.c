@@ -100,6 +100,11 @@ static void partition(struct run *r)
     uint64_t kind = prng_below(&r->faults, 3);
     uint64_t until = r->world.now_ns + prng_below(&r->faults, 4 * r->swarm.fault_ns + 50 * ms);
 
+    if (r->swarm.spares_first) { /* a round of collection does not hear of it from its leader */
+        kind = kind % 2;
+        a = (uint8_t)(a == 0 ? n - 1 : a);
+        b = (uint8_t)(b == 0 ? n - 1 : b);
+    }
     for (uint8_t i = 0; i < n; i++) {
         if (i == a || (kind != 2 && i != b)) {
             continue;

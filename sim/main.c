@@ -216,8 +216,8 @@ static void usage(FILE *to)
     (void)fputs(
         "usage: avocado-sim --seed S [--seeds N] [--ops M] [--level protocol|replica]\n"
         "                   [--plant BUG] [--without FAULTS] [--clients C] [--keys K]\n"
-        "                   [--groups G] [--shrink] [--twice T] [-v] [--json]\n"
-        "       avocado-sim --plants-table [--seed S] [--seeds N] [--groups G]\n"
+        "                   [--groups G] [--collect] [--shrink] [--twice T] [-v] [--json]\n"
+        "       avocado-sim --plants-table [--seed S] [--seeds N] [--groups G] [--collect]\n"
         "       avocado-sim --scenario FILE [--plant BUG] [-v]\n"
         "       avocado-sim --check-history FILE\n"
         "\n"
@@ -232,6 +232,8 @@ static void usage(FILE *to)
         "  --clients C, --keys K  at most so many\n"
         "  --groups G  level replica: so many groups of slots (1 to 4), each at three of up to\n"
         "              seven nodes. Default: a quarter of the seeds have some\n"
+        "  --collect   every run is about deletes, read-modify-writes and the collection of\n"
+        "              tombstones over links that break\n"
         "  --shrink    make a failing seed as small as it still fails before it is reported\n"
         "  --twice T   run every T-th seed twice and compare transcripts (default 1: all)\n"
         "  -v          print the transcript\n"
@@ -384,6 +386,7 @@ static const struct option longs[] = {
     {"twice", required_argument, NULL, 't'},
     {"check-history", required_argument, NULL, 'c'},
     {"scenario", required_argument, NULL, 'F'},
+    {"collect", no_argument, NULL, 'D'},
     {"shrink", no_argument, NULL, 'S'},
     {"plants-table", no_argument, NULL, 'T'},
     {"json", no_argument, NULL, 'j'},
@@ -423,6 +426,9 @@ static bool set_flag(struct options *o, int c)
         return true;
     case 'v':
         o->spec.verbose = true;
+        return true;
+    case 'D':
+        o->spec.collects = true;
         return true;
     case 'S':
         o->shrink = true;

@@ -33,6 +33,8 @@ const struct plant plants[] = {
      ABD_PLANT_NO_BARRIER, true, true},
     {"missing-floor", "after a collection keys begin at zero again", ABD_PLANT_MISSING_FLOOR, true,
      true},
+    {"rejoin-round", "who has gone back from a round of collection is let in again",
+     ABD_PLANT_REJOIN_ROUND, true, true},
     {"replay-off", "a datagram is accepted as often as it arrives", REPLICA_PLANT_REPLAY_OFF, false,
      true},
     {"store-trusting", "a value from the host is taken though it does not authenticate",

@@ -57,6 +57,7 @@ struct swarm {
     uint32_t loss, duplicate, slow; /* slow: ten times the delay and more */
     /* weights of the faults */
     uint32_t partition, pause, crash, reset, tamper, jump, stop;
+    bool spares_first;                              /* no link of the first node is cut */
     uint32_t restart, sleep, clone, change, keeper; /* level replica */
     uint32_t crashes_max, tampered_n;
     uint32_t old_keys_n; /* that no client touches, in different versions from the start */
@@ -82,6 +83,7 @@ struct run_spec {
     uint32_t ops_n;
     uint32_t clients_max, keys_max; /* at most so many; 0: as drawn */
     uint32_t groups;                /* level replica: so many, in every run; 0: as drawn */
+    bool collects;                  /* every run is about the collection of tombstones */
     uint64_t without;               /* bit i: traits[i] is off, whatever was drawn */
     unsigned plants;                /* enum abd_plant, enum replica_plant */
     bool verbose; /* prints the transcript, and the history of a key that is wrong */

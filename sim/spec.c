@@ -45,6 +45,7 @@ void spec_command(const struct run_spec *spec, const struct plant *plant,
     if (spec->groups != 0) {
         append(ret, " --groups %u", spec->groups);
     }
+    append(ret, "%s", spec->collects ? " --collect" : "");
     for (size_t i = 0; i < traits_n; i++) {
         if ((spec->without >> i & 1) != 0) {
             append(ret, "%s%s", before, traits[i].name);

@@ -175,6 +175,41 @@ static void draw_groups(struct swarm *s, const struct run_spec *spec)
     s->think_ns *= PICK(p, 1, 4, 16); /* a change takes its time */
 }
 
+/* Rounds of collection that break off at any point, and somebody who notices what is lost. Drawn
+ * from a source of its own, as groups are. */
+static void draw_focus(struct swarm *s, const struct run_spec *spec)
+{
+    struct prng prng = {.state = spec->seed ^ 0x636f6c6c656374};
+    struct prng *p = &prng;
+
+    if (!spec->collects) {
+        return;
+    }
+    if (spec->level == LEVEL_PROTOCOL) { /* of three, two ends of a link are a majority */
+        s->nodes_n = s->hosts_n = (uint8_t)PICK(p, 3, 5, 5, 7);
+    }
+    s->crash = s->crashes_max = s->tamper = s->tampered_n = 0;
+    s->tight = s->diverge = false;
+    s->sync_ns = 0;
+    s->old_keys_n = s->batch_chance = 0;
+    s->keys_n = s->groups_n > 1 ? s->keys_n : (uint32_t)PICK(p, 1, 1, 2);
+    s->collect_ns = PICK(p, 1 * ms, 1 * ms, 5 * ms);
+    s->get_chance = (uint32_t)PICK(p, 200, 400);
+    s->delete_chance = (uint32_t)PICK(p, 100, 300);
+    s->rmw_chance = 900;
+    memset(s->flavours, 0, sizeof(s->flavours));
+    s->spares_first = prng_chance(p, 2, 3);
+    s->partition = (uint32_t)PICK(p, 3, 6);
+    s->pause = (uint32_t)PICK(p, 0, 0, 1);
+    s->reset = (uint32_t)PICK(p, 0, 1, 3);
+    s->delay_min_ns = PICK(p, 100 * us, 500 * us);
+    s->delay_max_ns = 2 * s->delay_min_ns;
+    s->rto_ns = 2 * s->delay_max_ns + 5 * ms;
+    s->skew = (uint32_t)PICK(p, 0, 300, 600); /* somebody hears of each step late */
+    s->fault_ns = PICK(p, 1 * ms, 2 * ms, 5 * ms);
+    s->think_ns = PICK(p, 1 * ms, 4 * ms, 16 * ms);
+}
+
 #define TRAIT(name, field)                                                                         \
     {                                                                                              \
         name, offsetof(struct swarm, field), sizeof(((struct swarm *)0)->field)                    \
@@ -271,6 +306,7 @@ void swarm_draw(struct swarm *s, const struct run_spec *spec)
     if (spec->level == LEVEL_REPLICA) {
         draw_groups(s, spec);
     }
+    draw_focus(s, spec);
     restrict_to(s, spec);
     if (spec->level == LEVEL_PROTOCOL) {
         s->heap_bytes = s->tight ? (size_t)1 << 20 : (size_t)4 << 20;

@@ -287,7 +287,7 @@ void dpdk_port_look(struct dpdk_port *p, uint64_t now_ns)
         return;
     }
     is_up = p->device.is_started && rte_eth_link_get_nowait(p->device.id, &link) == 0 &&
-                 link.link_status == RTE_ETH_LINK_UP;
+            link.link_status == RTE_ETH_LINK_UP;
 
     atomic_store_explicit(&p->is_up, is_up, memory_order_relaxed);
     if (!is_up && p->dials && now_ns - p->dialed_ns > DIAL_NS) {

@@ -200,8 +200,8 @@ static void the_next_configuration_finishes_it(void **state)
 }
 
 /* The same, and those who have finished decide an increment meanwhile. The next round lists their
- * key, too, and breaks off behind its DROP: were they to go back, a tombstone would take the place of
- * what was acknowledged. */
+ * key, too, and breaks off behind its DROP: were they to go back, a tombstone would take the place
+ * of what was acknowledged. */
 static void who_lists_anew_does_not_go_back(void **state)
 {
     struct world *w = collect_open(3);
@@ -242,8 +242,8 @@ static void who_lists_anew_does_not_go_back(void **state)
     world_close(w);
 }
 
-/* A second round takes up what a first has left, and breaks off when only some have heard which keys
- * stay: their lists are shorter than the others'. A third ends it all the same. */
+/* A second round takes up what a first has left, and breaks off when only some have heard which
+ * keys stay: their lists are shorter than the others'. A third ends it all the same. */
 static void lists_that_differ_are_put_together(void **state)
 {
     struct world *w = collect_open(3);
@@ -312,8 +312,8 @@ static void who_is_left_goes_on(void **state)
 }
 
 /* A member goes back because a peer is down to it alone; the leader knows nothing of that and goes
- * on. Were the round ended, the member would hold the tombstone while the others decide what follows
- * "never written": the increment below would be acknowledged, and lost. */
+ * on. Were the round ended, the member would hold the tombstone while the others decide what
+ * follows "never written": the increment below would be acknowledged, and lost. */
 static void who_went_back_stays_out_of_the_round(void **state)
 {
     struct world *w = collect_open(3);

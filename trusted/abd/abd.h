@@ -171,6 +171,7 @@ enum abd_plant {
     ABD_PLANT_LOSE_ID = 1 << 7,        /* a helper proposes under an id of its own */
     ABD_PLANT_SHOW_ACCEPTED = 1 << 8,  /* gets are shown what was accepted and not committed */
     ABD_PLANT_NO_DOUBT = 1 << 9,       /* an owner in doubt evaluates again on a newer base */
+    ABD_PLANT_REJOIN_ROUND = 1 << 10,  /* who went back is let into the round of collection again */
     ABD_PLANT_SYNC_AS_WRITE = 1 << 11, /* anti-entropy writes what it copies under a new tag */
     ABD_PLANT_SCAN_SILENCE = 1 << 12,  /* a list that ends early speaks for the whole range */
     ABD_PLANT_SCAN_NO_WRITE_BACK = 1 << 13, /* a page shows the maximum whoever holds it */

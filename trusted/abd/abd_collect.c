@@ -14,7 +14,7 @@
  * Clauses COL-n: docs/protocol/collect.md.
  */
 
-static const uint64_t ROUND_NS = UINT64_C(5000000000);
+static const uint64_t STEP_NS = UINT64_C(5000000000);
 static const uint64_t POLL_NS = UINT64_C(1000000);
 enum {
     LOOKS = BATCH_KEYS_MAX, /* keys that one step walks over */
@@ -123,6 +123,7 @@ static void ask_self(struct abd *a, struct abd_batch *b, struct abd_out *out)
 static void ask_all(struct abd *a, struct abd_batch *b, enum collect_step step, struct abd_out *out)
 {
     a->collect.step = step;
+    b->expires_at_ns = a->now_ns + STEP_NS;
     abd_batch_enter(a, b, BATCH_COLLECT_ROUND, out);
     abd_batch_widen(b);
     if (write_body(a, b, out) != OK) {
@@ -215,8 +216,8 @@ static RESULT adopt_key(struct abd *a, struct abd_batch *b, const struct batch_i
     return OK;
 }
 
-/* COL-8: what is left of an older round comes first, instead of what was found now. Lists of members
- * may differ: after DROP those keys are missing that are to stay. */
+/* COL-8: what is left of an older round comes first, instead of what was found now. Lists of
+ * members may differ: after DROP those keys are missing that are to stay. */
 static RESULT adopt(struct abd *a, struct abd_batch *b, struct batch_list list, struct abd_out *out)
 {
     struct abd_collect *c = &a->collect;
@@ -470,7 +471,7 @@ void abd_collect_begin(struct abd *a, struct abd_out *out)
     next_round_at(a, a->config.collect_ns);
     store_stats(a->store, &stats);
     if ((stats.tombstones == 0 && !c->resolve) ||
-        abd_batch_take(a, a->now_ns + ROUND_NS, out, &b) != OK) {
+        abd_batch_take(a, a->now_ns + STEP_NS, out, &b) != OK) {
         return;
     }
     c->active = true;

@@ -171,7 +171,7 @@ static enum err drain(struct abd *a, const struct collect_ask *m)
 {
     struct abd_gc *g = &a->gc;
 
-    if (m->round == g->left_round) {
+    if (m->round == g->left_round && !abd_has_plant(a, ABD_PLANT_REJOIN_ROUND)) {
         return ERR_EPOCH; /* COL-8: its second barrier must not let us in again */
     }
     if (m->gc > g->stamp) {

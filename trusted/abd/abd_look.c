@@ -65,7 +65,8 @@ static RESULT write_list(struct abd *a, struct abd_batch *b, struct abd_out *out
             bytes += len;
             n++;
         } else if (!m->closed) {
-            CHECK(b->kind != BATCH_KIND_MPUT); /* they stand here by now: abd_mput_start() counted */
+            CHECK(b->kind !=
+                  BATCH_KIND_MPUT); /* they stand here by now: abd_mput_start() counted */
             close_item(m, ERR_BUSY);
         }
     }
