@@ -99,6 +99,7 @@ static enum avo_status open_system(struct avo_client *c, struct explain *why)
     c->timer_at_ns = UINT64_MAX;
     c->watch = calloc(1, sizeof(*c->watch));
     c->aead = aead_open_impl(aead_best());
+    c->courtesy.gap_ns = COURTESY_GAP_MAX_NS;
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
     c->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     c->env.epoll = c->epoll;

@@ -12,6 +12,7 @@
 #include "client/link.h"
 #include "client/net.h"
 #include "client/profile.h"
+#include "host/run/courtesy.h"
 
 /* data.u32 of epoll's events; below CLUSTER_MAX: the link of that place. */
 enum {
@@ -53,6 +54,7 @@ struct avo_client {
     struct link_env env;
     struct link links[CLUSTER_MAX];
     int epoll, timer;
+    struct courtesy courtesy;  /* of client_wait() */
     uint64_t timer_at_ns;      /* when the timer is set to ring; UINT64_MAX: it is not */
     uint64_t links_at_ns;      /* when links were last looked at */
     uint64_t clogged_at_ns;    /* when the kernel took no more datagrams; 0: it does */

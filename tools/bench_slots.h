@@ -4,6 +4,7 @@
 
 /* Inside of the benchmark's threads: a client, and the operations that it has in flight. */
 
+#include "host/run/courtesy.h"
 #include "tools/bench_pace.h"
 #include "tools/bench_worker.h"
 
@@ -50,6 +51,7 @@ struct state {
     uint8_t *noise;   /* values are windows of it */
     char *text;       /* a unique value, for a history */
     int epoll;
+    struct courtesy courtesy;
     uint32_t slots_n; /* of each client */
     uint64_t in_flight;
 };

@@ -112,15 +112,37 @@ static bool turn(struct state *t, struct client *c)
     return true;
 }
 
+/* Looks for events for a while, giving the core away at each turn; how many there are. */
+static int look(struct state *t, struct epoll_event *events, uint64_t timeout_ns)
+{
+    uint64_t began = bench_now_ns(), patience = courtesy_patience(&t->courtesy, began);
+    int n = 0;
+
+    patience = patience < timeout_ns ? patience : timeout_ns;
+    while (n == 0 && bench_now_ns() - began < patience) {
+        courtesy_yield(&t->courtesy);
+        n = epoll_wait(t->epoll, events, COMPLETIONS, 0);
+    }
+    return n;
+}
+
 /* Waits until a client has something to do, and marks those. */
 static void wait_ready(struct state *t, uint64_t timeout_ns)
 {
+    uint64_t began = bench_now_ns();
     struct epoll_event events[COMPLETIONS];
     struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000),
                                .tv_nsec = (long)(timeout_ns % 1000000000)};
-    int n = epoll_pwait2(t->epoll, events, COMPLETIONS, &timeout, NULL);
-    uint64_t now_ms = bench_now_ns() / 1000000;
+    int n = look(t, events, timeout_ns);
+    uint64_t now_ms;
 
+    if (n == 0) {
+        n = epoll_pwait2(t->epoll, events, COMPLETIONS, &timeout, NULL);
+    }
+    now_ms = bench_now_ns() / 1000000;
+    if (timeout_ns > 0) {
+        courtesy_waited(&t->courtesy, bench_now_ns() - began);
+    }
     for (int i = 0; i < n; i++) {
         t->clients[events[i].data.u32].is_ready = true;
     }
@@ -290,7 +312,7 @@ static void release(struct state *t)
 static void *run(void *arg)
 {
     struct bench_worker *w = arg;
-    struct state t = {.w = w, .b = w->bench, .epoll = -1};
+    struct state t = {.w = w, .b = w->bench, .epoll = -1, .courtesy.gap_ns = COURTESY_GAP_MAX_NS};
     bool good;
 
     (void)prctl(PR_SET_TIMERSLACK, 1UL); /* of this thread: arrivals are microseconds apart */

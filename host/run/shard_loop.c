@@ -15,10 +15,6 @@ enum {
     /* Sleeping and being woken costs about 5 us of CPU; spinning longer than that cannot pay, as
      * long as somebody else computes on this core. */
     SPIN_NS = 5000,
-    /* Giving the core away at each turn costs others nothing, and who sends next is not slowed down
-     * by waking us; an answer comes tens of microseconds earlier. */
-    LOOK_NS = 100000,
-    GAP_MAX_NS = 1000000,
     JOIN_PAUSE_US = 200,
 };
 
@@ -73,14 +69,6 @@ static void sleep_until(struct shard_loop *l, uint64_t wake_at_ns)
     }
 }
 
-static void note_gap(struct shard_loop *l, uint64_t gap_ns)
-{
-    if (gap_ns > GAP_MAX_NS) {
-        gap_ns = GAP_MAX_NS;
-    }
-    l->gap_ns = (7 * l->gap_ns + gap_ns) / 8;
-}
-
 /* How long to look before a sleep. Where nobody would wake us a sleep is a guess; elsewhere we look
  * if packets have come soon of late. *ret_yields: give the core away at each turn; not in split
  * mode, where that would be a system call beside the one that waits. */
@@ -88,9 +76,9 @@ static uint64_t patience_of(const struct shard_loop *l, bool *ret_yields)
 {
     *ret_yields = l->io->ops->wait == NULL && courtesy_pays(&l->courtesy, clock_now_ns());
     if (*ret_yields) {
-        return l->io->is_polled || l->gap_ns < LOOK_NS ? LOOK_NS : 0;
+        return l->io->is_polled || l->courtesy.gap_ns < COURTESY_LOOK_NS ? COURTESY_LOOK_NS : 0;
     }
-    return !l->io->is_polled && l->gap_ns < SPIN_NS ? SPIN_NS : 0;
+    return !l->io->is_polled && l->courtesy.gap_ns < SPIN_NS ? SPIN_NS : 0;
 }
 
 /* Nothing to do at the moment. With others who compute on our core turns are long: then looking
@@ -106,7 +94,7 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
         now = now_ns(l);
         if (b->rx_n > 0) {
             atomic_fetch_add_explicit(&l->spin_hits, 1, memory_order_relaxed);
-            note_gap(l, now - since_ns);
+            courtesy_waited(&l->courtesy, now - since_ns);
             return;
         }
         if (l->polling == SHARD_LOOP_BUSY) {
@@ -117,7 +105,7 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
         }
     } while (now - since_ns < patience && now < b->wake_at_ns);
     sleep_until(l, b->wake_at_ns);
-    note_gap(l, now_ns(l) - since_ns);
+    courtesy_waited(&l->courtesy, now_ns(l) - since_ns);
     b->rx_n = l->io->ops->rx(l->io, b->rx);
 }
 
@@ -201,7 +189,7 @@ static int start_thread(struct shard_loop *l)
 RESULT shard_loop_start(struct shard_loop *l)
 {
     l->wake_fd = l->epoll_fd = -1;
-    l->gap_ns = GAP_MAX_NS;
+    l->courtesy.gap_ns = COURTESY_GAP_MAX_NS;
     if (l->io->ops->wait == NULL) {
         l->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);

@@ -37,7 +37,6 @@ struct shard_loop {
     int wake_fd, epoll_fd;
     _Atomic bool stop;
     struct courtesy courtesy;
-    uint64_t gap_ns; /* smoothed time between going idle and the next packet */
     _Atomic uint64_t sleeps, spin_hits;
     _Atomic uint64_t dropped; /* bytes of the arena given back to the kernel */
     uint64_t faults;          /* of the arena, known so far */
