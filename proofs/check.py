@@ -55,7 +55,8 @@ HOLDS = {
     "collection that breaks off, put": ("d0 +p1 +g2 collect breaks first=9", False),
     "collection that breaks off, put if absent": ("d0 +c1=0 +c2=0 collect breaks first=9", True),
     "collection, restart": ("d0 +s1 collect restart first=9", True),
-    "collection and two rmw": ("d0 +s1 s2 collect first=9", True),
+    "collection and two rmw": ("d0 +s1 +s2 collect first=9", False),
+    "collection that breaks off, two rmw": ("d0 +s1 +s2 collect breaks first=9", True),
 }
 
 FINDS = {
