@@ -271,7 +271,7 @@ void abd_gc_restore(struct abd *a, struct abd_out *out)
     if (g->listed_n == 0 || g->sealed) {
         return;
     }
-    g->left_round = g->round;
+    g->left_round = g->round != 0 ? g->round : g->left_round; /* 0: it wanted memory before */
     g->round = 0; /* a SEAL that is still on its way finds nobody */
     for (uint16_t i = 0; i < g->listed_n; i++) {
         enum err err;
