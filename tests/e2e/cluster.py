@@ -214,6 +214,10 @@ class Case(unittest.TestCase):
                 self.fail(f"not within {seconds} s: {what}")
             time.sleep(0.05)
 
+    def ends(self, process, seconds=20):
+        """Waits for the end of a process; `process` is its pidfd, opened while it certainly ran."""
+        self.assertTrue(select.select([process], [], [], seconds)[0], f"it did not end in {seconds} s")
+
 
 class ClusterCase(Case):
     """One cluster for all tests of a class; they use keys of their own."""

@@ -57,7 +57,10 @@ def stacks(pid):
     """Where the stack of each waiting thread stands, by thread; it takes root."""
     found = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
-        words = (task / "syscall").read_text().split()
+        try:
+            words = (task / "syscall").read_text().split()
+        except (FileNotFoundError, ProcessLookupError):  # it ended
+            continue
         if len(words) > 2:  # not running
             found[int(task.name)] = int(words[-2], 16)
     return found

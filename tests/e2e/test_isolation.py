@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 import unittest
 from pathlib import Path
 
@@ -175,10 +174,8 @@ class Dumps(Planted):
                 before = set(Path("/").glob("core*")) | set(Path.cwd().glob("core*"))
                 handle = os.pidfd_open(pid)
                 os.kill(pid, sig)
-                self.eventually("it ends", lambda: not Path(f"/proc/{pid}/stat").exists()
-                                or Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z")
+                self.ends(handle)
                 os.close(handle)
-                time.sleep(0.1)
                 after = set(Path("/").glob("core*")) | set(Path.cwd().glob("core*"))
                 self.assertEqual(after - before, set())
                 self.assertEqual(c.avocado("get", KEY).stdout, VALUE)
