@@ -56,11 +56,15 @@ c_decl {
 #define RMW_WHILE_DROPPED 21
 #define REJOINS_ROUND 22
 #define UNSEALED_BY_DROP 23
+#define OFFER_UNCHECKED 24
+#define OFFER_TWICE 25
+#define OFFERS_SHARE_TAGS 26
+#define FORGETS_WHO_DECIDES 27
 #define EVERYTHING 99 /* no bug: stops at a state in which all that can happen has happened */
 
 /* Said at run time, the same in all states: outside of the state vector. */
 hidden byte plant, first_value, rounds_max, late, linearizable;
-hidden byte kind[OPS], node[OPS], expect[OPS], chained[OPS];
+hidden byte kind[OPS], node[OPS], expect[OPS], chained[OPS], offers[OPS];
 hidden byte restarts, collects, breaks;
 
 /* tag = (ts, writer, rmwc), 3 + 3 + 2 bits, compared as a number. Writers are incarnations: node + 1,
@@ -87,6 +91,7 @@ byte stage[OPS];  /* 0 not called, 1 called, 2 returned */
 byte result[OPS];
 byte before[OPS]; /* those that had returned when this one was called */
 byte returned;    /* set of operations */
+byte on_offer[OPS]; /* the timestamp of a write that its coordinator does not hold itself yet */
 bit restarted, collected;
 byte in_round = 7; /* members that have not gone back from the collection under way */
 byte sealed;       /* members that can not */
@@ -143,10 +148,11 @@ c_code {
 
 c_code {
     /* MODEL in the environment: words such as p0 (put at node 0), g, d, s, c0=9 (compare with 9), restart,
+     * o and e: a put and a delete that are offered,
      * +g2: called after the one before has returned, collect, breaks, late, rounds=2, first=9 (what all replicas hold at first), plant=7. */
     static void configure(void)
     {
-        static const char letters[] = "-gpdsc";
+        static const char letters[] = "-gpdscoe";
         char *all = getenv("MODEL"), *word;
         int ops = 0;
 
@@ -176,6 +182,10 @@ c_code {
                 plant = v;
             } else if (letter && word[1] >= '0' && word[1] <= '2' && ops < OPS) {
                 kind[ops] = letter - letters;
+                if (kind[ops] > CAS) {
+                    kind[ops] = *letter == 'o' ? PUT : DEL;
+                    offers[ops] = 1;
+                }
                 node[ops] = word[1] - '0';
                 chained[ops] = then;
                 expect[ops++] = v;
@@ -277,6 +287,18 @@ inline ask_ts(j) {
     }
 }
 
+/* A write that is offered (ABD-21) does not stand at its coordinator yet; the next one is above it. */
+inline above_offers(ret) {
+    if
+    :: !IS_PLANT(OFFERS_SHARE_TAGS) ->
+        ret = (node[0] == n && on_offer[0] > ret -> on_offer[0] : ret);
+        ret = (node[1] == n && on_offer[1] > ret -> on_offer[1] : ret);
+        ret = (node[2] == n && on_offer[2] > ret -> on_offer[2] : ret);
+        ret = (node[3] == n && on_offer[3] > ret -> on_offer[3] : ret)
+    :: else
+    fi
+}
+
 proctype Writer(byte id) {
     byte n = node[id], ep, gc, votes, m_tag, m_val, x;
     bit retried;
@@ -304,6 +326,7 @@ round_one:
             seen_ts(n, x);
             m_tag = (x > m_tag -> x : m_tag);
             x = 0;
+            above_offers(m_tag);
             assert(m_tag < 7);
             m_tag = TAG(m_tag + 1, (IS_PLANT(SHARED_TAGS) -> 1 : n + 1));
             apply(n, m_tag, m_val);
@@ -326,6 +349,138 @@ round_one:
     :: IS_PLANT(RETRY_WRITES_TWICE) && stage[id] == 1 && !retried ->
         retried = true;
         goto round_one
+    od
+}
+
+/* The question goes out; it may arrive at any time from now on, or never. */
+inline offer_to(j) {
+    d_step {
+        n != j && !(asked & BIT(j)) && !MAJORITY(votes | taken) && (ep != 2 || j != 2) ->
+        asked = asked | BIT(j)
+    }
+}
+
+/* It arrives, for the first time, or again after its answer was lost; and the answer comes, */
+inline take_or_deny(j) {
+    seen_ts(j, x);
+    if
+    :: IS_PLANT(OFFER_UNCHECKED) || r[j].tag == m_tag ||
+       (r[j].tag < m_tag && (TS(m_tag) > r[j].floor || IS_PLANT(MISSING_FLOOR))) ->
+        apply(j, m_tag, m_val);
+        y = 1
+    :: else
+    fi
+}
+
+#define MAY_ARRIVE(j) (TAKES(j) && (asked & BIT(j)) && !((taken | denied) & BIT(j)))
+
+inline offer_at(j) {
+    d_step {
+        MAY_ARRIVE(j) && (!(lost & BIT(j)) || r[j].tag <= m_tag) ->
+        take_or_deny(j);
+        if
+        :: y -> taken = taken | BIT(j)
+        :: else ->
+            denied = denied | BIT(j);
+            seen = (x > seen -> x : seen)
+        fi;
+        x = 0;
+        y = 0
+    }
+}
+
+/* or it is lost. */
+inline offer_lost(j) {
+    d_step {
+        MAY_ARRIVE(j) && !(lost & BIT(j)) ->
+        take_or_deny(j);
+        lost = lost | BIT(j);
+        x = 0;
+        y = 0
+    }
+}
+
+/* Nobody holds it: all who were asked have said so. */
+#define NOBODY_MAY_HOLD_IT ((asked == denied && !doubt) || IS_PLANT(OFFER_TWICE))
+
+proctype Offerer(byte id) {
+    byte n = node[id], ep, gc, votes, m_tag, m_val, x, y, asked, taken, denied, lost, seen;
+    bit doubt;
+
+    d_step {
+        MAY_CALL -> call();
+        m_val = (kind[id] == DEL -> 0 : id + 1)
+    };
+begin:
+    skip;
+    d_step {
+        r[n].epoch != 0 ->
+        ep = r[n].epoch;
+        gc = r[n].gc;
+        votes = BIT(n);
+        seen_ts(n, m_tag);
+        above_offers(m_tag);
+        assert(m_tag < 7);
+        on_offer[id] = m_tag + 1;
+        m_tag = TAG(m_tag + 1, n + 1)
+    };
+    do
+    :: offer_to(0)
+    :: offer_to(1)
+    :: offer_to(2)
+    :: offer_at(0)
+    :: offer_at(1)
+    :: offer_at(2)
+    :: offer_lost(0)
+    :: offer_lost(1)
+    :: offer_lost(2)
+    :: d_step {
+            MAJORITY(votes | taken) && !STALE ->
+            apply(n, m_tag, m_val);
+            votes = BIT(n) | taken
+        };
+        break
+    :: d_step {
+            MAJORITY(BIT(n) | denied) && NOBODY_MAY_HOLD_IT && !STALE ->
+            m_tag = seen;
+            seen_ts(n, x);
+            m_tag = (x > m_tag -> x : m_tag);
+            on_offer[id] = 0;
+            above_offers(m_tag);
+            x = 0;
+            assert(m_tag < 7);
+            m_tag = TAG(m_tag + 1, n + 1);
+            apply(n, m_tag, m_val);
+            votes = BIT(n)
+        };
+        break
+    :: d_step {
+            STALE && NOBODY_MAY_HOLD_IT ->
+            asked = 0; denied = 0; lost = 0; seen = 0
+        };
+        goto begin
+    :: d_step { /* MEM-8: the same tag, if nothing greater has come here */
+            r[n].epoch > ep && gc >= r[n].gc && !NOBODY_MAY_HOLD_IT &&
+            !IS_PLANT(OLD_EPOCH_ACCEPTED) ->
+            ep = r[n].epoch;
+            votes = (r[n].tag <= m_tag -> BIT(n) : 0);
+            doubt = 1;
+            asked = 0; taken = 0; denied = 0; lost = 0; seen = 0
+        }
+    od;
+    skip;
+    d_step { on_offer[id] = 0; asked = 0; taken = 0; denied = 0; lost = 0; seen = 0; doubt = 0 };
+    do
+    :: apply_at(0)
+    :: apply_at(1)
+    :: apply_at(2)
+    :: d_step { stage[id] == 1 && MAJORITY(votes) -> answer(0) }
+    :: d_step { /* a new epoch: the same tag once more */
+            stage[id] == 1 && r[n].epoch > ep && gc >= r[n].gc && !IS_PLANT(OLD_EPOCH_ACCEPTED) ->
+            ep = r[n].epoch;
+            apply(n, m_tag, m_val);
+            votes = BIT(n)
+        }
     od
 }
 
@@ -420,9 +575,14 @@ inline remember(j, op, what) {
     fi
 }
 
+/* RMW-13, RMW-18: nobody can have decided it without a word. */
+#define DEAD (doubt && MAJORITY(closed) && (!(deciders & ~closed) || IS_PLANT(FORGETS_WHO_DECIDES)))
 #define MAY_PREPARE(j) (n != (j) && TAKES(j) && !r[j].listed && !((votes | closed) & BIT(j)) && !known && \
-                        !MAJORITY(votes) && !(doubt && MAJORITY(closed)))
-#define MAY_ACCEPT(j) (n != (j) && TAKES(j) && !r[j].listed && !(votes & BIT(j)) && !MAJORITY(votes) && !outbid)
+                        !MAJORITY(votes) && !DEAD)
+#define MAY_ACCEPT(j) (n != (j) && TAKES(j) && !r[j].listed && !(votes & BIT(j)) && !MAJORITY(votes) && !outbid && \
+                       (asked & BIT(j)))
+/* Its own voice and one more. (The plant is of larger clusters, where that is not enough.) */
+#define DECIDES(j) ((votes & BIT(n)) && n != (j) && MAJORITY(BIT(n) | BIT(j)) && !IS_PLANT(ANSWER_BEFORE_COMMIT))
 #define MAY_COMMIT(j) (n != (j) && TAKES(j) && (!(votes & BIT(j)) || r[j].tag <= b))
 #define IS_LATE(j) (late && l_op != 0 && r[j].epoch == l_epoch && gc >= r[j].gc && \
                     r[j].tag <= l_base && r[j].base <= l_base && r[j].promise <= l_ballot && \
@@ -462,9 +622,29 @@ inline accept(j) {
         r[j].a_ballot = ballot;
         r[j].a_op = p_op;
         remember(j, p_op - 1, (p_op - 1 != id -> HELPED : 0));
+        if
+        :: DECIDES(j) ->
+            apply(j, b + 1, p_op);
+            remember(j, p_op - 1, COMMITTED);
+            applied = applied | BIT(j)
+        :: else
+        fi;
         votes = votes | BIT(j)
     :: else -> outbid = true
     fi
+}
+
+/* It arrives, and what is said to it does not. */
+inline accept_lost(j) {
+    d_step {
+        MAY_ACCEPT(j) && DECIDES(j) && OPEN(j) && r[j].promise <= ballot ->
+        x = votes;
+        accept(j);
+        votes = x;
+        applied = 0;
+        asked = asked & ~BIT(j);
+        x = 0
+    }
 }
 
 inline commit_at(j) {
@@ -487,6 +667,10 @@ inline late_at(j) {
         r[j].a_ballot = l_ballot;
         r[j].a_op = l_op;
         remember(j, l_op - 1, (l_op - 1 != id -> HELPED : 0));
+        if
+        :: l_decides & BIT(j) -> apply(j, b + 1, l_op); remember(j, l_op - 1, COMMITTED)
+        :: else
+        fi;
         b = x;
         x = 0
     }
@@ -494,7 +678,8 @@ inline late_at(j) {
 
 proctype Modifier(byte id) {
     byte n = node[id], ep, gc, votes, closed, b, b_val, ballot, p_ballot, p_op, round, x, m_tag, m_val;
-    byte l_base, l_ballot, l_op, l_epoch;
+    byte l_base, l_ballot, l_op, l_epoch, l_decides;
+    byte asked, applied, deciders;
     bit doubt, known, helped, outbid;
 
     d_step {
@@ -533,7 +718,7 @@ ask:
     :: STALE || (outbid && !MAJORITY(votes)) -> goto again
     :: known && !STALE -> goto finish /* somebody decided it: it only has to stand at a majority */
     :: d_step { /* nobody can decide for it any more */
-            doubt && MAJORITY(closed) && !helped && !known -> doubt = false
+            DEAD && !helped && !known -> doubt = false; deciders = 0
         };
         goto evaluate
     :: d_step { IS_PLANT(EVALUATES_IN_DOUBT) && doubt && closed != 0 -> doubt = false };
@@ -551,15 +736,25 @@ ask:
             !STALE && !r[n].listed ->
             p_op = (p_op == 0 -> id + 1 : p_op);
             doubt = doubt || p_op == id + 1;
-            votes = 0; closed = 0; helped = false; outbid = false; p_ballot = 0;
+            votes = 0; closed = 0; helped = false; outbid = false; p_ballot = 0; applied = 0;
             accept(n)
-        }
+        };
+        if
+        :: asked = BIT((n + 1) % 3)
+        :: asked = BIT((n + 2) % 3)
+        :: asked = 7
+        fi;
+        deciders = (p_op == id + 1 && (votes & BIT(n)) -> deciders | (asked & ~BIT(n)) : deciders)
     :: STALE || r[n].listed -> goto again
     fi;
     do
     :: d_step { MAY_ACCEPT(0) -> accept(0) }
     :: d_step { MAY_ACCEPT(1) -> accept(1) }
     :: d_step { MAY_ACCEPT(2) -> accept(2) }
+    :: accept_lost(0)
+    :: accept_lost(1)
+    :: accept_lost(2)
+    :: !outbid && !MAJORITY(votes) && !(asked & ~(votes | BIT(n))) -> goto again /* all answers are lost */
     :: MAJORITY(votes) && !STALE -> break
     :: outbid || STALE -> goto again
     od;
@@ -571,7 +766,9 @@ finish:
             p_op = (known -> id + 1 : p_op);
             apply(n, b + 1, p_op);
             remember(n, p_op - 1, COMMITTED);
-            votes = BIT(n)
+            votes = BIT(n) | applied;
+            applied = 0;
+            asked = 0
         }
     :: STALE -> goto again
     fi;
@@ -584,13 +781,16 @@ finish:
         }
     :: stage[id] == 1 && p_op != id + 1 && MAJORITY(votes) -> /* helped; now its own, which is dead in b */
         doubt = false;
+        deciders = 0;
         goto evaluate
     :: stage[id] == 1 && STALE -> goto again
     od;
 again:
     skip;
     d_step {
-        outbid = false;
+        outbid = false; applied = 0;
+        l_decides = (late && ep != 2 && (votes & BIT(n)) -> asked & ~votes : 0);
+        asked = 0;
         if
         :: late && p_op != 0 -> l_base = b; l_ballot = ballot; l_op = p_op; l_epoch = ep
         :: else
@@ -924,7 +1124,8 @@ init {
         for (i : 0 .. OPS - 1) {
             if
             :: kind[i] == GET -> run Reader(i)
-            :: kind[i] == PUT || kind[i] == DEL -> run Writer(i)
+            :: (kind[i] == PUT || kind[i] == DEL) && !offers[i] -> run Writer(i)
+            :: (kind[i] == PUT || kind[i] == DEL) && offers[i] -> run Offerer(i)
             :: kind[i] == SWAP || kind[i] == CAS -> run Modifier(i)
             :: else
             fi

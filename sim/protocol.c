@@ -12,8 +12,8 @@
 /*
  * Level protocol: the ABD machine on the real store. The transport between the machines is this
  * file: it repeats a question until it is answered, cancelled or failed, executes a question at
- * most once (or, by draw, as often as it arrives: the machine must bear that too), and may deliver
- * answers late and twice.
+ * most once (or, by draw, as often as it arrives: the machine must bear that too, but for offers,
+ * ABD-21), and may deliver answers late and twice.
  */
 
 static const uint64_t ms = UINT64_C(1000000);
@@ -289,9 +289,9 @@ static void on_ask(struct run *r, struct protocol *c, struct event *e)
     if (!awake(r, call->to, e)) {
         return;
     }
-    if (!call->executed || r->swarm.execute_again) {
+    CHECK(peer_ask_decode((struct bytes){.p = call->ask, .n = call->ask_len}, &ask) == OK);
+    if (!call->executed || (r->swarm.execute_again && ask.kind != PEER_OFFER)) {
         trace_event(&r->trace, r->world.now_ns, "ask", call->from, call->to, call->cookie);
-        CHECK(peer_ask_decode((struct bytes){.p = call->ask, .n = call->ask_len}, &ask) == OK);
         n = step(r, call->to, &(struct abd_in){.kind = ABD_IN_ASK, .peer = call->from, .ask = &ask},
                  &answer);
         CHECK(n != 0);

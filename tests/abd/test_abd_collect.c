@@ -213,10 +213,10 @@ static void what_comes_late_resurrects_nothing(void **state)
 
     (void)state;
     (void)world_put(w, 1, "k", "old", 1000);
-    assert_true(world_exchange(w, 1, world_call(w, 1, 0) != NULL ? 0 : 2));
+    if (world_call(w, 1, 2) == NULL) { /* it is offered to 0 first */
+        assert_true(world_exchange(w, 1, 0));
+    }
     c = world_call(w, 1, 2);
-    assert_int_equal(c->call.ask.kind, PEER_APPLY);
-    assert_true(world_exchange(w, 1, 0));
     late = kept(c);
     world_ask(w, c, &m); /* it arrives, */
     world_answer(w, c, &m);
@@ -272,7 +272,6 @@ static void a_new_put_is_above_what_is_still_held(void **state)
     assert_int_equal(records(w, 2), 1); /* it has not heard of it */
     world_up(w, 1, 2, false);           /* nor is it asked */
     put = world_put(w, 1, "k", "v", 1000);
-    assert_true(world_exchange(w, 1, 0));
     assert_true(world_exchange(w, 1, 0));
     world_up(w, 1, 2, true);
     assert_true(world_is(w, put, OK, NULL));

@@ -26,11 +26,12 @@ static void test_learner_gets_writes_and_has_no_vote(void **state)
         world_reconfigure(w, i, 0x3); /* node 2 learns */
     }
     world_up(w, 0, 2, true);
+    world_plant(w, 1, "k", newer, "other");
     user = world_put(w, 0, "k", "v", 1000);
-    assert_null(world_call(w, 0, 2)); /* it is not asked for a tag */
+    assert_null(world_call(w, 0, 2)); /* it is offered nothing */
     assert_false(w->replies[user].have);
     world_up(w, 0, 1, true);
-    assert_true(world_exchange(w, 0, 1)); /* W1 */
+    assert_true(world_exchange(w, 0, 1)); /* denied, and that is W1 */
     assert_true(world_exchange(w, 0, 2)); /* W2: the learner applies */
     assert_true(world_holds(w, 2, "k", "v"));
     assert_false(w->replies[user].have); /* and that does not count */

@@ -136,8 +136,7 @@ static void test_append_and_get_set(void **state)
     world_close(w);
 }
 
-/* A put is three questions, and a read-modify-write without rivals one and a third times as many.
- */
+/* A put is two questions, and a read-modify-write without rivals one more (RMW-18). */
 static void test_costs_less_than_two_puts(void **state)
 {
     struct world *w = open_n(3);
@@ -149,11 +148,11 @@ static void test_costs_less_than_two_puts(void **state)
     before = w->calls_n;
     (void)world_put(w, 0, "k", "2", 1000);
     world_settle(w);
-    assert_int_equal(w->calls_n - before, 3);
+    assert_int_equal(w->calls_n - before, 2);
     before = w->calls_n;
     IS(w, rmw(w, 0, CLIENT_RMW_CAS, "2", "3"), OK, NULL);
     world_settle(w);
-    assert_int_equal(w->calls_n - before, 4);
+    assert_int_equal(w->calls_n - before, 3);
     for (uint8_t i = 0; i < 3; i++) {
         assert_true(world_holds(w, i, "k", "3"));
     }
@@ -182,22 +181,90 @@ static uint8_t asked_by(struct world *w, uint8_t node)
 /* RMW-9, RMW-10: nothing shows before the commit, and the answer comes after it. */
 static void test_answers_after_a_majority_applied(void **state)
 {
-    struct world *w = open_n(3);
+    struct world *w = open_n(5);
     uint32_t user = world_rmw(w, 0, CLIENT_RMW_INCR, "k", NULL, "1");
-    uint8_t peer = asked_by(w, 0);
+    uint8_t peers[2], n = 0;
 
     (void)state;
-    exchange(w, 0, peer, PEER_PREPARE);
+    for (uint8_t i = 1; i < 5; i++) {
+        if (world_call(w, 0, i) != NULL) {
+            peers[n++] = i;
+        }
+    }
+    assert_int_equal(n, 2);
+    exchange(w, 0, peers[0], PEER_PREPARE);
+    exchange(w, 0, peers[1], PEER_PREPARE);
+    exchange(w, 0, peers[0], PEER_ACCEPT);
     assert_true(tag_is_zero(world_tag(w, 0, "k")));
-    exchange(w, 0, peer, PEER_ACCEPT);
+    exchange(w, 0, peers[1], PEER_ACCEPT);
     assert_false(w->replies[user].have);
     assert_true(world_holds(w, 0, "k", "1")); /* decided: the coordinator applies first */
-    assert_true(tag_is_zero(world_tag(w, peer, "k")));
-    assert_false(world_call(w, 0, peer)->call.ask.value_given); /* RMW-6: it has the value */
-    exchange(w, 0, peer, PEER_COMMIT);
+    assert_true(tag_is_zero(world_tag(w, peers[0], "k")));
+    assert_false(world_call(w, 0, peers[0])->call.ask.value_given); /* RMW-6: it has the value */
+    exchange(w, 0, peers[0], PEER_COMMIT);
+    assert_false(w->replies[user].have);
+    exchange(w, 0, peers[1], PEER_COMMIT);
     IS(w, user, OK, "1");
     world_settle(w);
     world_close(w);
+}
+
+/* RMW-18: among three the peer that accepts decides, and applies at once. */
+static void test_the_last_voice_applies_at_once(void **state)
+{
+    struct world *w = open_n(3);
+    uint32_t user = world_rmw(w, 0, CLIENT_RMW_INCR, "k", NULL, "1");
+    uint8_t peer = asked_by(w, 0), third = (uint8_t)(3 - peer);
+
+    (void)state;
+    exchange(w, 0, peer, PEER_PREPARE);
+    assert_true(tag_is_zero(world_tag(w, 0, "k")) && tag_is_zero(world_tag(w, peer, "k")));
+    exchange(w, 0, peer, PEER_ACCEPT);
+    IS(w, user, OK, "1");
+    assert_true(world_holds(w, 0, "k", "1") && world_holds(w, peer, "k", "1"));
+    assert_null(world_call(w, 0, peer));
+    exchange(w, 0, third, PEER_COMMIT);
+    assert_true(world_holds(w, third, "k", "1"));
+    world_close(w);
+}
+
+/* It decided and cannot say so: that everybody else knows nothing proves nothing. */
+static void test_doubt_about_the_last_voice(void **state)
+{
+    for (int answers = 0; answers < 2; answers++) {
+        struct world *w = open_n(3);
+        uint32_t user = world_rmw(w, 0, CLIENT_RMW_INCR, "k", NULL, "1");
+        uint8_t peer = asked_by(w, 0), third = (uint8_t)(3 - peer);
+        struct peer_answer lost;
+
+        (void)state;
+        exchange(w, 0, peer, PEER_PREPARE);
+        world_ask(w, world_call(w, 0, peer), &lost);
+        assert_true(world_holds(w, peer, "k", "1"));
+        world_up(w, 0, peer, false);
+        world_plant(w, 0, "k", (struct tag){.ts = 5, .writer = 9}, "40");
+        world_plant(w, third, "k", (struct tag){.ts = 5, .writer = 9}, "40");
+        world_fail(w, world_call(w, 0, peer));
+        for (int i = 0; i < 20; i++) { /* closed at two of three, and neither has heard of it */
+            world_tick(w, 0, UINT64_C(5000000));
+            while (world_exchange(w, 0, third)) {
+            }
+        }
+        assert_false(w->replies[user].have);
+        assert_true(world_holds(w, 0, "k", "40"));
+        if (answers == 1) {
+            world_up(w, 0, peer, true);
+        }
+        for (int i = 0; i < 1000 && !w->replies[user].have; i++) {
+            world_tick(w, 0, UINT64_C(5000000));
+            while (world_exchange(w, 0, third) || world_exchange(w, 0, peer)) {
+            }
+        }
+        IS(w, user, answers == 1 ? OK : ERR_INDETERMINATE, answers == 1 ? "1" : NULL);
+        assert_true(world_holds(w, 0, "k", "40"));
+        world_settle(w);
+        world_close(w);
+    }
 }
 
 /* RMW-8, RMW-13: who finds an accepted operation finishes it, under its own id, and its owner then
@@ -211,23 +278,17 @@ static void test_helping_keeps_the_operation(void **state)
     world_up(w, 0, 2, false); /* 0 speaks with 1 only */
     mine = world_rmw(w, 0, CLIENT_RMW_INCR, "k", NULL, "10");
     exchange(w, 0, 1, PEER_PREPARE);
-    {
-        struct world_call *accept = world_call(w, 0, 1);
-        struct peer_answer lost;
-
-        assert_int_equal(accept->call.ask.kind, PEER_ACCEPT);
-        world_ask(w, accept, &lost); /* accepted at 0 and 1, so decided; nobody knows */
-    }
-    world_up(w, 2, 0, false); /* 2 speaks with 1 only */
+    assert_int_equal(world_call(w, 0, 1)->call.ask.kind, PEER_ACCEPT); /* accepted at 0 */
+    world_up(w, 2, 1, false);                                          /* 2 speaks with 0 only */
     other = world_rmw(w, 2, CLIENT_RMW_INCR, "k", NULL, "1");
     for (int i = 0; i < 100 && !w->replies[other].have; i++) {
-        (void)world_exchange(w, 2, 1);
+        (void)world_exchange(w, 2, 0);
         world_tick(w, 2, 100000);
     }
     IS(w, other, OK, "11");
     assert_int_equal(world_counters(w, 2)->rmw_helped, 1);
     world_up(w, 0, 2, true);
-    world_up(w, 2, 0, true);
+    world_up(w, 2, 1, true);
     world_fail(w, world_call(w, 0, 1));
     for (int i = 0; i < 100 && !w->replies[mine].have; i++) {
         world_tick(w, 0, 5000000);
@@ -385,6 +446,8 @@ int main(void)
         cmocka_unit_test(test_append_and_get_set),
         cmocka_unit_test(test_costs_less_than_two_puts),
         cmocka_unit_test(test_answers_after_a_majority_applied),
+        cmocka_unit_test(test_the_last_voice_applies_at_once),
+        cmocka_unit_test(test_doubt_about_the_last_voice),
         cmocka_unit_test(test_helping_keeps_the_operation),
         cmocka_unit_test(test_overtaken_by_a_put),
         cmocka_unit_test(test_outcomes_without_a_majority),

@@ -180,27 +180,30 @@ static void a_copy_never_replaces_anything_newer(void **state)
 /* SYNC-2: proposals that may still lose are nobody's business. */
 static void what_is_accepted_and_not_decided_is_not_copied(void **state)
 {
-    struct world *w = open_n(3);
+    struct world *w = open_n(5);
     struct peer_answer m;
     uint64_t keys;
     uint32_t user;
 
     (void)state;
-    for (uint8_t i = 0; i < 3; i++) {
+    for (uint8_t i = 0; i < 5; i++) {
         world_plant(w, i, "k", older, "old");
     }
     pages(w, 2, 3);
     keys = world_counters(w, 2)->sync_keys;
     world_up(w, 1, 0, false); /* nobody asks on behalf of 1 */
+    world_up(w, 0, 4, false);
+    world_up(w, 0, 3, false);
     user = world_rmw(w, 0, CLIENT_RMW_CAS, "k", "old", "new");
     while (world_call(w, 0, 1)->call.ask.kind != PEER_ACCEPT) {
         assert_true(world_exchange(w, 0, 1));
+        (void)world_exchange(w, 0, 2);
     }
     world_ask(w, world_call(w, 0, 1), &m); /* accepted there; the proposer does not know */
     for (int i = 0; i < 4; i++) {
         world_tick(w, 2, PAGE);
-        while (world_call(w, 2, 0) != NULL || world_call(w, 2, 1) != NULL) {
-            (void)(world_exchange(w, 2, 0) || world_exchange(w, 2, 1));
+        while (world_exchange(w, 2, 0) || world_exchange(w, 2, 1) || world_exchange(w, 2, 3) ||
+               world_exchange(w, 2, 4)) {
         }
     }
     assert_true(world_counters(w, 2)->sync_passes >= 6);

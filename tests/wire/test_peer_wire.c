@@ -122,6 +122,26 @@ static const struct ask_case asks[] = {
     {{.kind = PEER_COPY_GC, .gc = GC_OF},
      {(const uint8_t *)"\x16" GC_BYTES NO_TAG "\x00\x00", 23},
      false},
+    {{.kind = PEER_OFFER,
+      .gc = GC_OF,
+      .tag = TAG_OF,
+      .key = KEY_OF,
+      .value = {(const uint8_t *)"vw", 2}},
+     {(const uint8_t *)"\x07" GC_BYTES "\x00" TAG_BYTES "\x02\x00k\0vw", 28},
+     true},
+    {{.kind = PEER_OFFER, .gc = GC_OF, .tombstone = true, .tag = TAG_OF, .key = KEY_OF},
+     {(const uint8_t *)"\x07" GC_BYTES "\x01" TAG_BYTES "\x02\x00k\0", 26},
+     false},
+    {{.kind = PEER_ACCEPT,
+      .gc = GC_OF,
+      .decides = true,
+      .tag = TAG_OF,
+      .ballot = BALLOT_OF,
+      .op = OP_OF,
+      .key = KEY_OF,
+      .value = {(const uint8_t *)"vw", 2}},
+     {(const uint8_t *)"\x05" GC_BYTES "\x20" TAG_BYTES BALLOT_BYTES OP_BYTES "\x02\x00k\0vw", 49},
+     true},
 };
 
 struct answer_case {
@@ -450,7 +470,9 @@ static void test_reserved_bits(void **state)
         memcpy(rmw, asks[i].golden.p, asks[i].golden.n);
         for (unsigned flags = 4; flags < 256; flags++) {
             rmw[5] = (uint8_t)flags;
-            ask_refused(rmw, asks[i].golden.n);
+            if (rmw[0] != PEER_ACCEPT || (flags & ~1U) != PEER_FLAG_DECIDES) {
+                ask_refused(rmw, asks[i].golden.n);
+            }
         }
         if (rmw[0] != PEER_COMMIT) {
             rmw[5] = PEER_FLAG_VALUE; /* only a COMMIT has the choice */

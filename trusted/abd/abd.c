@@ -34,7 +34,7 @@ static void set_members(struct abd *a, const struct abd_members *m)
     a->voters = m->voters == 0 ? a->all : m->voters;
     CHECK((a->voters & ~a->all) == 0 && m->epoch < UINT32_MAX);
     a->config.epoch = m->epoch;
-    a->rotor = (uint8_t)(a->rotor % m->members_n);
+    a->rotor = a->rotor_next = (uint8_t)(a->rotor % m->members_n);
     abd_plant(a, a->plants);
 }
 
@@ -194,6 +194,7 @@ RESULT abd_init(const struct abd_config *c, struct abd **ret)
     a->prng = (struct prng){.state = c->seed};
     a->rotor = (uint8_t)prng_below(&a->prng, c->members_n);
     set_members(a, &(struct abd_members){c->self, c->members_n, c->voters, c->epoch});
+    abd_write_init(a);
     abd_pace_init(a);
     abd_sync_init(a);
     abd_collect_init(a);

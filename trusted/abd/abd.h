@@ -141,6 +141,7 @@ struct abd_out {
 
 struct abd_counters {
     uint64_t gets, puts, deletes, reads_one_round, write_backs, hedges;
+    uint64_t writes_one_round, offers_denied; /* ABD-21 */
     uint64_t unavailable, indeterminate, busy, refused_tags, repairs, repairs_failed;
     uint64_t rmws, rmw_outbid, rmw_helped, rmw_doubts;
     uint64_t rmw_records; /* of instances, standing now */
@@ -178,11 +179,14 @@ enum abd_plant {
     ABD_PLANT_DIVERGENCE_QUIET = 1 << 14,   /* different values under equal tags are not counted */
     ABD_PLANT_SYNC_FIRST_PAGE = 1 << 15,    /* anti-entropy never goes beyond its first page */
     /* The other bits belong to others. */
-    ABD_PLANT_EARLY_DROP = 1 << 18,    /* tombstones are dropped before all members hold them */
-    ABD_PLANT_NO_BARRIER = 1 << 19,    /* collection waits for nobody and refuses nothing */
-    ABD_PLANT_MISSING_FLOOR = 1 << 20, /* after a collection keys begin at zero again */
-    ABD_PLANTS = 0xffff | 0x7 << 18,
+    ABD_PLANT_EARLY_DROP = 1 << 18,      /* tombstones are dropped before all members hold them */
+    ABD_PLANT_NO_BARRIER = 1 << 19,      /* collection waits for nobody and refuses nothing */
+    ABD_PLANT_MISSING_FLOOR = 1 << 20,   /* after a collection keys begin at zero again */
+    ABD_PLANT_OFFER_UNCHECKED = 1 << 30, /* an offer is said to be taken whatever stands here */
+    ABD_PLANT_OFFER_TWICE = -0x7fffffff - 1, /* bit 31: a denied write gets another tag although one
+                                        more member may hold the first */
 };
+static const unsigned ABD_PLANTS = 0xffffU | 0x7U << 18 | 0x3U << 30;
 
 RESULT abd_init(const struct abd_config *c, struct abd **ret); /* ENCLAVE_MEMORY */
 void abd_fini(struct abd *a);                                  /* NULL is allowed */

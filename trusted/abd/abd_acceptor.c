@@ -4,8 +4,8 @@
 #include "trusted/abd/abd_rmw.h"
 
 /*
- * The acceptor's half of read-modify-write: records of instances of Paxos (RMW-2), floors of
- * promises that were forgotten, and the memory of operations.
+ * The acceptor's half of read-modify-write: records of instances of Paxos (RMW-2), and floors of
+ * promises that were forgotten.
  */
 
 struct record {
@@ -23,27 +23,17 @@ struct record {
     uint8_t key[];
 };
 
-/* RMW-13: of one place in work of one owner. */
-struct memory {
-    uint64_t number; /* 0: none */
-    struct tag base;
-    uint32_t writer;
-    bool helped, committed;
-};
-
-enum { CHUNK = 64, CHUNKS_N = OPS_MAX / CHUNK };
-
 struct abd_acceptor {
     struct record *heads[ABD_RECORD_HEADS];
     struct record *oldest, *newest;
     uint64_t floors[ABD_FLOORS];
-    struct memory *memory[NODES_MAX][CHUNKS_N]; /* in chunks, as places come into use */
 };
 
 /* ---- life ---- */
 
 RESULT abd_acceptor_need(struct abd *a)
 {
+    TRY(abd_memory_init(a));
     if (a->acceptor == NULL) {
         a->acceptor = heap_zalloc(a->heap, sizeof(*a->acceptor));
     }
@@ -89,84 +79,14 @@ void abd_acceptor_fini(struct abd *a)
 {
     struct abd_acceptor *q = a->acceptor;
 
+    abd_memory_fini(a);
     if (q == NULL) {
         return;
     }
     while (q->oldest != NULL) {
         drop(a, q->oldest);
     }
-    for (size_t owner = 0; owner < NODES_MAX; owner++) {
-        for (size_t i = 0; i < CHUNKS_N; i++) {
-            heap_free(a->heap, q->memory[owner][i], CHUNK * sizeof(struct memory));
-        }
-    }
     heap_free(a->heap, q, sizeof(*q));
-}
-
-/* ---- memory of operations (RMW-13) ---- */
-
-bool abd_is_rmw_id(const struct abd *a, struct rmw_id op)
-{
-    return (op.owner < a->config.members_n || op.owner == RMW_ORPHAN) && op.writer != 0 &&
-           op.number != 0;
-}
-
-/* NULL: nothing was ever remembered for this place. */
-static struct memory *memory_at(const struct abd *a, struct rmw_id op)
-{
-    uint32_t place = abd_cookie_op(op.number);
-    struct memory *chunk = a->acceptor->memory[op.owner][place / CHUNK];
-
-    return chunk == NULL ? NULL : &chunk[place % CHUNK];
-}
-
-static RESULT memory_need(struct abd *a, struct rmw_id op)
-{
-    struct memory **chunk;
-
-    if (op.owner == RMW_ORPHAN) {
-        return OK; /* nobody will ask */
-    }
-    chunk = &a->acceptor->memory[op.owner][abd_cookie_op(op.number) / CHUNK];
-    if (*chunk == NULL) {
-        *chunk = heap_zalloc(a->heap, CHUNK * sizeof(struct memory));
-    }
-    return *chunk == NULL ? ERR_ENCLAVE_MEMORY : OK;
-}
-
-/* The older operation of a place is over: its owner took the place for another. Of one operation,
- * only the highest base counts, for the others are dead (RMW-12). Needs memory_need. */
-static void remember(const struct abd *a, struct rmw_id op, struct tag base, bool helped,
-                     bool committed)
-{
-    struct memory *m = op.owner == RMW_ORPHAN ? NULL : memory_at(a, op);
-
-    if (m == NULL) {
-        return;
-    }
-    if (m->writer > op.writer || (m->writer == op.writer && m->number > op.number)) {
-        return;
-    }
-    if (m->writer != op.writer || m->number != op.number) {
-        *m = (struct memory){.number = op.number, .writer = op.writer, .base = base};
-    } else if (tag_compare(base, m->base) < 0) {
-        return;
-    } else if (tag_compare(base, m->base) > 0) {
-        m->base = base;
-        m->helped = false;
-    }
-    m->helped = m->helped || helped;
-    m->committed = m->committed || committed;
-}
-
-static void recall(const struct abd *a, struct rmw_id op, struct tag base, struct peer_answer *ret)
-{
-    const struct memory *m = op.owner == RMW_ORPHAN ? NULL : memory_at(a, op);
-
-    if (m != NULL && m->number == op.number && m->writer == op.writer) {
-        ret->helped = m->helped && tag_compare(m->base, base) == 0;
-        ret->committed = m->committed;
-    }
 }
 
 /* ---- records ---- */
@@ -301,7 +221,7 @@ static void closed(struct abd *a, uint8_t from, const struct peer_ask *ask,
 
     ret->instance = PEER_CLOSED;
     ret->tag = e->tag;
-    recall(a, ask->op, ask->tag, ret);
+    abd_recall(a, ask->op, ask->tag, ret);
     if (from == a->config.self || ask->kind != PEER_PREPARE) {
         return;
     }
@@ -333,6 +253,25 @@ static void on_prepare(struct record *r, const struct peer_ask *ask, bool readab
     }
 }
 
+static RESULT apply_decided(struct abd *a, const struct peer_ask *ask, bool tombstone,
+                            struct bytes value, struct abd_out *out)
+{
+    bool applied;
+
+    return abd_keep(a, ask->key, abd_successor(ask->tag), tombstone, value, &applied, out);
+}
+
+/* RMW-18: it was decided here, by this replica's own voice. Without room the asker commits it. */
+static void apply_at_once(struct abd *a, struct record *r, const struct peer_ask *ask,
+                          struct abd_out *out, struct peer_answer *ret)
+{
+    if (apply_decided(a, ask, ask->tombstone, ask->value, out) == OK) {
+        abd_remember(a, ask->op, ask->tag, false, true);
+        drop(a, r);
+        ret->committed = true;
+    }
+}
+
 static RESULT on_accept(struct abd *a, uint8_t from, struct record *r, const struct peer_ask *ask,
                         struct abd_out *out, struct peer_answer *ret)
 {
@@ -343,7 +282,7 @@ static RESULT on_accept(struct abd *a, uint8_t from, struct record *r, const str
         ret->ballot = r->promised;
         return OK;
     }
-    TRY(memory_need(a, ask->op));
+    TRY(abd_memory_need(a, ask->op));
     if (ask->value.n != 0) {
         copy = abd_alloc(a, ask->value.n, out);
         if (copy == NULL) {
@@ -355,17 +294,12 @@ static RESULT on_accept(struct abd *a, uint8_t from, struct record *r, const str
     r->promised = r->ballot = ask->ballot;
     r->op = ask->op;
     r->tombstone = ask->tombstone;
-    remember(a, ask->op, ask->tag, from != ask->op.owner, false);
+    abd_remember(a, ask->op, ask->tag, from != ask->op.owner, false);
     ret->instance = PEER_ACCEPTED;
+    if (ask->decides && a->majority == 2 && from < NODES_MAX && (a->voters & abd_bit(from)) != 0) {
+        apply_at_once(a, r, ask, out, ret);
+    }
     return OK;
-}
-
-static RESULT apply_decided(struct abd *a, const struct peer_ask *ask, bool tombstone,
-                            struct bytes value, struct abd_out *out)
-{
-    bool applied;
-
-    return abd_keep(a, ask->key, abd_successor(ask->tag), tombstone, value, &applied, out);
 }
 
 /* RMW-6 */
@@ -375,7 +309,7 @@ static RESULT on_commit(struct abd *a, const struct peer_ask *ask, struct abd_ou
     bool is_ours = r != NULL && tag_compare(r->base, ask->tag) == 0;
     struct store_entry e;
 
-    TRY(memory_need(a, ask->op));
+    TRY(abd_memory_need(a, ask->op));
     if (ask->value_given) {
         TRY(apply_decided(a, ask, ask->tombstone, ask->value, out));
     } else if (is_ours && r->ballot != 0 && rmw_id_equal(r->op, ask->op)) {
@@ -386,7 +320,7 @@ static RESULT on_commit(struct abd *a, const struct peer_ask *ask, struct abd_ou
             return ERR_MISMATCH;
         }
     }
-    remember(a, ask->op, ask->tag, false, true);
+    abd_remember(a, ask->op, ask->tag, false, true);
     if (is_ours) {
         drop(a, r);
     }
@@ -489,13 +423,7 @@ void abd_acceptor_reconfigure(struct abd *a)
     for (struct record *r = q->oldest; r != NULL; r = r->newer) {
         r->op.owner = RMW_ORPHAN;
     }
-    for (size_t owner = 0; owner < NODES_MAX; owner++) {
-        for (size_t i = 0; i < CHUNKS_N; i++) {
-            if (q->memory[owner][i] != NULL) {
-                memset(q->memory[owner][i], 0, CHUNK * sizeof(struct memory));
-            }
-        }
-    }
+    abd_memory_clear(a);
 }
 
 static struct abd_rmw_item item_of(const struct record *r)

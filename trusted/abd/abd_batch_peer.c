@@ -328,7 +328,10 @@ static void on_push(struct abd *a, const struct peer_ask *ask, struct abd_out *o
     put_u16(&w, list.n);
     abd_expect(a, list);
     while (batch_list_next(&list, &m)) {
-        put_u8(&w, (uint8_t)abd_take_in(a, m.key, m.tag, m.state == BATCH_TOMBSTONE, m.value, out));
+        bool applied;
+
+        put_u8(&w, (uint8_t)abd_take_in(a, m.key, m.tag, m.state == BATCH_TOMBSTONE, m.value,
+                                        &applied, out));
     }
     answer(a, PEER_PUSHED, &w, out);
 }

@@ -2,51 +2,6 @@
 #include "common/check.h"
 #include "trusted/abd/abd_rmw.h"
 
-/* ---- put and delete ---- */
-
-/*
- * ABD-4: above every tag that a majority knows and above what stands here at this moment; applied
- * here in the same step. Two writes of one key through one coordinator never share a tag then: the
- * second one sees the first in the store.
- */
-static void mint(struct abd *a, struct abd_op *op, struct abd_out *out)
-{
-    enum err err;
-
-    abd_op_cancel(a, op, out);
-    err = abd_mint(a, abd_key(op), op->tombstone, op->tombstone ? (struct bytes){0} : abd_value(op),
-                   &op->tag, out);
-    if (err != OK) {
-        abd_finish(a, op, err, out); /* nothing was sent: nothing happened */
-        return;
-    }
-    abd_round_enter(a, op, ABD_PHASE_APPLY, out);
-    op->holders = 0;
-    op->holders_n = 0;
-    abd_round_hold(a, op, a->self_bit);
-    abd_pursue(a, op, out);
-    abd_check_applied(a, op, out);
-}
-
-static void check_queried(struct abd *a, struct abd_op *op, struct abd_out *out)
-{
-    if (op->votes_n >= a->majority) {
-        mint(a, op, out);
-    }
-}
-
-static void start_write(struct abd *a, struct abd_op *op, struct abd_out *out)
-{
-    op->kind = ABD_OP_WRITE;
-    abd_round_enter(a, op, ABD_PHASE_QUERY, out);
-    op->voted = 0;
-    op->votes_n = 0;
-    abd_round_vote(a, op, a->self_bit);
-    abd_round_choose(a, op);
-    abd_pursue(a, op, out);
-    check_queried(a, op, out);
-}
-
 /* ---- get ---- */
 
 /* Makes this replica hold the maximum too; that is its own vote. */
@@ -192,20 +147,6 @@ void abd_no_vote(struct abd *a, struct abd_op *op, uint8_t bit, struct abd_out *
     abd_pursue(a, op, out);
 }
 
-static void on_tag(struct abd *a, struct abd_op *op, uint8_t bit, const struct peer_answer *m,
-                   struct abd_out *out)
-{
-    if (!abd_seen_plausible(a, abd_key(op), m->tag)) {
-        abd_no_vote(a, op, bit, out);
-        return;
-    }
-    if (tag_compare(m->tag, op->tag) > 0) {
-        op->tag = m->tag;
-    }
-    abd_round_vote(a, op, bit);
-    check_queried(a, op, out);
-}
-
 /* What a peer may say about its tag, given the one we asked with. */
 static bool holds_makes_sense(struct abd *a, const struct abd_op *op, const struct peer_answer *m)
 {
@@ -254,11 +195,12 @@ static bool answers_round(const struct abd_op *op, const struct peer_answer *m)
 {
     switch (m->kind) {
     case PEER_TAG:
-        return op->phase == ABD_PHASE_QUERY;
+        return op->phase == ABD_PHASE_QUERY || op->phase == ABD_PHASE_OFFER;
     case PEER_HOLDS:
         return op->phase == ABD_PHASE_READ;
     case PEER_APPLIED:
-        return abd_is_last_round(op) || op->phase >= ABD_PHASE_PREPARE;
+        return abd_is_last_round(op) || op->phase == ABD_PHASE_OFFER ||
+               op->phase >= ABD_PHASE_PREPARE;
     case PEER_INSTANCE:
         return op->phase == ABD_PHASE_PREPARE || op->phase == ABD_PHASE_ACCEPT;
     case PEER_REFUSED:
@@ -285,6 +227,8 @@ static void on_refusal(struct abd *a, struct abd_op *op, uint8_t bit, enum err w
         abd_rmw_lacks(a, op, bit, true, out);
     } else if (abd_is_last_round(op)) {
         (void)abd_on_refused(a, op, bit, why, out);
+    } else if (op->phase == ABD_PHASE_OFFER) {
+        abd_write_on_refused(a, op, bit, why, out);
     } else {
         abd_no_vote(a, op, bit, out);
     }
@@ -294,17 +238,22 @@ static void on_vote(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
                     struct abd_out *out)
 {
     if (!answers_round(op, m)) {
+        op->doubt = true; /* whatever it means by that */
         abd_no_vote(a, op, bit, out);
         return;
     }
     switch (m->kind) {
     case PEER_TAG:
-        on_tag(a, op, bit, m, out);
+        abd_write_on_tag(a, op, bit, m->tag, out);
         return;
     case PEER_HOLDS:
         on_holds(a, op, bit, m, out);
         return;
     case PEER_APPLIED:
+        if (op->phase == ABD_PHASE_OFFER) {
+            abd_write_on_taken(a, op, bit, out);
+            return;
+        }
         if (!abd_is_last_round(op)) {
             abd_rmw_lacks(a, op, bit, false, out);
             return;
@@ -383,6 +332,7 @@ void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *
         return;
     }
     op->outstanding = (uint8_t)(op->outstanding & ~bit);
+    op->doubt = true;
     if (op->list != ABD_LIST_TAIL) {
         abd_no_vote(a, op, bit, out);
     } else if (op->outstanding == 0) {
@@ -395,7 +345,9 @@ void abd_on_call_failed(struct abd *a, const struct abd_in *in, struct abd_out *
 /* ABD-10 */
 void abd_expire(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
-    if (op->kind == ABD_OP_WRITE && op->phase == ABD_PHASE_APPLY) {
+    if (op->phase == ABD_PHASE_OFFER) {
+        abd_write_give_up(a, op, ERR_UNAVAILABLE, out);
+    } else if (op->kind == ABD_OP_WRITE && op->phase == ABD_PHASE_APPLY) {
         abd_finish(a, op, ERR_INDETERMINATE, out);
     } else {
         abd_finish(a, op, ERR_UNAVAILABLE, out);
@@ -467,7 +419,7 @@ static RESULT start_request(struct abd *a, struct abd_op *op, const struct clien
     default:
         CHECK(false); /* request_fault */
     }
-    start_write(a, op, out);
+    abd_write_start(a, op, out);
     return OK;
 }
 
@@ -502,9 +454,9 @@ void abd_on_request(struct abd *a, const struct abd_in *in, struct abd_out *out)
 /* ---- another configuration ---- */
 
 /*
- * MEM-8. QUERY and READ begin again. APPLY goes on with the tag it has: another one would be a
- * second write. Its value stands in the own store (or is on its way there), so that is where it
- * begins.
+ * MEM-8. QUERY and READ begin again, and so does OFFER (abd_write_restart). APPLY goes on with the
+ * tag it has: another one would be a second write. Its value stands in the own store (or is on its
+ * way there), so that is where it begins.
  */
 void abd_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
 {
@@ -515,9 +467,8 @@ void abd_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
         abd_rmw_restart(a, op, out);
         return;
     }
-    if (op->phase == ABD_PHASE_QUERY) {
-        op->tag = (struct tag){0};
-        start_write(a, op, out);
+    if (op->phase == ABD_PHASE_QUERY || op->phase == ABD_PHASE_OFFER) {
+        abd_write_restart(a, op, out);
         return;
     }
     if (op->phase == ABD_PHASE_READ) {

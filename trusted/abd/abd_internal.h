@@ -11,10 +11,10 @@
  *
  *           put, delete                         get, repair
  *   FREE --> QUERY --majority--> APPLY          FREE --> READ --majority holds max--> answered
- *                                  |                      |
- *                               majority                  +--else--> APPLY --majority--> answered
- *                                  v
- *                               answered --calls left--> TAIL (a list, phase APPLY) --> FREE
+ *     |                          ^ ^ |                    |
+ *     +----> OFFER --denied------+ | majority             +--else--> APPLY --majority--> answered
+ *              |                   | v
+ *              +-----taken---------+ answered --calls left--> TAIL (a list, phase APPLY) --> FREE
  *
  *           read-modify-write (abd_rmw.c)
  *   FREE --> WAIT --turn--> PREPARE --majority--> ACCEPT --majority--> COMMIT --majority-->
@@ -25,6 +25,7 @@
 enum abd_phase {
     ABD_PHASE_FREE = 0,
     ABD_PHASE_QUERY, /* W1 */
+    ABD_PHASE_OFFER, /* W1 and W2 in one (abd_write.c) */
     ABD_PHASE_READ,  /* R1 */
     ABD_PHASE_APPLY, /* W2, R2 */
     ABD_PHASE_WAIT,  /* asks nobody: a read-modify-write that waits for its turn or after OUTBID */
@@ -58,6 +59,9 @@ enum {
     ABD_READ_ROOM = 512, /* taken for a get before the length is known */
     ABD_REPAIRS_MAX = 4,
     ABD_SWEEP_STEP = 64, /* places looked at in one step after a peer changed */
+    ABD_TURN = 16,       /* rounds that fill a datagram with their questions */
+    ABD_OFFER_HEADS = 512,
+    ABD_OFFER_CHAIN = 4, /* offers of one head that may be out at once */
     ABD_ROUND_SHIFT = 12,
     ABD_GENERATION_SHIFT = 16,
 };
@@ -69,6 +73,7 @@ static const uint64_t ABD_REPAIR_NS = UINT64_C(5000000000);
 
 struct abd_rmw;
 struct abd_acceptor;
+struct abd_memory;
 
 struct abd_op {
     uint64_t cookie; /* of the round under way: generation << 16 | round << 12 | place */
@@ -76,25 +81,27 @@ struct abd_op {
     uint64_t expires_at_ns;
     uint64_t due_at_ns; /* of its list */
     uint64_t round_at_ns;
-    struct tag tag; /* QUERY, READ: the greatest seen; APPLY: what is applied */
-    struct tag own; /* READ: what this replica held at the start */
+    struct tag tag; /* QUERY, READ: the greatest seen; OFFER, APPLY: what is applied */
+    struct tag own; /* READ: what this replica held at the start; OFFER: the greatest seen */
     uint8_t *key;
     uint8_t *value;
     struct abd_rmw *rmw; /* NULL unless RMW */
     uint32_t value_len, value_cap;
     uint32_t gc; /* stamp (COL-2) */
     uint16_t key_len;
-    uint16_t prev, next; /* of its list; next: of the free ones */
-    uint16_t timer_at;   /* place in the heap of deadlines; ABD_NONE: in none */
+    uint16_t prev, next;             /* of its list; next: of the free ones */
+    uint16_t timer_at;               /* place in the heap of deadlines; ABD_NONE: in none */
+    uint16_t offer_head, offer_next; /* OFFER: of the operations whose offers are out */
     uint8_t phase, kind, list, round;
     uint8_t outstanding; /* the transport holds a call to these and borrows key and value */
     uint8_t asked;       /* in this round, whatever became of it */
     uint8_t repeated;    /* asked more than once in this round */
     uint8_t first;       /* asked when this round began */
     uint8_t chosen;      /* while not wide: the few that are asked */
-    uint8_t voted;       /* QUERY, READ: their tag is known; self included */
+    uint8_t voted;       /* QUERY, READ: their tag is known; self included. OFFER: they took or
+                            denied it; self: nothing greater stood here */
     uint8_t failed;      /* not to be asked before the retry is due or the peer comes up */
-    uint8_t refused;     /* APPLY: said no */
+    uint8_t refused;     /* APPLY: said no; OFFER: have no room */
     uint8_t holders;     /* hold exactly `tag`, or something newer, and can open it */
     uint8_t votes_n, holders_n;
     uint8_t agree_n; /* with ABD_PLANT_WRONG_AGREEMENT only */
@@ -104,6 +111,7 @@ struct abd_op {
     bool tombstone; /* of `tag` */
     bool damaged;   /* READ: our own value of `own` does not open */
     bool stale;     /* its round belongs to a former configuration: it begins again */
+    bool doubt;     /* OFFER: somebody may hold it who has not said so */
     uint8_t key_inline[ABD_KEY_INLINE];
 };
 
@@ -180,11 +188,15 @@ struct abd {
     uint64_t now_ns;
     uint64_t generation;
     uint64_t minted; /* the greatest ts given out */
+    uint64_t turn_at_ns;
+    uint64_t tight_until_ns; /* there was no room here: writes come here first until then */
+    uint32_t offers_n;       /* out now */
     unsigned plants;
     uint8_t self_bit, all, up; /* sets of members; `up` without self */
     uint8_t voters;            /* their votes count; the others get every write */
     uint8_t majority;          /* of the voters */
-    uint8_t rotor;             /* whom a quorum round asks first */
+    uint8_t rotor, rotor_next; /* whom a quorum round asks first, in this turn and in the next */
+    uint8_t turn_n;            /* rounds of this turn */
     uint8_t sweep_clear;       /* peers that came up: forget their failures */
     bool sweeping;
     uint16_t sweep_at;
@@ -195,8 +207,10 @@ struct abd {
     uint16_t repairs[ABD_REPAIRS_MAX];
     struct abd_pace pace;
     struct abd_list lists[ABD_LISTS_N];
+    uint16_t offers[ABD_OFFER_HEADS]; /* by hash of the key */
     struct abd_op *ops;
     struct abd_acceptor *acceptor;   /* NULL before the first read-modify-write */
+    struct abd_memory *memory;       /* likewise */
     struct abd_list *rmw_lines;      /* RMW-14: by hash of the key; likewise */
     uint8_t text[CLIENT_NUMBER_MAX]; /* what the last reply lends */
     uint16_t *timers;                /* binary heap of places by expires_at_ns */
@@ -293,9 +307,12 @@ RESULT abd_keep(struct abd *a, struct bytes key, struct tag tag, bool tombstone,
 RESULT abd_mend(struct abd *a, struct bytes key, struct tag tag, struct bytes value);
 /* ABD-3, ABD-12, ABD-17: what a peer wants this replica to hold. */
 RESULT abd_take_in(struct abd *a, struct bytes key, struct tag tag, bool tombstone,
-                   struct bytes value, struct abd_out *out);
-/* ABD-4: gives the write a tag above *tag and above what stands here, and keeps it here.
- * UNAVAILABLE when the key's tags are used up; ENCLAVE_MEMORY, HOST_MEMORY: nothing happened. */
+                   struct bytes value, bool *ret_applied, struct abd_out *out);
+/* ABD-4: a tag of ours above *tag, above what stands here and above what is on offer from here.
+ * UNAVAILABLE when the key's tags are used up; LOST. */
+RESULT abd_next_tag(struct abd *a, struct bytes key, struct tag *tag);
+/* Gives the write its tag, and keeps it here. UNAVAILABLE, LOST, ENCLAVE_MEMORY, HOST_MEMORY:
+ * nothing happened. */
 RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes value,
                 struct tag *tag, struct abd_out *out);
 void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out);
@@ -364,6 +381,24 @@ void abd_repair(struct abd *a, struct bytes key, struct abd_out *out);
 void abd_expire(struct abd *a, struct abd_op *op, struct abd_out *out);
 /* The time of its list has come; HEDGE or RETRY. */
 void abd_nudge(struct abd *a, struct abd_op *op, struct abd_out *out);
+
+/* ---- abd_write.c: put and delete ---- */
+
+void abd_write_init(struct abd *a);
+void abd_write_start(struct abd *a, struct abd_op *op, struct abd_out *out);
+void abd_write_restart(struct abd *a, struct abd_op *op, struct abd_out *out);
+/* QUERY: the peer holds this. OFFER: it holds this, which is above what it was offered. */
+void abd_write_on_tag(struct abd *a, struct abd_op *op, uint8_t bit, struct tag tag,
+                      struct abd_out *out);
+/* OFFER: the peer took it. */
+void abd_write_on_taken(struct abd *a, struct abd_op *op, uint8_t bit, struct abd_out *out);
+/* OFFER: the peer said no for another reason, and has not taken it. */
+void abd_write_on_refused(struct abd *a, struct abd_op *op, uint8_t bit, enum err why,
+                          struct abd_out *out);
+/* OFFER: the operation ends, with `why` if nothing can have come of it. */
+void abd_write_give_up(struct abd *a, struct abd_op *op, enum err why, struct abd_out *out);
+/* The greatest timestamp of this key that is on offer from here; 0: none. */
+uint64_t abd_write_offered(const struct abd *a, struct bytes key);
 
 /* ---- abd_batch.c: several keys at once (abd_batch.h) ---- */
 

@@ -228,7 +228,7 @@ RESULT abd_op_take(struct abd *a, struct bytes key, uint64_t expires_at_ns, stru
     op->value_len = op->value_cap = 0;
     op->tag = op->own = (struct tag){0};
     op->outstanding = 0;
-    op->tombstone = op->damaged = op->stale = false;
+    op->tombstone = op->damaged = op->stale = op->doubt = false;
     op->expires_at_ns = expires_at_ns;
     op->gc = abd_flight_enter(a);
     timer_enter(a, op);

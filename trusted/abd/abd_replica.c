@@ -77,16 +77,16 @@ RESULT abd_mend(struct abd *a, struct bytes key, struct tag tag, struct bytes va
     return err;
 }
 
-RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes value,
-                struct tag *tag, struct abd_out *out)
+RESULT abd_next_tag(struct abd *a, struct bytes key, struct tag *tag)
 {
     struct store_entry own;
+    uint64_t offered = abd_write_offered(a, key);
     uint64_t ts;
-    bool applied = false;
 
     TRY(abd_find(a, key, &own));
     ts = abd_seen_tag(a, own.tag).ts;
     ts = ts > tag->ts ? ts : tag->ts;
+    ts = ts > offered ? ts : offered;
     ts = a->config.past.ts > ts ? a->config.past.ts : ts;
     if (ts > UINT64_MAX - TAG_JUMP_MAX) {
         return ERR_UNAVAILABLE;
@@ -96,6 +96,15 @@ RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes va
     if (abd_has_plant(a, ABD_PLANT_SHARED_TAGS)) {
         tag->writer = 1;
     }
+    return OK;
+}
+
+RESULT abd_mint(struct abd *a, struct bytes key, bool tombstone, struct bytes value,
+                struct tag *tag, struct abd_out *out)
+{
+    bool applied = false;
+
+    TRY(abd_next_tag(a, key, tag));
     TRY(abd_keep(a, key, *tag, tombstone, value, &applied, out));
     CHECK(applied || a->plants != 0);
     return OK;
@@ -204,19 +213,19 @@ static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *o
 
 /* ABD-3: keep the greater, acknowledge in any case -- the asker wants to know that we hold this or
  * something newer. Equal tags are equal values: a chance to replace one that was damaged. */
+/* NOLINTNEXTLINE(readability-function-size): what abd_keep takes */
 RESULT abd_take_in(struct abd *a, struct bytes key, struct tag tag, bool tombstone,
-                   struct bytes value, struct abd_out *out)
+                   struct bytes value, bool *ret_applied, struct abd_out *out)
 {
-    bool applied = false;
-
+    *ret_applied = false;
     if (tag_is_zero(tag) || value.n > a->config.value_max || (tombstone && value.n != 0)) {
         return ERR_MALFORMED;
     }
     if (!abd_tag_plausible(a, key, tag)) {
         return ERR_POLICY;
     }
-    TRY(abd_keep(a, key, tag, tombstone, value, &applied, out));
-    if (!applied && !tombstone) {
+    TRY(abd_keep(a, key, tag, tombstone, value, ret_applied, out));
+    if (!*ret_applied && !tombstone) {
         struct store_entry e;
 
         TRY(abd_find(a, key, &e));
@@ -239,9 +248,34 @@ static void on_query(struct abd *a, const struct peer_ask *ask, struct abd_out *
     }
 }
 
+/* ABD-21: taken if it is above everything that stands or stood here, floor included; what is held
+ * already was taken before. */
+static void on_offer(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
+{
+    bool above = ask->tag.ts > abd_gc_floor(a), applied = false;
+    struct store_entry e;
+    enum err err = OK;
+
+    if (above) {
+        err = abd_take_in(a, ask->key, ask->tag, ask->tombstone, ask->value, &applied, out);
+    }
+    if (err == OK && !applied) {
+        err = abd_find(a, ask->key, &e);
+    }
+    if (err != OK) {
+        abd_refuse(out, err);
+    } else if (applied || (above && tag_compare(e.tag, ask->tag) <= 0) ||
+               abd_has_plant(a, ABD_PLANT_OFFER_UNCHECKED)) {
+        out->answer = (struct peer_answer){.kind = PEER_APPLIED};
+    } else {
+        out->answer = (struct peer_answer){.kind = PEER_TAG, .tag = abd_seen_tag(a, e.tag)};
+    }
+}
+
 static void on_apply(struct abd *a, const struct peer_ask *ask, struct abd_out *out)
 {
-    enum err err = abd_take_in(a, ask->key, ask->tag, ask->tombstone, ask->value, out);
+    bool applied;
+    enum err err = abd_take_in(a, ask->key, ask->tag, ask->tombstone, ask->value, &applied, out);
 
     if (err == OK) {
         out->answer = (struct peer_answer){.kind = PEER_APPLIED};
@@ -280,6 +314,9 @@ void abd_on_ask(struct abd *a, const struct abd_in *in, struct abd_out *out)
         return;
     case PEER_APPLY:
         on_apply(a, ask, out);
+        return;
+    case PEER_OFFER:
+        on_offer(a, ask, out);
         return;
     case PEER_PREPARE:
     case PEER_ACCEPT:

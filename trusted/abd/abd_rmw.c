@@ -28,6 +28,7 @@ struct peer_ask abd_rmw_question(const struct abd_op *op, uint8_t peer)
     }
     ask.op = p->op;
     ask.kind = op->phase == ABD_PHASE_ACCEPT ? PEER_ACCEPT : PEER_COMMIT;
+    ask.decides = op->phase == ABD_PHASE_ACCEPT && rmw->decides;
     if (op->phase == ABD_PHASE_COMMIT && (rmw->accepted & abd_bit(peer)) != 0) {
         return ask; /* RMW-6: it has the value */
     }
@@ -35,6 +36,13 @@ struct peer_ask abd_rmw_question(const struct abd_op *op, uint8_t peer)
     ask.tombstone = p->tombstone;
     ask.value = (struct bytes){.p = p->value, .n = p->len};
     return ask;
+}
+
+void abd_rmw_asked(struct abd_op *op, uint8_t bit)
+{
+    if (op->rmw->decides && !op->rmw->helping) {
+        op->rmw->deciders |= bit;
+    }
 }
 
 /* This replica's own answer to the round that has just begun. */
@@ -77,6 +85,11 @@ static void commit(struct abd *a, struct abd_op *op, struct abd_out *out)
     op->tag = abd_successor(rmw->base);
     begin_votes(op);
     rmw->accepted = (uint8_t)(accepted & ~a->self_bit);
+    for (uint8_t peer = 0; rmw->applied >> peer != 0; peer++) {
+        if ((rmw->applied & abd_bit(peer)) != 0) {
+            abd_round_hold(a, op, abd_bit(peer));
+        }
+    }
     ask_self(a, op, out, &self);
     if (self.kind == PEER_APPLIED) {
         abd_round_hold(a, op, a->self_bit);
@@ -126,7 +139,8 @@ static void propose(struct abd *a, struct abd_op *op, bool helping, struct abd_o
     abd_round_enter(a, op, ABD_PHASE_ACCEPT, out);
     rmw->helping = helping;
     rmw->in_doubt = rmw->in_doubt || !helping;
-    rmw->accepted = 0;
+    rmw->accepted = rmw->applied = 0;
+    rmw->decides = false;
     if (helping && abd_has_plant(a, ABD_PLANT_LOSE_ID)) {
         rmw->other.op = rmw->own.op;
     }
@@ -144,6 +158,7 @@ static void propose(struct abd *a, struct abd_op *op, bool helping, struct abd_o
         abd_round_widen(a, op);
     } else if (self.instance == PEER_ACCEPTED) {
         abd_round_vote(a, op, a->self_bit);
+        rmw->decides = a->majority == 2 && (a->voters & a->self_bit) != 0; /* RMW-18 */
     } else {
         rmw->in_doubt = was_in_doubt; /* nobody has seen this proposal */
         pause_op(a, op, out); /* meanwhile this replica promised to somebody else, or moved on */
@@ -185,6 +200,7 @@ static enum err evaluate(struct abd *a, struct abd_op *op, struct abd_out *out)
         err = ERR_OVERFLOW;
     }
     rmw->was_absent = in.absent;
+    rmw->deciders = 0; /* nothing was proposed yet */
     rmw->own.tombstone = result.tombstone;
     rmw->text_len = result.text_len;
     memcpy(rmw->text, result.text, sizeof(rmw->text));
@@ -238,7 +254,7 @@ static void prepare(struct abd *a, struct abd_op *op, struct abd_out *out)
     abd_round_enter(a, op, ABD_PHASE_PREPARE, out);
     rmw->ballot = abd_next_ballot(a, abd_key(op), rmw->base, rmw->outbid);
     rmw->other_ballot = 0;
-    rmw->clean = rmw->accepted = rmw->lacking = 0;
+    rmw->clean = rmw->accepted = rmw->applied = rmw->lacking = 0;
     rmw->helping = false;
     abd_rmw_drop_value(a, &rmw->other);
     begin_votes(op);
@@ -303,14 +319,16 @@ static void on_closed_in_doubt(struct abd *a, struct abd_op *op, uint8_t bit,
 
     if (m->committed) {
         rmw->helping = false;
-        rmw->accepted = 0;
+        rmw->accepted = rmw->applied = 0;
         commit(a, op, out);
         return;
     }
     a->counters.rmw_doubts++;
     op->failed |= bit;
     rmw->clean |= m->helped ? 0 : bit;
-    if (abd_set_n(rmw->clean & a->voters) >= a->majority || abd_has_plant(a, ABD_PLANT_NO_DOUBT)) {
+    if ((abd_set_n(rmw->clean & a->voters) >= a->majority &&
+         (rmw->deciders & ~(unsigned)rmw->clean) == 0) ||
+        abd_has_plant(a, ABD_PLANT_NO_DOUBT)) {
         rmw->in_doubt = false;
         rmw->behind = true;
         pause_op(a, op, out);
@@ -386,6 +404,7 @@ void abd_rmw_answer(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
         return;
     case PEER_ACCEPTED:
         rmw->accepted |= bit;
+        rmw->applied |= m->committed ? bit : 0;
         abd_round_vote(a, op, bit);
         check_accepted(a, op, out);
         return;
@@ -506,7 +525,7 @@ void abd_rmw_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
     struct abd_rmw *rmw = op->rmw;
 
     rmw->own.op.owner = a->config.self;
-    rmw->accepted = 0;
+    rmw->accepted = rmw->applied = 0;
     if (rmw->decided) {
         commit(a, op, out);
     } else if (rmw->in_doubt) {

@@ -68,7 +68,6 @@ void abd_acceptor_fini(struct abd *a);
 /* COL-6: the key begins a new life, with an instance of its own for the zero tag. */
 void abd_acceptor_forget(struct abd *a, struct bytes key);
 
-bool abd_is_rmw_id(const struct abd *a, struct rmw_id op);
 /* RMW-17: places mean other members now. */
 void abd_acceptor_reconfigure(struct abd *a);
 /* The three questions, from a peer or from our own coordinator (`from` is our place then, and
@@ -81,6 +80,22 @@ uint64_t abd_next_ballot(const struct abd *a, struct bytes key, struct tag base,
 /* SHOW_ACCEPTED: what the plant shows as committed. False: nothing. */
 bool abd_accepted_value(struct abd *a, struct bytes key, struct tag *ret_tag, bool *ret_tombstone,
                         struct bytes *ret_value);
+
+/* ---- abd_memory.c: what became of operations (RMW-13) ---- */
+
+/* ENCLAVE_MEMORY. Nothing to do after the first time. */
+RESULT abd_memory_init(struct abd *a);
+void abd_memory_fini(struct abd *a);
+void abd_memory_clear(struct abd *a);
+bool abd_is_rmw_id(const struct abd *a, struct rmw_id op);
+/* Room to remember this operation. ENCLAVE_MEMORY. */
+RESULT abd_memory_need(struct abd *a, struct rmw_id op);
+/* It was accepted here for `base`, from its owner or a helper, or is known to be committed. Needs
+ * abd_memory_need. */
+void abd_remember(const struct abd *a, struct rmw_id op, struct tag base, bool helped,
+                  bool committed);
+/* Fills in `helped` and `committed`. */
+void abd_recall(const struct abd *a, struct rmw_id op, struct tag base, struct peer_answer *ret);
 
 /* ---- abd_rmw.c: the coordinator ---- */
 
@@ -109,6 +124,9 @@ struct abd_rmw {
     enum err status;
     bool was_absent;  /* GET_SET */
     uint8_t accepted; /* peers that accepted this proposal with this ballot: they have the value */
+    uint8_t applied;  /* of them, who applied it at once (RMW-18) */
+    uint8_t deciders; /* while in doubt: who may have done so, whether they have said it or not */
+    bool decides;     /* one more voice decides this proposal */
     uint8_t lacking;  /* peers that hold less than the base: they are sent it first */
     uint8_t clean;    /* RMW-13: closed without a helper's proposal */
     uint8_t tries;    /* in a row that ended in a pause */
@@ -123,6 +141,8 @@ void abd_rmw_answer(struct abd *a, struct abd_op *op, uint8_t bit, const struct 
                     struct abd_out *out);
 /* The question of phase PREPARE, ACCEPT or COMMIT. */
 struct peer_ask abd_rmw_question(const struct abd_op *op, uint8_t peer);
+/* It has been asked. */
+void abd_rmw_asked(struct abd_op *op, uint8_t bit);
 /* PREPARE, ACCEPT: the peer says that it holds less than the base, or that it has it now. */
 void abd_rmw_lacks(struct abd *a, struct abd_op *op, uint8_t bit, bool lacks, struct abd_out *out);
 /* A majority has applied the commit. */

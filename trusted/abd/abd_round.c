@@ -33,7 +33,7 @@ static struct peer_ask question(const struct abd_op *op, uint8_t peer)
         /* ABD-11: who cannot open its own value asks as if it held nothing. */
         ask.tag = op->damaged ? (struct tag){0} : op->own;
     } else {
-        ask.kind = PEER_APPLY;
+        ask.kind = op->phase == ABD_PHASE_OFFER ? PEER_OFFER : PEER_APPLY;
         ask.tag = op->tag;
         ask.tombstone = op->tombstone;
         ask.value = op->tombstone ? (struct bytes){0} : abd_value(op);
@@ -68,6 +68,9 @@ void abd_pursue(struct abd *a, struct abd_op *op, struct abd_out *out)
             op->repeated |= op->asked & abd_bit(peer);
             op->asked |= abd_bit(peer);
             op->first |= a->now_ns == op->round_at_ns ? abd_bit(peer) : 0;
+            if (op->phase == ABD_PHASE_ACCEPT) {
+                abd_rmw_asked(op, abd_bit(peer));
+            }
             set = (uint8_t)(set & ~abd_bit(peer));
         }
     }
@@ -90,8 +93,7 @@ void abd_round_enter(struct abd *a, struct abd_op *op, enum abd_phase phase, str
     op->round_at_ns = a->now_ns;
 }
 
-/* Takes up to `need` of the set, beginning behind whoever was the first last time. Returns how many
- * are wanting. */
+/* Takes up to `need` of the set, beginning with whose turn it is. Returns how many are wanting. */
 static uint8_t choose_among(struct abd *a, struct abd_op *op, uint8_t set, uint8_t need)
 {
     uint8_t peer = a->rotor;
@@ -104,17 +106,30 @@ static uint8_t choose_among(struct abd *a, struct abd_op *op, uint8_t set, uint8
             need--;
         }
         peer = (uint8_t)(peer + 1 < a->config.members_n ? peer + 1 : 0);
-        a->rotor = first ? peer : a->rotor;
+        a->rotor_next = first ? peer : a->rotor_next;
     }
     return need;
 }
 
-/* ABD-15: QUERY and READ go to as many peers as a majority needs: the fast ones, by turns. */
+/* What begins at one moment asks the same peers, so that the questions share datagrams. */
+static void take_turns(struct abd *a)
+{
+    if (a->now_ns != a->turn_at_ns || a->turn_n == ABD_TURN) {
+        a->turn_at_ns = a->now_ns;
+        a->turn_n = 0;
+        a->rotor = a->rotor_next;
+    }
+    a->turn_n++;
+}
+
+/* ABD-15: QUERY, OFFER and READ go to as many peers as a majority needs: the fast ones, by turns.
+ */
 void abd_round_choose(struct abd *a, struct abd_op *op)
 {
     uint8_t need = (uint8_t)(a->majority - ((a->voters & a->self_bit) != 0));
     uint8_t preferred = abd_pace_preferred(a);
 
+    take_turns(a);
     op->chosen = 0;
     op->wide = false;
     need = choose_among(a, op, preferred, need);

@@ -29,7 +29,7 @@ static bool is_rmw(enum peer_ask_kind kind)
 
 static bool has_tag(enum peer_ask_kind kind)
 {
-    return kind == PEER_READ || kind == PEER_APPLY || is_rmw(kind) || peer_ask_is_copy(kind);
+    return kind == PEER_READ || peer_ask_is_write(kind) || is_rmw(kind) || peer_ask_is_copy(kind);
 }
 
 /* What both ends hold to be one question. Fields that a kind does not carry are not looked at. */
@@ -52,6 +52,7 @@ static bool ask_is_legal(const struct peer_ask *m)
     case PEER_READ:
         return m->value.n == 0;
     case PEER_APPLY:
+    case PEER_OFFER:
         return value_is_legal(m->value, true, m->tombstone);
     case PEER_PREPARE:
         return value_is_legal(m->value, false, m->tombstone);
@@ -72,8 +73,10 @@ static bool ask_is_legal(const struct peer_ask *m)
 static uint8_t ask_flags(const struct peer_ask *m)
 {
     bool given = m->kind == PEER_COMMIT && m->value_given;
+    bool decides = m->kind == PEER_ACCEPT && m->decides;
 
-    return (uint8_t)(flags_of(m->tombstone) | (given ? PEER_FLAG_VALUE : 0));
+    return (uint8_t)(flags_of(m->tombstone) | (given ? PEER_FLAG_VALUE : 0) |
+                     (decides ? PEER_FLAG_DECIDES : 0));
 }
 
 size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK_HEAD_MAX])
@@ -87,7 +90,7 @@ size_t peer_ask_encode_head(const struct peer_ask *m, uint8_t to[static PEER_ASK
     if (peer_ask_is_batch(m->kind)) {
         return w.len;
     }
-    if (m->kind == PEER_APPLY || is_rmw(m->kind)) {
+    if (peer_ask_is_write(m->kind) || is_rmw(m->kind)) {
         put_u8(&w, ask_flags(m));
     }
     if (has_tag(m->kind)) {
@@ -109,7 +112,7 @@ RESULT peer_ask_decode(struct bytes from, struct peer_ask *ret)
     uint8_t flags = 0;
 
     m.gc = get_u32(&r);
-    if (m.kind == PEER_APPLY || is_rmw(m.kind)) {
+    if (peer_ask_is_write(m.kind) || is_rmw(m.kind)) {
         flags = get_u8(&r);
     }
     if (has_tag(m.kind)) {
@@ -125,6 +128,7 @@ RESULT peer_ask_decode(struct bytes from, struct peer_ask *ret)
     m.value = get_rest(&r);
     m.tombstone = (flags & PEER_FLAG_TOMBSTONE) != 0;
     m.value_given = (flags & PEER_FLAG_VALUE) != 0;
+    m.decides = (flags & PEER_FLAG_DECIDES) != 0;
     if (!reader_done(&r) || flags != ask_flags(&m) || !ask_is_legal(&m)) {
         return ERR_MALFORMED;
     }

@@ -14,6 +14,7 @@
  *   ACCEPT   kind 5 | the same | value                                                RMW-4
  *   COMMIT   kind 6 | the same | value                                                RMW-6
  *     op     owner u8 | writer u32 | number u64                     the operation's id, RMW-12
+ *   OFFER    kind 7 | as APPLY                         W1 and W2 in one: take this if it is newer
  *   batch    kind 8 to 11 | body                                    batch_wire.h
  *   COLLECT  kind 12 | body                                         collect_wire.h
  *   COPY     kind 20 | tag 16 | key_len u16 | key     the page of entries after this key; none:
@@ -25,10 +26,11 @@
  *   COPY_GC  kind 22 | the same, zero tag, no key     what must be known before all else (COL-9)
  *
  *   answers
- *   TAG      kind 1 | tag 16                                        to QUERY
+ *   TAG      kind 1 | tag 16                                        to QUERY; to OFFER: no, this
+ *                                                                   is what I hold
  *   HOLDS    kind 2 | state u8 | flags u8 | tag 16 | value          to READ
- *   APPLIED  kind 3                                                 to APPLY (also when it lost)
- *                                                                   and COMMIT
+ *   APPLIED  kind 3                                                 to APPLY (also when it lost),
+ *                                                                   COMMIT, and OFFER if taken
  *   REFUSED  kind 4 | err u8                                        to any: not counted as a vote
  *   INSTANCE kind 5 | state u8 | flags u8 | tag 16 | ballot u64 | op 13 | value
  *                                                                   to PREPARE and ACCEPT
@@ -50,6 +52,7 @@ enum peer_ask_kind {
     PEER_PREPARE,
     PEER_ACCEPT,
     PEER_COMMIT,
+    PEER_OFFER,
     /* Of several keys: no key and no tag; the value is a body of batch_wire.h. */
     PEER_RANGE = 8,
     PEER_TAGS,
@@ -77,6 +80,11 @@ enum peer_answer_kind {
     PEER_PAGE = 20,
 };
 
+static inline bool peer_ask_is_write(enum peer_ask_kind kind)
+{
+    return kind == PEER_APPLY || kind == PEER_OFFER;
+}
+
 static inline bool peer_ask_is_batch(enum peer_ask_kind kind)
 {
     return kind >= PEER_RANGE && kind <= PEER_COLLECT;
@@ -102,6 +110,8 @@ enum {
     PEER_FLAG_HOLDS_BASE = 4,
     PEER_FLAG_HELPED = 8,
     PEER_FLAG_COMMITTED = 16,
+    /* ACCEPT: the asker has accepted it, and one more voice decides (RMW-18). */
+    PEER_FLAG_DECIDES = 32,
 };
 
 /* READ's answer, relative to the asker's tag. */
@@ -115,19 +125,20 @@ enum peer_holds {
 /* INSTANCE: what became of the question. */
 enum peer_instance {
     PEER_PROMISED = 1, /* with what was accepted, if `value_given`: ballot, op, value */
-    PEER_ACCEPTED,
-    PEER_OUTBID, /* `ballot` was promised */
-    PEER_CLOSED, /* `tag` is above the base; with its value if `value_given` */
+    PEER_ACCEPTED,     /* `committed`: and applied (RMW-18) */
+    PEER_OUTBID,       /* `ballot` was promised */
+    PEER_CLOSED,       /* `tag` is above the base; with its value if `value_given` */
 };
 
 struct peer_ask {
     enum peer_ask_kind kind;
     uint32_t gc;        /* stamp of the operation (COL-2) */
-    bool tombstone;     /* APPLY, ACCEPT, COMMIT */
+    bool tombstone;     /* APPLY, OFFER, ACCEPT, COMMIT */
     bool value_given;   /* COMMIT: else the peer has it */
-    struct tag tag;     /* READ, APPLY, COPY; PREPARE, ACCEPT, COMMIT: the base */
+    bool decides;       /* ACCEPT */
+    struct tag tag;     /* READ, APPLY, OFFER, COPY; PREPARE, ACCEPT, COMMIT: the base */
     struct bytes key;   /* 1..KEY_MAX bytes, any values; a batch has none; COPY*: may be empty */
-    struct bytes value; /* APPLY, ACCEPT, COMMIT; empty for a tombstone. Batch: its body */
+    struct bytes value; /* APPLY, OFFER, ACCEPT, COMMIT; empty for a tombstone. Batch: its body */
     uint64_t ballot;    /* PREPARE, ACCEPT, COMMIT */
     struct rmw_id op;   /* PREPARE: the asker's own; ACCEPT, COMMIT: whose proposal it is */
 };
