@@ -281,20 +281,6 @@ uint64_t client_deadline(const struct avo_client *c)
     return net < core ? net : core;
 }
 
-/* Looks for events for a while, giving the core away at each turn; how many there are. */
-static int look(struct avo_client *c, struct epoll_event *events, uint64_t left_ns)
-{
-    uint64_t began = client_now_ns(), patience = courtesy_patience(&c->courtesy, began);
-    int n = 0;
-
-    patience = patience < left_ns ? patience : left_ns;
-    while (n == 0 && client_now_ns() - began < patience) {
-        courtesy_yield(&c->courtesy);
-        n = epoll_wait(c->epoll, events, CLIENT_EVENTS_MAX, 0);
-    }
-    return n;
-}
-
 void client_wait(struct avo_client *c, uint64_t now_ns, uint64_t until_ns)
 {
     struct epoll_event events[CLIENT_EVENTS_MAX];
@@ -307,7 +293,7 @@ void client_wait(struct avo_client *c, uint64_t now_ns, uint64_t until_ns)
     left = at > now_ns ? at - now_ns : 0;
     left = left > 3600 * SECOND ? 3600 * SECOND : left;
     t = (struct timespec){.tv_sec = (time_t)(left / SECOND), .tv_nsec = (long)(left % SECOND)};
-    n = look(c, events, left);
+    n = courtesy_look(&c->courtesy, c->epoll, events, CLIENT_EVENTS_MAX, left);
     if (n == 0) {
         n = epoll_pwait2(c->epoll, events, CLIENT_EVENTS_MAX, &t, NULL);
     }

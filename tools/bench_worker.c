@@ -112,20 +112,6 @@ static bool turn(struct state *t, struct client *c)
     return true;
 }
 
-/* Looks for events for a while, giving the core away at each turn; how many there are. */
-static int look(struct state *t, struct epoll_event *events, uint64_t timeout_ns)
-{
-    uint64_t began = bench_now_ns(), patience = courtesy_patience(&t->courtesy, began);
-    int n = 0;
-
-    patience = patience < timeout_ns ? patience : timeout_ns;
-    while (n == 0 && bench_now_ns() - began < patience) {
-        courtesy_yield(&t->courtesy);
-        n = epoll_wait(t->epoll, events, COMPLETIONS, 0);
-    }
-    return n;
-}
-
 /* Waits until a client has something to do, and marks those. */
 static void wait_ready(struct state *t, uint64_t timeout_ns)
 {
@@ -133,7 +119,7 @@ static void wait_ready(struct state *t, uint64_t timeout_ns)
     struct epoll_event events[COMPLETIONS];
     struct timespec timeout = {.tv_sec = (time_t)(timeout_ns / 1000000000),
                                .tv_nsec = (long)(timeout_ns % 1000000000)};
-    int n = look(t, events, timeout_ns);
+    int n = courtesy_look(&t->courtesy, t->epoll, events, COMPLETIONS, timeout_ns);
     uint64_t now_ms;
 
     if (n == 0) {

@@ -13,6 +13,7 @@
 
 #include <sched.h>
 #include <stdbool.h>
+#include <sys/epoll.h>
 
 enum {
     /* Giving the core away at each turn costs others nothing, and who sends next is not slowed down
@@ -63,6 +64,22 @@ static inline void courtesy_yield(struct courtesy *c)
     } else if (c->pause_ns > 0 && now - c->from_ns > c->pause_ns) {
         c->pause_ns = 0; /* it has been well for as long */
     }
+}
+
+/* Looks for events, giving the core away at each turn, for as long as that pays and at most for
+ * `left_ns`. As epoll_wait. */
+static inline int courtesy_look(struct courtesy *c, int epoll, struct epoll_event *events, int most,
+                                uint64_t left_ns)
+{
+    uint64_t began = clock_now_ns(), patience = courtesy_patience(c, began);
+    int n = 0;
+
+    patience = patience < left_ns ? patience : left_ns;
+    while (n == 0 && clock_now_ns() - began < patience) {
+        courtesy_yield(c);
+        n = epoll_wait(epoll, events, most, 0);
+    }
+    return n;
 }
 
 #endif
