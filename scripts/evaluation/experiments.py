@@ -156,6 +156,12 @@ class Deep(ReadRatio):
         return [Avocado, RedisAlone, RedisWait16, RedisWait1]
 
 
+class Deepest(Deep):
+    name, title = "deepest", "The same with 1,024 in flight"
+    text = "8 connections with 128 in flight on each: what each store does when its clients never wait for it."
+    in_flight = {"clients": 8, "depth": 128}
+
+
 class ValueSize(Experiment):
     name, title = "value_size", "Throughput by size of values"
     text = "YCSB A (half reads, half writes), 8 clients with 16 in flight (etcd and memcached: 128 with one)."
@@ -236,4 +242,4 @@ class LatencyCurve(Experiment):
         return out + errors_note(data)
 
 
-ALL = [ReadRatio, Deep, Unloaded, ValueSize, LatencyCurve]
+ALL = [ReadRatio, Deep, Deepest, Unloaded, ValueSize, LatencyCurve]

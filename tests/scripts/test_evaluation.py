@@ -38,7 +38,7 @@ def made_up(name):
         return {"compiler": "gcc", "cases": {"get, 1 in flight": {
             "instructions": 16234, "layers": {"rpc": 7777, "store": 1111}, "ends": ends,
             **{k: {"client": 1, "coordinator": 2, "members": 1.5} for k in ("messages", "datagrams", "bytes")}}}}
-    points = {"deep": [0, 50, 95, 100], "read_ratio": [0, 50, 95, 100], "unloaded": ["get", "put"], "value_size": [16, 1024],
+    points = {"deep": [0, 50, 95, 100], "deepest": [0, 50, 95, 100], "read_ratio": [0, 50, 95, 100], "unloaded": ["get", "put"], "value_size": [16, 1024],
               "working_set": [10000, 1000000], "latency_curve": [1000, 2000]}.get(name, ["one", "two"])
     series = ["get", "put"] if name in (*CLUSTERS, "working_set") else ["Avocado", "etcd TLS"]
     figures = {s: {str(x): [run(31415 * (i + 1), rate=1000)] for x in points} for i, s in enumerate(series)}
