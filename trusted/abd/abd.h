@@ -7,7 +7,8 @@
  * coordinator and replica of one shard. It sends nothing, reads no clock, knows neither keys nor
  * packets. One door in, abd_step(); one list out, struct abd_out; one question, abd_deadline().
  *
- *   put     W1 ask tags of a majority
+ *   put     where one peer makes a majority: offer a tag above ours; taken -> apply here -> answer
+ *           else W1 ask tags of a majority
  *           -> mint above all, apply here -> W2 apply at a majority -> answer
  *   delete  a put of a tombstone
  *   get     R1 ask a majority; a majority holds the maximum -> answer (one round)
