@@ -149,6 +149,56 @@ static void a_lost_answer_costs_nothing_if_another_takes_it(void **state)
     world_close(w);
 }
 
+/* Asked twice, a peer may have taken it the second time, and its "no" be the answer to the first.
+ */
+static void a_late_no_is_no_denial(void **state)
+{
+    const struct peer_answer no = {.kind = PEER_REFUSED, .err = ERR_BUSY};
+    struct world *w = open_n(3);
+    uint32_t user = world_put(w, 0, "k", "v", 50);
+    uint8_t peer = asked(w), other = (uint8_t)(3 - peer);
+    uint64_t cookie = world_call(w, 0, peer)->call.cookie;
+    struct peer_answer m;
+
+    (void)state;
+    world_answer(w, world_call(w, 0, peer), &no);
+    world_up(w, 0, peer, false);
+    world_up(w, 0, peer, true); /* it is asked again */
+    world_ask(w, world_call(w, 0, peer), &m);
+    assert_int_equal(m.kind, PEER_APPLIED);
+    world_answer_again(w, 0, peer, cookie, &no);
+    world_plant(w, other, "k", newer, "x");
+    assert_true(world_exchange(w, 0, other));
+    assert_true(tag_is_zero(world_tag(w, 0, "k")));
+    world_tick(w, 0, 50 * ms);
+    assert_true(world_is(w, user, ERR_INDETERMINATE, NULL));
+    world_settle(w);
+    world_close(w);
+}
+
+/* Nobody could, for a while: it begins anew, and what is said to the first offer finds nobody. */
+static void all_refuse_at_first(void **state)
+{
+    const struct peer_answer no = {.kind = PEER_REFUSED, .err = ERR_EPOCH};
+    struct world *w = open_n(3);
+    uint32_t user = world_put(w, 0, "k", "v", 1000);
+    uint64_t first = w->calls[0].call.cookie;
+
+    (void)state;
+    world_answer(w, world_call(w, 0, asked(w)), &no);
+    world_answer(w, world_call(w, 0, asked(w)), &no);
+    assert_int_equal(world_live_calls(w), 0);
+    world_tick(w, 0, 5 * ms);
+    assert_int_equal(world_live_calls(w), 1);
+    assert_true(w->calls[w->calls_n - 1].call.cookie != first);
+    world_answer_again(w, 0, 1, first, &no);
+    world_answer_again(w, 0, 2, first, &no);
+    world_settle(w);
+    assert_true(world_is(w, user, OK, NULL));
+    assert_int_equal(world_counters(w, 0)->writes_one_round, 1);
+    world_close(w);
+}
+
 static void asked_again_it_says_the_same(void **state)
 {
     struct world *w = open_n(3);
@@ -293,6 +343,8 @@ int main(void)
         cmocka_unit_test(what_is_on_offer_counts_for_the_next_tag),
         cmocka_unit_test(a_lost_answer_is_no_denial),
         cmocka_unit_test(a_lost_answer_costs_nothing_if_another_takes_it),
+        cmocka_unit_test(a_late_no_is_no_denial),
+        cmocka_unit_test(all_refuse_at_first),
         cmocka_unit_test(asked_again_it_says_the_same),
         cmocka_unit_test(a_doubtful_offer_across_configurations),
         cmocka_unit_test(a_doubtful_offer_that_came_too_late),

@@ -364,11 +364,12 @@ void abd_nudge(struct abd *a, struct abd_op *op, struct abd_out *out)
         a->counters.hedges++;
         abd_pace_late(a, op);
         abd_round_widen(a, op);
+        abd_pursue(a, op, out);
     } else {
         abd_list_leave(a, op);
         op->failed = 0;
+        abd_write_retry(a, op, out);
     }
-    abd_pursue(a, op, out);
 }
 
 /* ---- requests ---- */

@@ -395,6 +395,8 @@ void abd_write_on_taken(struct abd *a, struct abd_op *op, uint8_t bit, struct ab
 /* OFFER: the peer said no for another reason, and has not taken it. */
 void abd_write_on_refused(struct abd *a, struct abd_op *op, uint8_t bit, enum err why,
                           struct abd_out *out);
+/* The time to ask again has come: from the start, if nothing can have come of it. */
+void abd_write_retry(struct abd *a, struct abd_op *op, struct abd_out *out);
 /* OFFER: the operation ends, with `why` if nothing can have come of it. */
 void abd_write_give_up(struct abd *a, struct abd_op *op, enum err why, struct abd_out *out);
 /* The greatest timestamp of this key that is on offer from here; 0: none. */

@@ -250,7 +250,22 @@ void abd_write_restart(struct abd *a, struct abd_op *op, struct abd_out *out)
     abd_write_start(a, op, out);
 }
 
+void abd_write_retry(struct abd *a, struct abd_op *op, struct abd_out *out)
+{
+    if (op->phase == ABD_PHASE_OFFER && nobody_may_hold_it(a, op)) {
+        abd_write_restart(a, op, out);
+    } else {
+        abd_pursue(a, op, out);
+    }
+}
+
 /* ---- answers ---- */
+
+/* Who was asked twice may have taken it the second time, and this be the answer to the first. */
+static void note_no(struct abd_op *op, uint8_t bit)
+{
+    op->doubt = op->doubt || (op->repeated & bit) != 0;
+}
 
 void abd_write_on_tag(struct abd *a, struct abd_op *op, uint8_t bit, struct tag tag,
                       struct abd_out *out)
@@ -258,6 +273,7 @@ void abd_write_on_tag(struct abd *a, struct abd_op *op, uint8_t bit, struct tag 
     bool offered = op->phase == ABD_PHASE_OFFER;
     struct tag *seen = offered ? &op->own : &op->tag;
 
+    note_no(op, bit);
     if ((offered && tag.ts < op->tag.ts) || !abd_seen_plausible(a, abd_key(op), tag)) {
         op->doubt = true;
         abd_no_vote(a, op, bit, out);
@@ -285,6 +301,7 @@ void abd_write_on_taken(struct abd *a, struct abd_op *op, uint8_t bit, struct ab
 void abd_write_on_refused(struct abd *a, struct abd_op *op, uint8_t bit, enum err why,
                           struct abd_out *out)
 {
+    note_no(op, bit);
     if (why == ERR_ENCLAVE_MEMORY || why == ERR_HOST_MEMORY) {
         op->refused |= bit;
         if (abd_set_n(a->voters & (uint8_t)~op->refused) < a->majority) {

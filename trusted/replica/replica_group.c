@@ -49,18 +49,19 @@ static void ask(struct replica_group *g, const struct abd_call *c)
 
 /* ---- steps ---- */
 
-/* Cancels before calls: both may name the same place of an operation. */
+/* Cancels before calls: both may name the same place of an operation. Who waits for an answer comes
+ * before those who only have to know, too. */
 static void carry_out(struct replica_group *g, const struct abd_out *out)
 {
     for (uint32_t i = 0; i < out->cancels_n; i++) {
         cancel(g, out->cancels[i]);
     }
-    for (uint32_t i = 0; i < out->calls_n; i++) {
-        ask(g, &out->calls[i]);
-    }
     if (out->have_reply) {
         replica_respond(g->replica, replica_pending_give(g->replica, out->reply.user),
                         &out->reply.response);
+    }
+    for (uint32_t i = 0; i < out->calls_n; i++) {
+        ask(g, &out->calls[i]);
     }
 }
 
