@@ -176,6 +176,27 @@ static void a_late_no_is_no_denial(void **state)
     world_close(w);
 }
 
+/* MEM-14: it says that it is about to end, and is down from then on. */
+static void who_leaves_is_asked_nothing(void **state)
+{
+    const struct peer_answer no = {.kind = PEER_REFUSED, .err = ERR_CLOSED};
+    struct world *w = open_n(3);
+    uint32_t user = world_put(w, 0, "k", "v", 1000);
+    uint8_t peer = asked(w), other = (uint8_t)(3 - peer);
+
+    (void)state;
+    world_answer(w, world_call(w, 0, peer), &no);
+    assert_true(world_exchange(w, 0, other));
+    assert_true(world_is(w, user, OK, NULL));
+    for (int i = 0; i < 10; i++) {
+        world_tick(w, 0, 5 * ms);
+        (void)world_get(w, 0, "k", 1000);
+        assert_null(world_call(w, 0, peer));
+    }
+    world_settle(w);
+    world_close(w);
+}
+
 /* Nobody could, for a while: it begins anew, and what is said to the first offer finds nobody. */
 static void all_refuse_at_first(void **state)
 {
@@ -324,6 +345,13 @@ static void when_it_takes_two_rounds(void **state)
     world_close(w);
 
     w = open_n(3);
+    world_up(w, 0, 2, false); /* the members may be about to change */
+    (void)world_put(w, 0, "k", "v", 1000);
+    assert_int_equal(w->calls[0].call.ask.kind, PEER_QUERY);
+    world_settle(w);
+    world_close(w);
+
+    w = open_n(3);
     (void)world_put_bytes(w, 0, (struct bytes){key, 1}, (struct bytes){big, sizeof(big)});
     assert_int_equal(w->calls[0].call.ask.kind, PEER_QUERY);
     for (int i = 0; i < 5; i++) { /* more at once of one key than are looked through */
@@ -345,6 +373,7 @@ int main(void)
         cmocka_unit_test(a_lost_answer_costs_nothing_if_another_takes_it),
         cmocka_unit_test(a_late_no_is_no_denial),
         cmocka_unit_test(all_refuse_at_first),
+        cmocka_unit_test(who_leaves_is_asked_nothing),
         cmocka_unit_test(asked_again_it_says_the_same),
         cmocka_unit_test(a_doubtful_offer_across_configurations),
         cmocka_unit_test(a_doubtful_offer_that_came_too_late),

@@ -7,7 +7,7 @@
 /* ---- peers ---- */
 
 /* ABD-16: every operation looks again whom it should ask; spread over steps by `again`. */
-static void on_peer(struct abd *a, uint8_t peer, bool is_up, struct abd_out *out)
+void abd_peer_changed(struct abd *a, uint8_t peer, bool is_up, struct abd_out *out)
 {
     if (is_up) {
         a->up |= abd_bit(peer);
@@ -267,10 +267,10 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out)
         abd_on_answer(a, in, out);
         break;
     case ABD_IN_PEER_UP:
-        on_peer(a, in->peer, true, out);
+        abd_peer_changed(a, in->peer, true, out);
         break;
     case ABD_IN_PEER_DOWN:
-        on_peer(a, in->peer, false, out);
+        abd_peer_changed(a, in->peer, false, out);
         break;
     case ABD_IN_CALL_FAILED:
         abd_on_call_failed(a, in, out);

@@ -260,6 +260,10 @@ static inline uint16_t abd_place(const struct abd *a, const struct abd_op *op)
     return (uint16_t)(op - a->ops);
 }
 
+/* ---- abd.c ---- */
+
+void abd_peer_changed(struct abd *a, uint8_t peer, bool is_up, struct abd_out *out);
+
 /* ---- abd_pool.c: places, lists, deadlines, memory ---- */
 
 RESULT abd_pool_init(struct abd *a);

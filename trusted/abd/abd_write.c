@@ -197,12 +197,16 @@ static void offer(struct abd *a, struct abd_op *op, bool self, struct abd_out *o
     check_offered(a, op, out);
 }
 
-/* Where more than one peer has to take it, some may and others not, and then it would have no way
- * on. */
+/*
+ * Where more than one peer has to take it, some may and others not, and then it would have no way
+ * on. And not while somebody is down or learns: then the members are about to change, with which
+ * all sessions end, and what is out is in doubt.
+ */
 static bool may_offer(const struct abd *a, const struct abd_op *op)
 {
-    return a->majority - ((a->voters & a->self_bit) != 0) == 1 &&
-           op->value_len <= OFFER_VALUE_MAX && a->now_ns >= a->tight_until_ns;
+    return a->majority - ((a->voters & a->self_bit) != 0) == 1 && a->voters == a->all &&
+           (a->up | a->self_bit) == a->all && op->value_len <= OFFER_VALUE_MAX &&
+           a->now_ns >= a->tight_until_ns;
 }
 
 void abd_write_start(struct abd *a, struct abd_op *op, struct abd_out *out)

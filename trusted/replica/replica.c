@@ -213,6 +213,9 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
     }
 }
 
+/* So long a replica that leaves goes on serving its peers (MEM-14). */
+static const uint64_t LEAVE_PEERS_NS = UINT64_C(200000000);
+
 /* What a member asks begins with the number of the group. */
 static void on_member_request(struct replica *r, const struct rpc_event *e)
 {
@@ -221,6 +224,12 @@ static void on_member_request(struct replica *r, const struct rpc_event *e)
     struct replica_group *g = NULL;
     const struct peer_answer malformed = {.kind = PEER_REFUSED, .err = ERR_MALFORMED};
     const struct peer_answer strayed = {.kind = PEER_REFUSED, .err = ERR_EPOCH};
+    const struct peer_answer leaving = {.kind = PEER_REFUSED, .err = ERR_CLOSED};
+
+    if (r->is_leaving && r->now_ns - r->leaving_at_ns >= LEAVE_PEERS_NS) { /* MEM-14 */
+        replica_answer(r, e->request, &leaving);
+        return;
+    }
 
     if (e->body.n < 1 || e->body.p[0] >= GROUPS_MAX ||
         peer_ask_decode((struct bytes){e->body.p + 1, e->body.n - 1}, &m) != OK ||
@@ -435,6 +444,7 @@ uint64_t replica_deadline(const struct replica *r)
 void replica_leave(struct replica *r)
 {
     r->is_leaving = true;
+    r->leaving_at_ns = r->now_ns;
 }
 
 void replica_plant(struct replica *r, unsigned plants)

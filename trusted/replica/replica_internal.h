@@ -99,6 +99,7 @@ struct replica {
     uint16_t free_head;              /* OPS_MAX: none */
     uint32_t pending_n;
     bool is_leaving; /* MEM-14 */
+    uint64_t leaving_at_ns;
     uint64_t requests_leaving;
     uint64_t requests_refused, requests_joining, requests_forbidden, requests_strayed;
     uint32_t sessions_max;
