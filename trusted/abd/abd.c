@@ -7,18 +7,29 @@
 /* ---- peers ---- */
 
 /* ABD-16: every operation looks again whom it should ask; spread over steps by `again`. */
-void abd_peer_changed(struct abd *a, uint8_t peer, bool is_up, struct abd_out *out)
+static void look_again(struct abd *a)
+{
+    a->sweeping = true;
+    a->sweep_at = 0;
+}
+
+void abd_peer_leaves(struct abd *a, uint8_t peer)
+{
+    a->up = (uint8_t)(a->up & ~abd_bit(peer));
+    a->sweep_clear = (uint8_t)(a->sweep_clear & ~abd_bit(peer));
+    look_again(a);
+}
+
+static void on_peer(struct abd *a, uint8_t peer, bool is_up, struct abd_out *out)
 {
     if (is_up) {
         a->up |= abd_bit(peer);
         a->sweep_clear |= abd_bit(peer);
+        look_again(a);
     } else {
-        a->up = (uint8_t)(a->up & ~abd_bit(peer));
-        a->sweep_clear = (uint8_t)(a->sweep_clear & ~abd_bit(peer));
+        abd_peer_leaves(a, peer);
         abd_gc_restore(a, out);
     }
-    a->sweeping = true;
-    a->sweep_at = 0;
 }
 
 static void set_members(struct abd *a, const struct abd_members *m)
@@ -267,10 +278,10 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out)
         abd_on_answer(a, in, out);
         break;
     case ABD_IN_PEER_UP:
-        abd_peer_changed(a, in->peer, true, out);
+        on_peer(a, in->peer, true, out);
         break;
     case ABD_IN_PEER_DOWN:
-        abd_peer_changed(a, in->peer, false, out);
+        on_peer(a, in->peer, false, out);
         break;
     case ABD_IN_CALL_FAILED:
         abd_on_call_failed(a, in, out);

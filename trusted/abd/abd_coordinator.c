@@ -293,9 +293,6 @@ void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out)
     struct abd_op *op = op_of(a, in->cookie);
     uint8_t bit = abd_bit(in->peer);
 
-    if (in->answer->kind == PEER_REFUSED && in->answer->err == ERR_CLOSED && (a->up & bit) != 0) {
-        abd_peer_changed(a, in->peer, false, out); /* MEM-14: it is about to end */
-    }
     if ((in->cookie & ABD_COOKIE_BATCH) != 0) {
         abd_batch_on_answer(a, in, out);
         return;
@@ -309,6 +306,9 @@ void abd_on_answer(struct abd *a, const struct abd_in *in, struct abd_out *out)
         }
     }
     op->outstanding = (uint8_t)(op->outstanding & ~bit);
+    if (in->answer->kind == PEER_REFUSED && in->answer->err == ERR_CLOSED) {
+        abd_peer_leaves(a, in->peer);
+    }
     if ((op->repeated & bit) != 0) {
         /* Perhaps late, to a call that had failed: then its successor ends here, unanswered. */
         out->cancels[out->cancels_n++] =

@@ -262,7 +262,8 @@ static inline uint16_t abd_place(const struct abd *a, const struct abd_op *op)
 
 /* ---- abd.c ---- */
 
-void abd_peer_changed(struct abd *a, uint8_t peer, bool is_up, struct abd_out *out);
+/* MEM-14: the peer is about to end, and is asked nothing any more. */
+void abd_peer_leaves(struct abd *a, uint8_t peer);
 
 /* ---- abd_pool.c: places, lists, deadlines, memory ---- */
 
