@@ -23,7 +23,7 @@ static bool allocate(struct core *c)
     c->alarms.at = heap_zalloc(k->heap, n * sizeof(struct op *));
     c->lent = heap_zalloc(k->heap, n * sizeof(*c->lent));
     c->sessions = heap_zalloc(k->heap, (size_t)k->nodes_n * SHARDS_MAX * sizeof(*c->sessions));
-    return c->ops != NULL && c->alarms.at != NULL && c->lent != NULL && c->sessions != NULL;
+    return core_look_init(c) == OK && c->ops != NULL && c->alarms.at != NULL && c->lent != NULL && c->sessions != NULL;
 }
 
 RESULT core_init(const struct core_config *k, struct core **ret)
@@ -67,10 +67,11 @@ RESULT core_init(const struct core_config *k, struct core **ret)
 
 static void free_op_memory(struct core *c, struct op *o)
 {
-    heap_free(c->config.heap, o->block, (size_t)o->key_len + o->value_len);
+    core_free_block(c, o);
     heap_free(c->config.heap, o->value_block, o->value_block_n);
-    o->block = NULL;
+    core_look_values_give(c, o->values);
     o->value_block = NULL;
+    o->values = NULL;
 }
 
 void core_fini(struct core *c)
@@ -87,6 +88,7 @@ void core_fini(struct core *c)
     for (uint32_t i = 0; c->ops != NULL && i < c->config.in_flight_max; i++) {
         free_op_memory(c, &c->ops[i]);
     }
+    core_look_fini(c);
     heap_free(heap, c->sessions, (size_t)c->config.nodes_n * SHARDS_MAX * sizeof(*c->sessions));
     heap_free(heap, c->lent, c->config.in_flight_max * sizeof(*c->lent));
     heap_free(heap, c->alarms.at, c->config.in_flight_max * sizeof(struct op *));
@@ -117,6 +119,7 @@ static void scatter(struct core *c, struct session *s)
 /* CLI-9: reads that wait for an answer of a silent node ask another one at once. */
 static void hedge_all(struct core *c, uint32_t index)
 {
+    core_look_down(c, index);
     for (uint32_t i = 0; i < c->config.in_flight_max; i++) {
         struct op *o = &c->ops[i];
 
@@ -270,6 +273,7 @@ void core_set_map(struct core *c, uint64_t now_ns, const struct core_map *m)
     CHECK(m->groups_n >= 1 && m->groups_n <= GROUPS_MAX);
     CHECK(!c->has_map || m->groups_n == c->map.groups_n);
     hear(c, now_ns);
+    core_look_scatter(c);
     c->map = *m;
     c->has_map = true;
     unpark(c);
@@ -309,6 +313,7 @@ void core_set_shards(struct core *c, uint32_t shards_n)
     for (uint32_t i = 0; i < c->config.nodes_n * SHARDS_MAX; i++) {
         CHECK(!c->sessions[i].open);
     }
+    core_look_scatter(c);
     c->config.shards_n = shards_n;
 }
 
@@ -343,6 +348,9 @@ static enum err check_request(const struct core *c, const struct core_request *q
     };
     size_t value_max = c->config.value_max;
 
+    if (q->op == CLIENT_LOOK) { /* the core's own */
+        return ERR_USAGE;
+    }
     if (client_op_is_batch(q->op)) {
         value_max = message_max_for(c->config.value_max) - MESSAGE_HEAD_MAX;
         if (q->shard >= c->config.shards_n || q->group >= c->map.groups_n) {
@@ -376,18 +384,15 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
     if (o == NULL) {
         return ERR_BUSY;
     }
-    block = heap_alloc(c->config.heap, q->key.n + q->value.n);
+    block = o->key_inline;
+    if (q->key.n + q->value.n > sizeof(o->key_inline)) {
+        block = heap_alloc(c->config.heap, q->key.n + q->value.n);
+    }
     if (block == NULL) {
         return ERR_FULL;
     }
     hear(c, now_ns);
     op_list_remove(o);
-    if (q->key.n != 0) {
-        memcpy(block, q->key.p, q->key.n);
-    }
-    if (q->value.n != 0) {
-        memcpy(block + q->key.n, q->value.p, q->value.n);
-    }
     *o = (struct op){
         .op = q->op,
         .generation = o->generation + 1,
@@ -405,6 +410,12 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
         .shard = q->shard,
         .group = (uint8_t)q->group,
     };
+    if (q->key.n != 0) {
+        memcpy(block, q->key.p, q->key.n);
+    }
+    if (q->value.n != 0) {
+        memcpy(block + q->key.n, q->value.p, q->value.n);
+    }
     if (!client_op_is_batch(o->op)) {
         o->slot = (uint16_t)slot_of(c->config.cluster, q->key);
         o->group = (uint8_t)slot_run(o->slot, c->map.groups_n);
@@ -414,7 +425,9 @@ RESULT core_submit(struct core *c, uint64_t now_ns, const struct core_request *q
     }
     c->in_flight++;
     c->counters.submitted++;
-    core_dispatch(c, o);
+    if (!core_look_gather(c, o)) {
+        core_dispatch(c, o);
+    }
     return OK;
 }
 
@@ -432,6 +445,9 @@ bool core_transmit(struct core *c, uint64_t now_ns, struct mbytes to, struct abi
                    size_t *ret_len)
 {
     hear(c, now_ns);
+    if (c->looks.gathered_n > 0) {
+        core_look_flush(c);
+    }
     if (!rpc_transmit(c->rpc, c->now_ns, to, ret_addr, ret_len)) {
         return false;
     }
@@ -446,6 +462,7 @@ void core_tick(struct core *c, uint64_t now_ns)
         rpc_tick(c->rpc, c->now_ns);
         drain(c);
     }
+    core_look_tick(c);
     for (;;) {
         struct op *o = alarms_first(&c->alarms);
 
@@ -459,9 +476,10 @@ void core_tick(struct core *c, uint64_t now_ns)
 uint64_t core_deadline(const struct core *c)
 {
     const struct op *o = alarms_first(&c->alarms);
-    uint64_t rpc = rpc_deadline(c->rpc);
+    uint64_t at = rpc_deadline(c->rpc), looks = core_look_deadline(c);
 
-    return o != NULL && o->wake_at_ns < rpc ? o->wake_at_ns : rpc;
+    at = looks < at ? looks : at;
+    return o != NULL && o->wake_at_ns < at ? o->wake_at_ns : at;
 }
 
 static bool take_from(struct core *c, struct op_list *l, struct lent *lend,
@@ -482,8 +500,9 @@ static bool take_from(struct core *c, struct op_list *l, struct lent *lend,
         .tag = o->tag,
         .value = o->value,
     };
-    *lend = (struct lent){.block = o->value_block, .n = o->value_block_n};
+    *lend = (struct lent){.block = o->value_block, .n = o->value_block_n, .values = o->values};
     o->value_block = NULL;
+    o->values = NULL;
     o->state = OP_FREE;
     op_list_push(&c->free, o);
     c->in_flight--;
@@ -497,7 +516,7 @@ bool core_take(struct core *c, struct core_completion *ret)
     if (!take_from(c, &c->done, &lend, ret)) {
         return false;
     }
-    if (lend.block != NULL) {
+    if (lend.block != NULL || lend.values != NULL) {
         CHECK(c->lent_n < c->config.in_flight_max);
         c->lent[c->lent_n++] = lend;
     }
@@ -515,6 +534,7 @@ void core_release(struct core *c)
 {
     for (uint32_t i = 0; i < c->lent_n; i++) {
         heap_free(c->config.heap, c->lent[i].block, c->lent[i].n);
+        core_look_values_give(c, c->lent[i].values);
     }
     c->lent_n = 0;
 }

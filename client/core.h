@@ -9,6 +9,7 @@
  * shard.
  *
  *     core_submit --> [waiting for a slot] --> rpc --> core_transmit
+ *         get --> gathered until core_transmit --> looks (core_look.h) --> rpc
  *     core_receive, core_tick --> rpc --> answer, or another attempt --> core_take
  *
  * CLI-1: an operation ends exactly once, at its deadline at the latest. Reads (GET, SCAN, MGET)
@@ -38,6 +39,7 @@ struct core_config {
     uint32_t value_max;      /* as welcomed */
     uint32_t in_flight_max;  /* 1..CORE_IN_FLIGHT_MAX */
     uint32_t prefer;         /* place of the coordinator to ask first + 1; 0: drawn from the seed */
+    bool looks;              /* gets ask a majority themselves (CLI-18) */
     uint64_t seed;           /* jitter and that draw; never keys */
 };
 
@@ -72,6 +74,7 @@ struct core_completion {
 struct core_counters {
     uint64_t submitted, completed, hedges, retries, busy, failed_over, indeterminate, unavailable;
     uint64_t answers_malformed, answers_stale;
+    uint64_t looked, look_differed, look_late; /* gets (CLI-18) */
 };
 
 /* ENCLAVE_MEMORY. */
@@ -141,6 +144,10 @@ void core_release(struct core *c);
 enum core_plant {
     CORE_PLANT_RETRY_TWICE =
         1 << 0, /* a write of unknown outcome is given to another coordinator */
+    CORE_PLANT_LOOK_ONE = 1 << 1,    /* the first who shows the value is believed */
+    CORE_PLANT_LOOK_EPOCHS = 1 << 2, /* who shows it may be of different epochs */
+    CORE_PLANT_LOOK_STRANGERS = 1 << 3, /* and need not know each other */
+    CORE_PLANT_LOOK_LIVES = 1 << 4,     /* a collection may lie between what they show */
 };
 void core_plant(struct core *c, unsigned plants);
 

@@ -51,7 +51,7 @@ static uint32_t live_places(const struct op *o)
     return live;
 }
 
-static bool has_room(const struct session *s)
+bool core_has_room(const struct session *s)
 {
     return s->in_rpc < RPC_SLOTS_CLIENT && s->waiting.n == 0;
 }
@@ -80,7 +80,7 @@ static bool choose(const struct core *c, const struct op *o, uint32_t shard, uin
             last = place;
             continue;
         }
-        if (has_room(s) || !c->spill || o->op == CLIENT_RMW) {
+        if (core_has_room(s) || !c->spill || o->op == CLIENT_RMW) {
             *ret_place = place;
             return true;
         }
@@ -168,6 +168,14 @@ static void set_alarm(struct core *c, struct op *o, uint64_t at_ns)
     alarms_set(&c->alarms, o, at_ns < o->deadline_at_ns ? at_ns : o->deadline_at_ns);
 }
 
+void core_free_block(struct core *c, struct op *o)
+{
+    if (o->block != o->key_inline) {
+        heap_free(c->config.heap, o->block, (size_t)o->key_len + o->value_len);
+    }
+    o->block = NULL;
+}
+
 void core_finish(struct core *c, struct op *o, enum err status, enum err cause)
 {
     uint32_t freed[CORE_CALLS_MAX];
@@ -180,10 +188,10 @@ void core_finish(struct core *c, struct op *o, enum err status, enum err cause)
             freed[freed_n++] = o->calls[i].call.session & ((1U << 20) - 1);
         }
     }
+    core_look_leave(c, o);
     op_list_remove(o);
     alarms_clear(&c->alarms, o);
-    heap_free(c->config.heap, o->block, (size_t)o->key_len + o->value_len);
-    o->block = NULL;
+    core_free_block(c, o);
     o->state = OP_DONE;
     o->status = status;
     o->cause = cause;
@@ -258,7 +266,7 @@ static void started(struct core *c, struct op *o, struct session *s, enum err er
 /* Tries to hand the operation to the session; it waits in its queue when there is no slot. */
 static void enter(struct core *c, struct op *o, uint32_t place, struct session *s)
 {
-    enum err err = has_room(s) ? start_call(c, o, place, s) : ERR_FULL;
+    enum err err = core_has_room(s) ? start_call(c, o, place, s) : ERR_FULL;
 
     if (err == ERR_FULL) {
         wait_in(c, o, &s->waiting, OP_WAITING);
@@ -306,7 +314,7 @@ void core_hedge(struct core *c, struct op *o)
         !choose(c, o, shard, live_places(o), &place)) {
         return;
     }
-    if (has_room(core_session(c, place, shard)) &&
+    if (core_has_room(core_session(c, place, shard)) &&
         start_call(c, o, place, core_session(c, place, shard)) == OK) {
         c->counters.hedges++;
     }
@@ -331,6 +339,8 @@ void core_alarm(struct core *c, struct op *o)
         return;
     case OP_WAITING:
     case OP_PARKED:
+    case OP_GATHERED:
+    case OP_LOOKED:
         set_alarm(c, o, o->deadline_at_ns);
         return;
     case OP_FREE:
@@ -530,9 +540,13 @@ void core_ended(struct core *c, const struct rpc_event *e)
     struct session *s = &c->sessions[e->session & ((1U << 20) - 1)];
     struct client_response m;
     struct op_call *call;
-    struct op *o = core_lookup(c, e->cookie, &call);
+    struct op *o;
     bool left;
 
+    if (core_look_ended(c, e)) {
+        return;
+    }
+    o = core_lookup(c, e->cookie, &call);
     if (o == NULL) {
         c->counters.answers_stale++;
         return;

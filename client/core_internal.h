@@ -5,6 +5,7 @@
 /* The state of the core. Only client/core*.c include this. */
 
 #include "client/core.h"
+#include "client/core_look.h"
 #include "client/core_ops.h"
 #include "common/prng.h"
 
@@ -21,6 +22,7 @@ struct session {
 struct lent {
     void *block;
     size_t n;
+    struct look_values *values; /* instead of block */
 };
 
 struct core {
@@ -38,6 +40,7 @@ struct core {
     struct op *ops;
     struct alarms alarms;
     struct op_list free, parked, done, done_batches;
+    struct looks looks;
     uint32_t in_flight;
     struct lent *lent;
     uint32_t lent_n;
@@ -57,6 +60,8 @@ static inline struct session *core_session(const struct core *c, uint32_t place,
 void core_dispatch(struct core *c, struct op *o);
 /* Asks one more coordinator while calls are under way, if there is one that can take it. */
 void core_hedge(struct core *c, struct op *o);
+/* Its key and value are not needed any more. */
+void core_free_block(struct core *c, struct op *o);
 /* Ends the operation; cancels its calls. */
 void core_finish(struct core *c, struct op *o, enum err status, enum err cause);
 /* Its alarm rang. */
@@ -65,6 +70,8 @@ void core_alarm(struct core *c, struct op *o);
 void core_pump(struct core *c, struct session *s);
 /* A RESPONSE or FAILED event. */
 void core_ended(struct core *c, const struct rpc_event *e);
+/* The session to place and shard can take one more call. */
+bool core_has_room(const struct session *s);
 /* The operation named by a cookie and which of its calls; NULL for one that has ended. */
 struct op *core_lookup(struct core *c, uint64_t cookie, struct op_call **ret_call);
 

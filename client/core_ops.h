@@ -8,10 +8,13 @@
 
 enum {
     CORE_CALLS_MAX = 3, /* a GET asks at most so many coordinators at a time */
+    CORE_KEY_INLINE = 64,
 };
 
 /*
- *              no slot                    slot
+ *   submit --> GATHERED --core_transmit--> LOOKED --they agree--> DONE
+ *                                            | they do not
+ *              no slot                    slot v as submitted, without looking
  *   submit --> WAITING ---------------------------> CALLED --> DONE
  *     |           ^  \ session gone                  |  ^
  *     |           |   v                         BUSY |  | alarm
@@ -24,9 +27,13 @@ enum op_state {
     OP_PARKED,  /* no session to its shard stands */
     OP_PAUSED,  /* until wake_at_ns */
     OP_CALLED,  /* calls_n calls are in rpc */
+    OP_GATHERED, /* waits for company until the next datagrams leave */
+    OP_LOOKED,   /* its look is under way */
     OP_DONE,
 };
 
+struct look;
+struct look_values;
 struct op;
 
 struct op_list {
@@ -52,7 +59,7 @@ struct op {
     uint64_t no_memory_before; /* rpc's counter when it was submitted */
     uint64_t user;
     uint32_t shard;
-    uint8_t *block; /* key, then value */
+    uint8_t *block; /* key, then value: key_inline or of the heap */
     uint32_t key_len, value_len;
     enum client_rmw rmw;
     uint32_t expect_len;
@@ -70,6 +77,12 @@ struct op {
     struct bytes value; /* of the answer */
     void *value_block;
     size_t value_block_n;
+    /* LOOKED, and then the value: */
+    struct look *look;
+    struct look_values *values; /* where the value lies; NULL: in value_block */
+    uint8_t look_at;            /* which of the look's keys */
+    uint8_t look_state;         /* enum look_state: what all who answered agree on; ASK: nothing */
+    uint8_t key_inline[CORE_KEY_INLINE];
 };
 
 /* Reads may be asked of any coordinator, and of several. */

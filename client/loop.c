@@ -43,6 +43,7 @@ static enum err start_core(struct avo_client *c, const struct control_message *w
         .value_max = welcome->value_max,
         .in_flight_max = c->options.in_flight_max,
         .prefer = c->options.coordinator,
+        .looks = true,
         .seed = prng_u64(&c->env.prng),
     };
     size_t values = k.in_flight_max < REGION_VALUES ? k.in_flight_max : REGION_VALUES;

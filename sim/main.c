@@ -171,7 +171,8 @@ static uint64_t seeds_until_found(const struct options *o, const struct plant *p
 
     one.plant = plant;
     one.any_level = false;
-    one.spec.plants = plant->bits;
+    one.spec.plants = (unsigned)plant->bits;
+    one.spec.client_plants = (unsigned)(plant->bits >> PLANT_CLIENT_SHIFT);
     one.spec.level = level;
     one.twice = UINT64_MAX;
     for (uint64_t i = 0; i < o->seeds; i++) {
@@ -303,7 +304,8 @@ static int set_plant(struct options *o, const char *name)
         (void)fprintf(stderr, "avocado-sim: no plant '%s'; --plant help lists them\n", name);
         return EXIT_USAGE + 1;
     }
-    o->spec.plants = o->plant->bits;
+    o->spec.plants = (unsigned)o->plant->bits;
+    o->spec.client_plants = (unsigned)(o->plant->bits >> PLANT_CLIENT_SHIFT);
     return 0;
 }
 

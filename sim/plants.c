@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sim/plants.h"
 
+#include "client/core.h"
 #include "trusted/replica/replica.h"
+
+#define CLIENT(plant) ((uint64_t)(plant) << PLANT_CLIENT_SHIFT)
 
 const struct plant plants[] = {
     {"early-reply", "answer a get before its write-back is acknowledged", ABD_PLANT_EARLY_REPLY,
@@ -65,7 +68,15 @@ const struct plant plants[] = {
     {"no-epoch-fence", "members of different epochs have sessions, by the names of their nodes",
      SIM_PLANT_NO_EPOCH_FENCE, false, true},
     {"retry-writes-twice", "a client gives a write of unknown outcome to another coordinator",
-     SIM_PLANT_RETRY_TWICE, false, true},
+     CLIENT(CORE_PLANT_RETRY_TWICE), false, true},
+    {"look-one", "a client believes the first who shows it a value",
+     CLIENT(CORE_PLANT_LOOK_ONE), false, true},
+    {"look-epochs", "a client makes an answer of what members of different epochs hold",
+     CLIENT(CORE_PLANT_LOOK_EPOCHS), false, true},
+    {"look-strangers", "a client makes an answer of what members hold that do not know each other",
+     CLIENT(CORE_PLANT_LOOK_STRANGERS), false, true},
+    {"look-lives", "a client makes an answer of what is held before and after a collection",
+     CLIENT(CORE_PLANT_LOOK_LIVES), false, true},
 };
 
 const size_t plants_n = sizeof(plants) / sizeof(plants[0]);

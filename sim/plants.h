@@ -11,13 +11,14 @@ enum sim_plant {
     SIM_PLANT_MEMORYLESS_VOTER = 1 << 24,
     SIM_PLANT_CLONE_VOTES = 1 << 26,
     SIM_PLANT_NO_EPOCH_FENCE = 1 << 27,
-    SIM_PLANT_RETRY_TWICE = 1 << 28, /* CORE_PLANT_RETRY_TWICE */
 };
+
+enum { PLANT_CLIENT_SHIFT = 32 };
 
 struct plant {
     const char *name;
     const char *text;
-    unsigned bits;
+    uint64_t bits; /* and in the upper half enum core_plant */
     bool protocol, replica; /* levels that it can be seen on */
 };
 

@@ -378,6 +378,7 @@ static void open_client(struct run *r, struct replicas *c, uint8_t end, uint32_t
                                  .value_max = VALUE_MAX_DEFAULT,
                                  .in_flight_max = 16,
                                  .prefer = prefer,
+                                 .looks = prefer == 0 && r->swarm.looks,
                                  .seed = r->seed + end};
 
     if (r->swarm.groups_n != 0) { /* without, as runs were drawn before there were groups */
@@ -387,7 +388,7 @@ static void open_client(struct run *r, struct replicas *c, uint8_t end, uint32_t
     c->host_of[end] = RUN_CLIENT;
     config.heap = e->heap;
     CHECK(core_init(&config, &e->core) == OK);
-    core_plant(e->core, (r->plants & SIM_PLANT_RETRY_TWICE) != 0 ? CORE_PLANT_RETRY_TWICE : 0);
+    core_plant(e->core, r->client_plants);
 }
 
 static void open_cluster(struct run *r)

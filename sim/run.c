@@ -506,6 +506,7 @@ struct run *run_begin(const struct run_spec *spec, const struct swarm *swarm)
     r->seed = spec->seed;
     r->level = spec->level;
     r->plants = spec->plants;
+    r->client_plants = spec->client_plants;
     r->swarm = *swarm;
     r->ops = spec->level == LEVEL_PROTOCOL ? &protocol_level : &replica_level;
     r->net.state = spec->seed ^ 0x6e6574;

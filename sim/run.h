@@ -70,6 +70,7 @@ struct swarm {
     uint8_t groups_n;
     bool dynamic; /* the keeper starts lost members again */
     bool tight;   /* memory may run out */
+    bool looks;   /* clients ask a majority themselves (CLI-18) */
     bool diverge; /* a key has different values under one tag from the start */
     /* level protocol: a repeated question is executed again, not answered from memory */
     bool execute_again;
@@ -86,6 +87,7 @@ struct run_spec {
     bool collects;                  /* every run is about the collection of tombstones */
     uint64_t without;               /* bit i: traits[i] is off, whatever was drawn */
     unsigned plants;                /* enum abd_plant, enum replica_plant */
+    unsigned client_plants;         /* enum core_plant */
     bool verbose; /* prints the transcript, and the history of a key that is wrong */
 };
 
@@ -142,7 +144,7 @@ enum {
 struct run {
     uint64_t seed;
     enum level level;
-    unsigned plants;
+    unsigned plants, client_plants;
     struct swarm swarm;
     struct world world;
     struct trace trace;

@@ -210,6 +210,14 @@ static void draw_focus(struct swarm *s, const struct run_spec *spec)
     s->think_ns = PICK(p, 1 * ms, 4 * ms, 16 * ms);
 }
 
+/* Drawn from a source of its own, as groups are. */
+static void draw_looks(struct swarm *s, const struct run_spec *spec)
+{
+    struct prng prng = {.state = spec->seed ^ 0x6c6f6f6b73};
+
+    s->looks = prng_chance(&prng, 3, 4);
+}
+
 #define TRAIT(name, field)                                                                         \
     {                                                                                              \
         name, offsetof(struct swarm, field), sizeof(((struct swarm *)0)->field)                    \
@@ -250,6 +258,7 @@ const struct trait traits[] = {
     TRAIT("diverge", diverge),
     TRAIT("collect", collect_ns),
     TRAIT("groups", groups_n),
+    TRAIT("looks", looks),
 };
 
 const size_t traits_n = sizeof(traits) / sizeof(traits[0]);
@@ -305,6 +314,7 @@ void swarm_draw(struct swarm *s, const struct run_spec *spec)
     draw_collection(s, p);
     if (spec->level == LEVEL_REPLICA) {
         draw_groups(s, spec);
+        draw_looks(s, spec);
     }
     draw_focus(s, spec);
     restrict_to(s, spec);

@@ -196,6 +196,7 @@ static void open_client(struct world *w)
                             .datagram_bytes = DATAGRAM_LOOPBACK,
                             .value_max = VALUE_MAX_DEFAULT,
                             .in_flight_max = DEPTH_MAX,
+                            .looks = true,
                             .prefer = COORDINATOR + 1};
 
     c->client_memory = cluster_map(CLIENT_REGION);
@@ -204,6 +205,7 @@ static void open_client(struct world *w)
     k.heap = c->client_heap;
     k.aead = c->client_aead;
     CHECK(core_init(&k, &w->core) == OK);
+    core_set_map(w->core, c->now_ns, &(struct core_map){.groups_n = 1, .at = {(1U << CLUSTER_NODES) - 1}});
     for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         struct rpc_session_params p =
             cluster_params(CLUSTER_CLIENT, i, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);

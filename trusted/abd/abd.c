@@ -242,6 +242,11 @@ const struct abd_counters *abd_counters(const struct abd *a)
     return &a->counters;
 }
 
+uint8_t abd_majority(const struct abd *a)
+{
+    return a->majority;
+}
+
 struct abd_past abd_past(const struct abd *a)
 {
     return (struct abd_past){a->minted, a->generation};

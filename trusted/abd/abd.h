@@ -28,6 +28,7 @@
 #include "trusted/mem/heap.h"
 #include "trusted/store/store.h"
 #include "trusted/wire/client_wire.h"
+#include "trusted/wire/look_wire.h"
 #include "trusted/wire/peer_wire.h"
 
 struct abd;
@@ -143,6 +144,7 @@ struct abd_out {
 struct abd_counters {
     uint64_t gets, puts, deletes, reads_one_round, write_backs, hedges;
     uint64_t writes_one_round, offers_denied; /* ABD-21 */
+    uint64_t shown;                           /* keys, ABD-22 */
     uint64_t unavailable, indeterminate, busy, refused_tags, repairs, repairs_failed;
     uint64_t rmws, rmw_outbid, rmw_helped, rmw_doubts;
     uint64_t rmw_records; /* of instances, standing now */
@@ -202,6 +204,13 @@ void abd_step(struct abd *a, const struct abd_in *in, struct abd_out *out);
 uint64_t abd_deadline(const struct abd *a);
 
 const struct abd_counters *abd_counters(const struct abd *a);
+/* ABD-22: what this replica holds of a key, for a client that asks a majority itself. Sets ret's
+ * state and tag; with `values` writes a live value into `room` and sets *ret_len, and is ASK when
+ * it is longer than that. Nothing of the operation is kept. */
+void abd_show(struct abd *a, struct bytes key, bool values, struct mbytes room,
+              struct look_item *ret, uint32_t *ret_len);
+/* How many of the voters make a majority. */
+uint8_t abd_majority(const struct abd *a);
 /* For the next life in this group, when this one ends. */
 struct abd_past abd_past(const struct abd *a);
 

@@ -258,8 +258,8 @@ static void choose(struct abd *a, struct abd_batch *b)
     a->rotor = (uint8_t)((a->rotor + 1) % a->config.members_n);
     b->wide = need > 0 || a->config.hedge_ns == 0;
     b->hedge_at_ns = ABD_NEVER;
-    if (!b->wide && b->chosen != 0 && a->pace.hedge_ns < ABD_NEVER - a->now_ns) {
-        b->hedge_at_ns = a->now_ns + a->pace.hedge_ns;
+    if (!b->wide && b->chosen != 0 && a->pace.hedge.delay_ns < ABD_NEVER - a->now_ns) {
+        b->hedge_at_ns = a->now_ns + a->pace.hedge.delay_ns;
     }
 }
 

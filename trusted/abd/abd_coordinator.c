@@ -420,6 +420,7 @@ static RESULT start_request(struct abd *a, struct abd_op *op, const struct clien
     case CLIENT_SCAN:
     case CLIENT_MGET:
     case CLIENT_MPUT:
+    case CLIENT_LOOK:
     default:
         CHECK(false); /* request_fault */
     }

@@ -2,6 +2,7 @@
 #ifndef TRUSTED_ABD_ABD_INTERNAL_H
 #define TRUSTED_ABD_ABD_INTERNAL_H
 
+#include "common/hedge.h"
 #include "common/prng.h"
 #include "trusted/abd/abd.h"
 #include "trusted/wire/collect_wire.h"
@@ -121,11 +122,9 @@ struct abd_list {
 
 /* abd_pace.c */
 struct abd_pace {
-    uint64_t hedge_ns; /* the others are asked after so long; ABD_NEVER: not at all */
-    uint64_t window_at_ns;
+    struct hedge hedge; /* the others are asked after so long */
     uint64_t answer_ns[NODES_MAX]; /* smoothed, from question to answer; 0: unknown */
     uint32_t rounds;
-    bool late; /* somebody was, in this window */
 };
 
 /* Where anti-entropy stands. */

@@ -211,6 +211,25 @@ static void on_read(struct abd *a, const struct peer_ask *ask, struct abd_out *o
     }
 }
 
+void abd_show(struct abd *a, struct bytes key, bool values, struct mbytes room,
+              struct look_item *ret, uint32_t *ret_len)
+{
+    struct store_entry e = {0};
+    enum err err = values ? store_read(a->store, key, room, &e) : store_find(a->store, key, &e);
+
+    a->counters.shown++;
+    *ret_len = 0;
+    if (err == ERR_NOT_FOUND) {
+        *ret = (struct look_item){.state = LOOK_ABSENT};
+    } else if (err != OK || e.damaged) {
+        /* LOST (ABD-20), INTEGRITY (the coordinator's question repairs it, ABD-13), too long. */
+        *ret = (struct look_item){.state = LOOK_ASK};
+    } else {
+        *ret = (struct look_item){.state = e.tombstone ? LOOK_TOMBSTONE : LOOK_LIVE, .tag = e.tag};
+        *ret_len = values ? e.value_len : 0;
+    }
+}
+
 /* ABD-3: keep the greater, acknowledge in any case -- the asker wants to know that we hold this or
  * something newer. Equal tags are equal values: a chance to replace one that was damaged. */
 /* NOLINTNEXTLINE(readability-function-size): what abd_keep takes */

@@ -150,7 +150,7 @@ static void propose(struct abd *a, struct abd_op *op, bool helping, struct abd_o
     if (a->config.hedge_ns == 0) {
         op->wide = true;
     } else if (op->chosen != 0) {
-        abd_list_enter(a, op, ABD_LIST_HEDGE, a->pace.hedge_ns);
+        abd_list_enter(a, op, ABD_LIST_HEDGE, a->pace.hedge.delay_ns);
     }
     ask_self(a, op, out, &self);
     if (self.kind != PEER_INSTANCE) {

@@ -137,7 +137,7 @@ void abd_round_choose(struct abd *a, struct abd_op *op)
     if (need > 0 || a->config.hedge_ns == 0) {
         op->wide = true;
     } else if (op->chosen != 0) {
-        abd_list_enter(a, op, ABD_LIST_HEDGE, a->pace.hedge_ns);
+        abd_list_enter(a, op, ABD_LIST_HEDGE, a->pace.hedge.delay_ns);
     }
 }
 

@@ -86,7 +86,7 @@ void replica_answer(struct replica *r, struct rpc_request to, const struct peer_
 
 /* ---- events of the transport ---- */
 
-static void refuse_client(struct replica *r, struct rpc_request request, enum err err)
+void replica_refuse_client(struct replica *r, struct rpc_request request, enum err err)
 {
     const struct client_response no = {.status = err};
 
@@ -101,7 +101,7 @@ static bool batch_is_of(const struct replica *r, const struct client_request *m)
     struct batch_list list;
     struct batch_item i;
 
-    if (m->op == CLIENT_SCAN) {
+    if (m->op == CLIENT_SCAN || m->op == CLIENT_LOOK) { /* keys of a look: replica_on_look */
         return true;
     }
     if (batch_list_decode(m->value, fields, BATCH_TOMBSTONE + 1, &list) != OK) {
@@ -154,16 +154,48 @@ static enum err judge(struct replica *r, const struct rpc_event *e, const struct
     return err == OK && *ret_lacks != 0 ? ERR_POLICY : err;
 }
 
+/* The group that serves the request, here and now. NULL: it was refused. */
+static struct replica_group *admit(struct replica *r, const struct rpc_event *e,
+                                   const struct client_request *m)
+{
+    const struct client_response leaving = {.status = ERR_CLOSED};
+    const struct client_response strayed = {.status = ERR_EPOCH, .tag = {.ts = r->members.epoch}};
+    const struct client_response joining = {.status = ERR_BUSY};
+    struct replica_group *g;
+    uint32_t number = 0;
+
+    if (r->is_leaving) { /* MEM-14 */
+        r->requests_leaving++;
+        replica_respond(r, e->request, &leaving);
+        return NULL;
+    }
+    if (!find_group(r, m, &number)) {
+        replica_refuse_client(r, e->request, ERR_USAGE);
+        return NULL;
+    }
+    g = r->groups[number];
+    if (g == NULL) { /* MEM-16 */
+        r->requests_strayed++;
+        replica_respond(r, e->request, &strayed);
+        return NULL;
+    }
+    if (!replica_group_votes(g) || holds_back(g)) { /* MEM-9 */
+        r->requests_joining++;
+        replica_respond(r, e->request, &joining);
+        return NULL;
+    }
+    return g;
+}
+
 static void on_client_request(struct replica *r, const struct rpc_event *e)
 {
     struct client_request m;
     struct abd_in in = {.kind = ABD_IN_REQUEST, .request = &m};
     struct replica_group *g;
-    uint32_t number = 0;
     unsigned lacks = 0;
     enum err err = client_request_decode(e->body, &m);
 
-    if (err == OK) {
+    if (err == OK && m.op != CLIENT_LOOK) { /* of a look each key is judged alone */
         err = judge(r, e, &m, &lacks);
     }
     if (err == ERR_POLICY) {
@@ -174,40 +206,23 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
         return;
     }
     if (err != OK) {
-        refuse_client(r, e->request, err);
+        replica_refuse_client(r, e->request, err);
         return;
     }
-    if (r->is_leaving) { /* MEM-14 */
-        const struct client_response leaving = {.status = ERR_CLOSED};
-
-        r->requests_leaving++;
-        replica_respond(r, e->request, &leaving);
+    g = admit(r, e, &m);
+    if (g == NULL) {
         return;
     }
-    if (!find_group(r, &m, &number)) {
-        refuse_client(r, e->request, ERR_USAGE);
-        return;
-    }
-    g = r->groups[number];
-    if (g == NULL) { /* MEM-16 */
-        const struct client_response strayed = {.status = ERR_EPOCH,
-                                                .tag = {.ts = r->members.epoch}};
-
-        r->requests_strayed++;
-        replica_respond(r, e->request, &strayed);
-    } else if (!replica_group_votes(g) || holds_back(g)) { /* MEM-9 */
-        const struct client_response joining = {.status = ERR_BUSY};
-
-        r->requests_joining++;
-        replica_respond(r, e->request, &joining);
+    if (m.op == CLIENT_LOOK) {
+        replica_on_look(g, e, &m);
     } else if (m.value.n > r->value_max && !client_op_is_batch(m.op)) {
-        refuse_client(r, e->request, ERR_TOO_BIG);
+        replica_refuse_client(r, e->request, ERR_TOO_BIG);
     } else if (!pending_take(r,
                              &(struct replica_pending){.request = e->request,
-                                                       .group = (uint8_t)number,
+                                                       .group = g->number,
                                                        .is_read = is_read(&m)},
                              &in.user)) {
-        refuse_client(r, e->request, ERR_BUSY);
+        replica_refuse_client(r, e->request, ERR_BUSY);
     } else {
         replica_step(g, &in, NULL);
     }
@@ -291,6 +306,7 @@ static void on_closed(struct replica *r, const struct rpc_event *e)
     }
     if (replica_is_member(e->user) && r->member_session[replica_member_of(e->user)] == e->session) {
         r->member_session[replica_member_of(e->user)] = 0;
+        r->member_bond[replica_member_of(e->user)] = 0;
         set_member_up(r, replica_member_of(e->user), false);
     }
 }
@@ -367,11 +383,13 @@ RESULT replica_session_open(struct replica *r, uint64_t now_ns, const struct rep
                             const struct rpc_session_params *params)
 {
     struct rpc_session_params p = *params;
+    uint64_t bond = 0;
     enum err err = OK;
 
     advance(r, now_ns);
     p.user = user_of(peer);
     if (peer->kind == REPLICA_PEER_MEMBER) {
+        bond = replica_bond(&p.send, &p.recv);
         err = meet(r, now_ns, peer->member);
     }
     if (err == OK) {
@@ -385,6 +403,7 @@ RESULT replica_session_open(struct replica *r, uint64_t now_ns, const struct rep
     }
     if (err == OK && peer->kind == REPLICA_PEER_MEMBER) {
         r->member_session[peer->member] = p.index;
+        r->member_bond[peer->member] = bond;
         set_member_up(r, peer->member, true);
     }
     wipe(&p, sizeof(p));
@@ -399,6 +418,7 @@ void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index)
     for (uint8_t m = 0; m < r->members.members_n; m++) {
         if (index != 0 && r->member_session[m] == index) {
             r->member_session[m] = 0;
+            r->member_bond[m] = 0;
             set_member_up(r, m, false);
         }
     }

@@ -50,6 +50,19 @@ void replica_access_fini(struct replica *r)
     heap_free(r->heap, r->access, r->sessions_max * sizeof(struct replica_access *));
 }
 
+bool replica_access_may_read(const struct replica *r, uint64_t user, uint32_t session,
+                             struct bytes key)
+{
+    const struct replica_access *kept;
+
+    if ((user & REPLICA_HAS_RULES) == 0) {
+        return true;
+    }
+    kept = r->access[session & SLOT_MASK];
+    CHECK(kept != NULL && kept->session == session);
+    return access_lacks_key(&kept->rules, ACCESS_READ, key) == 0;
+}
+
 /* ACL-4: all of a batch, or nothing of it. */
 static enum err judge_list(const struct access *a, unsigned rights, unsigned fields,
                            const struct client_request *m, unsigned *ret)
@@ -99,6 +112,8 @@ enum err replica_access_judge(const struct replica *r, uint32_t session,
         return judge_list(a, ACCESS_READ, BATCH_MGET, m, ret_lacks);
     case CLIENT_MPUT:
         return judge_list(a, ACCESS_WRITE, BATCH_MPUT, m, ret_lacks);
+    case CLIENT_LOOK: /* its keys are judged one by one */
+        break;
     }
     *ret_lacks = ACCESS_RIGHTS; /* an operation that nobody has thought about */
     return OK;

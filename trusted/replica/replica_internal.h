@@ -7,6 +7,7 @@
  *
  *   replica.c          requests and answers, sessions, the door
  *   replica_access.c   what clients with rules may ask
+ *   replica_look.c     what clients ask a majority themselves
  *   replica_group.c    one group of slots: its ABD machine, and what that machine says
  *   replica_members.c  changes of membership, copying
  *   replica_report.c   what a person may see
@@ -94,6 +95,7 @@ struct replica {
     uint8_t shedding_part[REPLICA_SHEDDING_MAX];
     bool part_used[STORE_PART_MAX + 1];
     uint32_t member_session[CLUSTER_MAX]; /* our index; 0: none (a generation is never 0) */
+    uint64_t member_bond[CLUSTER_MAX];    /* of that session (look_wire.h); 0: there is none */
     bool member_up[CLUSTER_MAX];
     struct replica_pending *pending; /* OPS_MAX */
     uint16_t free_head;              /* OPS_MAX: none */
@@ -107,6 +109,8 @@ struct replica {
     struct abd_counters left;       /* of groups that were left */
     uint64_t copied_keys, copied_bytes; /* by copies that ended */
     struct abd_out out; /* of the step under way; here because it is large for a stack */
+    struct look_ask look_ask; /* the look under way, */
+    uint8_t look[LOOK_BODY_MAX]; /* and the answer to it */
 };
 
 /* ---- cookies of calls, as the transport knows them ----
@@ -153,6 +157,7 @@ static inline uint8_t replica_member_of(uint64_t user)
 
 void replica_respond(struct replica *r, struct rpc_request to, const struct client_response *m);
 void replica_answer(struct replica *r, struct rpc_request to, const struct peer_answer *a);
+void replica_refuse_client(struct replica *r, struct rpc_request request, enum err err);
 struct rpc_request replica_pending_give(struct replica *r, uint64_t user);
 
 /* ---- replica_access.c: what clients with rules may ask, ACL-3 ---- */
@@ -164,6 +169,17 @@ void replica_access_fini(struct replica *r);
 /* For a session that has some: which rights it lacks for this request. MALFORMED */
 enum err replica_access_judge(const struct replica *r, uint32_t session,
                               const struct client_request *m, unsigned *ret_lacks);
+
+/* Whether that session may read the key; one without rules may. */
+bool replica_access_may_read(const struct replica *r, uint64_t user, uint32_t session,
+                             struct bytes key);
+
+/* ---- replica_look.c: what a client asks us of what we hold, CLI-18 ---- */
+
+/* What both ends of a session between members know, and nobody else; tells nothing of its keys. */
+uint64_t replica_bond(const struct secret *send, const struct secret *recv);
+void replica_on_look(struct replica_group *g, const struct rpc_event *e,
+                     const struct client_request *m);
 
 /* ---- replica_group.c ---- */
 

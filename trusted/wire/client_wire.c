@@ -56,6 +56,7 @@ bool client_request_is_legal(const struct client_request *m)
     case CLIENT_SCAN:
     case CLIENT_MGET:
     case CLIENT_MPUT:
+    case CLIENT_LOOK:
     default:
         return false;
     }

@@ -23,10 +23,12 @@ enum client_op {
     CLIENT_PUT,
     CLIENT_DELETE,
     CLIENT_RMW,
-    /* Of several keys: no key; the value is a body of batch_wire.h, in the answer too. */
+    /* Of several keys: no key; the value is a body of batch_wire.h, in the answer too, or of
+     * look_wire.h. */
     CLIENT_SCAN,
     CLIENT_MGET,
     CLIENT_MPUT,
+    CLIENT_LOOK, /* CLI-18: what this replica alone holds of several keys (look_wire.h) */
 };
 
 /* What a read-modify-write does. Its answer has a value where it says so. */
@@ -42,7 +44,7 @@ enum client_rmw {
 
 static inline bool client_op_is_batch(enum client_op op)
 {
-    return op >= CLIENT_SCAN && op <= CLIENT_MPUT;
+    return op >= CLIENT_SCAN && op <= CLIENT_LOOK;
 }
 
 enum {
