@@ -8,7 +8,7 @@
 
 enum {
     CORE_CALLS_MAX = 3, /* a GET asks at most so many coordinators at a time */
-    CORE_KEY_INLINE = 64,
+    CORE_KEY_INLINE = 128,
 };
 
 /*

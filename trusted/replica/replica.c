@@ -67,23 +67,6 @@ void replica_respond(struct replica *r, struct rpc_request to, const struct clie
     rpc_reply_send(r->rpc, to, n);
 }
 
-void replica_answer(struct replica *r, struct rpc_request to, const struct peer_answer *a)
-{
-    const struct peer_answer no_memory = {.kind = PEER_REFUSED, .err = ERR_ENCLAVE_MEMORY};
-    struct mbytes room;
-    size_t len;
-    enum err err = rpc_reply_begin(r->rpc, to, peer_answer_len(a), &room);
-
-    if (err == ERR_ENCLAVE_MEMORY) {
-        a = &no_memory;
-        err = rpc_reply_begin(r->rpc, to, peer_answer_len(a), &room);
-    }
-    if (err == OK) {
-        CHECK(peer_answer_encode(a, room, &len) == OK);
-        rpc_reply_send(r->rpc, to, len);
-    }
-}
-
 /* ---- events of the transport ---- */
 
 void replica_refuse_client(struct replica *r, struct rpc_request request, enum err err)
@@ -138,12 +121,6 @@ static bool is_read(const struct client_request *m)
     return m->op == CLIENT_GET || m->op == CLIENT_SCAN || m->op == CLIENT_MGET;
 }
 
-static bool holds_back(const struct replica_group *g)
-{
-    return (g->replica->plants & REPLICA_PLANT_SYNC_THEN_VOTE) != 0 && replica_group_votes(g) &&
-           g->copy != NULL && !copy_is_complete(g->copy);
-}
-
 /* ACL-3: may this client ask that? */
 static enum err judge(struct replica *r, const struct rpc_event *e, const struct client_request *m,
                       unsigned *ret_lacks)
@@ -179,7 +156,7 @@ static struct replica_group *admit(struct replica *r, const struct rpc_event *e,
         replica_respond(r, e->request, &strayed);
         return NULL;
     }
-    if (!replica_group_votes(g) || holds_back(g)) { /* MEM-9 */
+    if (!replica_group_votes(g) || replica_holds_back(g)) { /* MEM-9 */
         r->requests_joining++;
         replica_respond(r, e->request, &joining);
         return NULL;
@@ -228,63 +205,6 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
     }
 }
 
-/* So long a replica that leaves goes on serving its peers (MEM-14). */
-static const uint64_t LEAVE_PEERS_NS = UINT64_C(200000000);
-
-/* What a member asks begins with the number of the group. */
-static void on_member_request(struct replica *r, const struct rpc_event *e)
-{
-    struct peer_ask m;
-    struct abd_in in = {.kind = ABD_IN_ASK, .ask = &m};
-    struct replica_group *g = NULL;
-    const struct peer_answer malformed = {.kind = PEER_REFUSED, .err = ERR_MALFORMED};
-    const struct peer_answer strayed = {.kind = PEER_REFUSED, .err = ERR_EPOCH};
-    const struct peer_answer leaving = {.kind = PEER_REFUSED, .err = ERR_CLOSED};
-
-    if (r->is_leaving && r->now_ns - r->leaving_at_ns >= LEAVE_PEERS_NS) { /* MEM-14 */
-        replica_answer(r, e->request, &leaving);
-        return;
-    }
-
-    if (e->body.n < 1 || e->body.p[0] >= GROUPS_MAX ||
-        peer_ask_decode((struct bytes){e->body.p + 1, e->body.n - 1}, &m) != OK ||
-        (m.value.n > r->value_max && !peer_ask_is_batch(m.kind))) {
-        r->requests_refused++;
-        replica_answer(r, e->request, &malformed);
-        return;
-    }
-    g = r->groups[e->body.p[0]];
-    in.peer = g == NULL ? REPLICA_NOWHERE : g->place_of[replica_member_of(e->user)];
-    if (in.peer == REPLICA_NOWHERE) {
-        r->requests_strayed++;
-        replica_answer(r, e->request, &strayed);
-        return;
-    }
-    if (peer_ask_is_copy(m.kind)) {
-        replica_on_copy(g, in.peer, &m, e->request);
-        return;
-    }
-    if (holds_back(g)) {
-        replica_answer(r, e->request, &(struct peer_answer){.kind = PEER_REFUSED, .err = ERR_BUSY});
-        return;
-    }
-    replica_step(g, &in, &e->request);
-}
-
-/* An answer that does not parse is no vote: the call has failed. */
-static void on_member_answer(struct replica *r, const struct rpc_event *e)
-{
-    struct peer_answer m;
-    bool good = e->kind != RPC_EVENT_FAILED && peer_answer_decode(e->body, &m) == OK;
-    struct replica_group *g = r->groups[replica_cookie_group(e->cookie)];
-    uint8_t place = g == NULL ? REPLICA_NOWHERE : g->place_of[replica_member_of(e->user)];
-
-    r->requests_refused += e->kind != RPC_EVENT_FAILED && !good;
-    if (place != REPLICA_NOWHERE) {
-        replica_group_answered(g, place, e->cookie, good ? &m : NULL);
-    }
-}
-
 static void set_member_up(struct replica *r, uint8_t member, bool up)
 {
     if (r->member_up[member] == up) {
@@ -298,6 +218,14 @@ static void set_member_up(struct replica *r, uint8_t member, bool up)
     }
 }
 
+static void lose_member(struct replica *r, uint8_t member)
+{
+    r->member_session[member] = 0;
+    r->member_bond[member] = 0;
+    replica_bundle_drop(r, member);
+    set_member_up(r, member, false);
+}
+
 static void on_closed(struct replica *r, const struct rpc_event *e)
 {
     rpc_session_close(r->rpc, e->session, false);
@@ -305,9 +233,7 @@ static void on_closed(struct replica *r, const struct rpc_event *e)
         replica_access_drop(r, e->session);
     }
     if (replica_is_member(e->user) && r->member_session[replica_member_of(e->user)] == e->session) {
-        r->member_session[replica_member_of(e->user)] = 0;
-        r->member_bond[replica_member_of(e->user)] = 0;
-        set_member_up(r, replica_member_of(e->user), false);
+        lose_member(r, replica_member_of(e->user));
     }
 }
 
@@ -316,7 +242,7 @@ static void on_event(struct replica *r, const struct rpc_event *e)
     switch (e->kind) {
     case RPC_EVENT_REQUEST:
         if (replica_is_member(e->user)) {
-            on_member_request(r, e);
+            replica_on_member_request(r, e);
         } else {
             on_client_request(r, e);
         }
@@ -324,7 +250,7 @@ static void on_event(struct replica *r, const struct rpc_event *e)
     case RPC_EVENT_RESPONSE:
     case RPC_EVENT_FAILED:
         if (replica_is_member(e->user)) {
-            on_member_answer(r, e);
+            replica_on_member_answer(r, e);
         } /* we ask clients nothing */
         break;
     case RPC_EVENT_DOWN:
@@ -417,9 +343,7 @@ void replica_session_close(struct replica *r, uint64_t now_ns, uint32_t index)
     replica_access_drop(r, index);
     for (uint8_t m = 0; m < r->members.members_n; m++) {
         if (index != 0 && r->member_session[m] == index) {
-            r->member_session[m] = 0;
-            r->member_bond[m] = 0;
-            set_member_up(r, m, false);
+            lose_member(r, m);
         }
     }
     drain(r);
@@ -439,6 +363,9 @@ bool replica_transmit(struct replica *r, uint64_t now_ns, struct mbytes to,
                       struct abi_addr *ret_addr, size_t *ret_len)
 {
     advance(r, now_ns);
+    if (r->staged != 0) {
+        replica_bundles_send(r);
+    }
     return rpc_transmit(r->rpc, now_ns, to, ret_addr, ret_len);
 }
 
@@ -557,6 +484,7 @@ RESULT replica_init(const struct replica_config *c, struct replica **ret)
     r->heap = c->heap;
     r->value_max = c->value_max;
     r->sessions_max = c->sessions_max;
+    r->datagram_bytes = c->datagram_bytes;
     r->shard = c->shard;
     r->shards_n = c->shards_n;
     r->groups_at_ns = r->lacking_at_ns = UINT64_MAX;
@@ -600,6 +528,7 @@ void replica_fini(struct replica *r)
     }
     heap = r->heap;
     rpc_fini(r->rpc);
+    replica_bundles_fini(r); /* rpc had borrowed them */
     replica_access_fini(r);
     replica_groups_fini(r);
     store_fini(r->store);

@@ -7,7 +7,7 @@ static const uint64_t LACKING_RETRY_NS = UINT64_C(200000000);
 
 /* ---- calls ---- */
 
-static struct replica_call *call_of(struct replica_group *g, uint8_t place, uint64_t cookie)
+struct replica_call *replica_call_of(struct replica_group *g, uint8_t place, uint64_t cookie)
 {
     uint32_t op = abd_cookie_op(cookie);
 
@@ -19,31 +19,44 @@ static struct replica_call *call_of(struct replica_group *g, uint8_t place, uint
 
 static void cancel(struct replica_group *g, struct abd_cancel c)
 {
-    struct replica_call *call = g->calls[c.peer] == NULL ? NULL : call_of(g, c.peer, c.cookie);
+    struct replica_call *call =
+        g->calls[c.peer] == NULL ? NULL : replica_call_of(g, c.peer, c.cookie);
 
-    if (call != NULL && call->cookie == c.cookie) {
-        rpc_cancel(g->replica->rpc, &call->call);
-        call->cookie = 0;
+    if (call == NULL || call->cookie != c.cookie) {
+        return;
+    }
+    call->cookie = 0;
+    if (call->way == REPLICA_CALL_ALONE) {
+        rpc_cancel(g->replica->rpc, &call->u.call);
+    } else {
+        replica_bundle_cancel(g->replica, call);
     }
 }
 
 static void ask(struct replica_group *g, const struct abd_call *c)
 {
     struct replica *r = g->replica;
-    struct replica_call *call = g->calls[c->peer] == NULL ? NULL : call_of(g, c->peer, c->cookie);
-    struct rpc_question q = {
-        .cookie = replica_wire_cookie(g, c->cookie), .key = c->ask.key, .value = c->ask.value};
+    struct replica_call *call =
+        g->calls[c->peer] == NULL ? NULL : replica_call_of(g, c->peer, c->cookie);
+    struct rpc_question q;
     uint32_t session = r->member_session[g->member_at[c->peer]];
 
+    if (session != 0 && call != NULL && replica_bundle_add(g, c, call)) {
+        call->cookie = c->cookie;
+        return;
+    }
+    q = (struct rpc_question){
+        .cookie = replica_wire_cookie(g, c->cookie), .key = c->ask.key, .value = c->ask.value};
     _Static_assert(1 + (int)PEER_ASK_HEAD_MAX <= (int)MESSAGE_HEAD_MAX, "the head fits");
     q.head[0] = g->number;
     q.head_len = (uint8_t)(1 + peer_ask_encode_head(&c->ask, q.head + 1));
     if (session == 0 || call == NULL ||
-        rpc_call(r->rpc, r->now_ns, session, &q, &call->call) != OK) {
+        rpc_call(r->rpc, r->now_ns, session, &q, &call->u.call) != OK) {
         CHECK(g->failed_n < REPLICA_FAILED_MAX);
         g->failed[g->failed_n++] = (struct abd_cancel){.peer = c->peer, .cookie = c->cookie};
         return;
     }
+    call->way = REPLICA_CALL_ALONE;
     call->cookie = c->cookie;
 }
 
@@ -77,7 +90,7 @@ static inline void note_deadline(struct replica_group *g)
     }
 }
 
-void replica_step(struct replica_group *g, struct abd_in *in, const struct rpc_request *request)
+void replica_step(struct replica_group *g, struct abd_in *in, const struct replica_asker *asker)
 {
     struct replica *r = g->replica;
     struct abd_out *out = &r->out;
@@ -85,8 +98,8 @@ void replica_step(struct replica_group *g, struct abd_in *in, const struct rpc_r
 
     in->now_ns = r->now_ns;
     abd_step(g->abd, in, out);
-    if (out->have_answer && request != NULL) {
-        replica_answer(r, *request, &out->answer);
+    if (out->have_answer && asker != NULL) {
+        replica_answer(r, asker, &out->answer);
     }
     carry_out(g, out);
     again = out->again;
@@ -124,12 +137,13 @@ void replica_group_answered(struct replica_group *g, uint8_t place, uint64_t wir
     if (g->calls[place] == NULL) {
         return;
     }
-    call = call_of(g, place, wire);
+    call = replica_call_of(g, place, wire);
     if (call->cookie == 0 || replica_wire_cookie(g, call->cookie) != wire) {
         return; /* of a former life of the group */
     }
     in.cookie = call->cookie;
     call->cookie = 0;
+    replica_bundle_cancel(g->replica, call);
     if (m == NULL) {
         in.kind = ABD_IN_CALL_FAILED;
     }

@@ -8,6 +8,8 @@
  *   replica.c          requests and answers, sessions, the door
  *   replica_access.c   what clients with rules may ask
  *   replica_look.c     what clients ask a majority themselves
+ *   replica_bundle.c   questions to a member that share an RPC
+ *   replica_peer.c     what members ask and answer
  *   replica_group.c    one group of slots: its ABD machine, and what that machine says
  *   replica_members.c  changes of membership, copying
  *   replica_report.c   what a person may see
@@ -18,6 +20,7 @@
 #include "common/slots.h"
 #include "trusted/copy/copy.h"
 #include "trusted/replica/replica.h"
+#include "trusted/wire/bundle_wire.h"
 
 enum {
     /* Calls that could not be handed to the transport wait here to be reported to the ABD machine.
@@ -45,10 +48,21 @@ struct replica_access {
     struct access rules;
 };
 
+enum replica_call_way {
+    REPLICA_CALL_NONE = 0,
+    REPLICA_CALL_ALONE,
+    REPLICA_CALL_STAGED, /* in the stage of its member */
+    REPLICA_CALL_BUNDLED,
+};
+
 /* The call to one member that belongs to one operation. */
 struct replica_call {
     uint64_t cookie; /* 0: none */
-    struct rpc_call call;
+    union {
+        struct rpc_call call;          /* ALONE */
+        struct replica_bundle *bundle; /* BUNDLED */
+    } u;
+    enum replica_call_way way;
 };
 
 struct replica_group {
@@ -109,17 +123,23 @@ struct replica {
     struct abd_counters left;       /* of groups that were left */
     uint64_t copied_keys, copied_bytes; /* by copies that ended */
     struct abd_out out; /* of the step under way; here because it is large for a stack */
+    uint32_t datagram_bytes;
+    uint32_t staged; /* members (bits) whose stage is not empty */
+    struct replica_stage *stages[CLUSTER_MAX]; /* NULL: nothing was asked yet */
+    struct replica_bundle *bundles;            /* under way */
+    uint8_t bundle_answers[BUNDLE_ANSWERS_MAX];
     struct look_ask look_ask; /* the look under way, */
     uint8_t look[LOOK_BODY_MAX]; /* and the answer to it */
 };
 
 /* ---- cookies of calls, as the transport knows them ----
  *
- * bit 63: a batch's; bit 62: of a copy; then six bits for the group. Of the generation in an ABD
+ * bit 63: a batch's; bit 62: of a copy; both: a bundle's. Then six bits for the group. Of the generation in an ABD
  * cookie the top bits give way: no call is under way while 2^40 others of its place come and go. */
 
 enum { REPLICA_GROUP_SHIFT = 56 };
 static const uint64_t REPLICA_COPY_COOKIE = UINT64_C(1) << 62;
+static const uint64_t REPLICA_BUNDLE_COOKIE = UINT64_C(3) << 62; /* and where the bundle lies */
 static const uint64_t REPLICA_COOKIE_MASK = (UINT64_C(1) << REPLICA_GROUP_SHIFT) - 1;
 
 _Static_assert(GROUPS_MAX <= 1 << (62 - REPLICA_GROUP_SHIFT), "a group fits its bits");
@@ -140,6 +160,13 @@ static inline bool replica_group_votes(const struct replica_group *g)
     return (g->voters >> g->self & 1) != 0;
 }
 
+/* Simulator only. */
+static inline bool replica_holds_back(const struct replica_group *g)
+{
+    return (g->replica->plants & REPLICA_PLANT_SYNC_THEN_VOTE) != 0 && replica_group_votes(g) &&
+           g->copy != NULL && !copy_is_complete(g->copy);
+}
+
 /* ---- replica.c ---- */
 
 /* What the transport calls a session: user = has rules << 16 | kind << 8 | member. */
@@ -156,9 +183,24 @@ static inline uint8_t replica_member_of(uint64_t user)
 }
 
 void replica_respond(struct replica *r, struct rpc_request to, const struct client_response *m);
-void replica_answer(struct replica *r, struct rpc_request to, const struct peer_answer *a);
+
 void replica_refuse_client(struct replica *r, struct rpc_request request, enum err err);
 struct rpc_request replica_pending_give(struct replica *r, uint64_t user);
+
+/* ---- replica_peer.c ---- */
+
+/* Who asks: a member's question alone, or one of a bundle. */
+struct replica_asker {
+    struct rpc_request request;
+    uint64_t user;
+    struct writer *bundle; /* where the answer goes; NULL: to the request */
+};
+
+void replica_on_member_request(struct replica *r, const struct rpc_event *e);
+void replica_on_member_answer(struct replica *r, const struct rpc_event *e);
+void replica_on_question(struct replica *r, const struct replica_asker *to, uint8_t group,
+                         struct bytes body);
+void replica_answer(struct replica *r, const struct replica_asker *to, const struct peer_answer *a);
 
 /* ---- replica_access.c: what clients with rules may ask, ACL-3 ---- */
 
@@ -183,9 +225,11 @@ void replica_on_look(struct replica_group *g, const struct rpc_event *e,
 
 /* ---- replica_group.c ---- */
 
-/* One event for the group's ABD machine and all that follows from it. `request` is where an answer
- * to a peer's question goes; NULL: nowhere. */
-void replica_step(struct replica_group *g, struct abd_in *in, const struct rpc_request *request);
+/* One event for the group's ABD machine and all that follows from it. `asker` is who gets an answer
+ * to a peer's question; NULL: nobody. */
+void replica_step(struct replica_group *g, struct abd_in *in, const struct replica_asker *asker);
+/* The call that the operation of this cookie has, or may have, to the member at this place. */
+struct replica_call *replica_call_of(struct replica_group *g, uint8_t place, uint64_t cookie);
 /* A call to the member has ended: an answer, or NULL. */
 void replica_group_answered(struct replica_group *g, uint8_t place, uint64_t wire,
                             const struct peer_answer *m);
@@ -212,6 +256,23 @@ static inline uint64_t replica_group_deadline(const struct replica_group *g)
     return at < copy ? at : copy;
 }
 
+/* ---- replica_bundle.c: questions that share an RPC ---- */
+
+/* Takes the question, to be asked at the end of the turn. False: it has to go alone. */
+bool replica_bundle_add(struct replica_group *g, const struct abd_call *c,
+                        struct replica_call *call);
+/* Nobody waits for this question any more, or it was answered. */
+void replica_bundle_cancel(struct replica *r, struct replica_call *call);
+/* The member's session has ended: so does what was to be asked. */
+void replica_bundle_drop(struct replica *r, uint8_t member);
+/* The end of the turn. */
+void replica_bundles_send(struct replica *r);
+/* A RESPONSE or FAILED event of a bundle. */
+void replica_bundle_ended(struct replica *r, const struct rpc_event *e);
+/* A member asks. */
+void replica_on_bundle(struct replica *r, const struct rpc_event *e);
+void replica_bundles_fini(struct replica *r);
+
 /* ---- replica_members.c ---- */
 
 /* Who is in a group, seen from here. */
@@ -231,7 +292,7 @@ RESULT replica_copy_begin(struct replica_group *g);
 void replica_copy_end(struct replica_group *g);
 /* A member asks for a page. */
 void replica_on_copy(struct replica_group *g, uint8_t place, const struct peer_ask *ask,
-                     struct rpc_request request);
+                     const struct replica_asker *asker);
 /* Our question for a page has ended: an answer, or NULL. */
 void replica_on_page(struct replica_group *g, uint8_t place, uint64_t wire,
                      const struct peer_answer *m);

@@ -199,7 +199,7 @@ static void repair(struct replica_group *g, uint8_t place, struct bytes key)
 }
 
 void replica_on_copy(struct replica_group *g, uint8_t place, const struct peer_ask *ask,
-                     struct rpc_request request)
+                     const struct replica_asker *asker)
 {
     struct peer_answer a = {.kind = PEER_PAGE};
     struct copy_page page = {0};
@@ -213,7 +213,7 @@ void replica_on_copy(struct replica_group *g, uint8_t place, const struct peer_a
         a.last = page.last;
         a.value = page.entries;
     }
-    replica_answer(r, request, &a);
+    replica_answer(r, asker, &a);
     if (page.damaged.n > 0) {
         repair(g, place, page.damaged);
     }
@@ -238,7 +238,7 @@ void replica_copy_on(struct replica_group *g)
             replica_wire_cookie(g, ++g->copy_serial << 16 & REPLICA_COOKIE_MASK);
         q.head[0] = g->number;
         q.head_len = (uint8_t)(1 + peer_ask_encode_head(&ask, q.head + 1));
-        if (session == 0 || rpc_call(r->rpc, r->now_ns, session, &q, &call->call) != OK) {
+        if (session == 0 || rpc_call(r->rpc, r->now_ns, session, &q, &call->u.call) != OK) {
             call->cookie = 0;
             copy_on_failed(g->copy, r->now_ns, place);
         }
