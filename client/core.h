@@ -39,7 +39,7 @@ struct core_config {
     uint32_t value_max;      /* as welcomed */
     uint32_t in_flight_max;  /* 1..CORE_IN_FLIGHT_MAX */
     uint32_t prefer;         /* place of the coordinator to ask first + 1; 0: drawn from the seed */
-    bool looks;              /* gets ask a majority themselves (CLI-18) */
+    bool looks;              /* gets ask a majority themselves (CLI-19) */
     uint64_t seed;           /* jitter and that draw; never keys */
 };
 
@@ -74,7 +74,7 @@ struct core_completion {
 struct core_counters {
     uint64_t submitted, completed, hedges, retries, busy, failed_over, indeterminate, unavailable;
     uint64_t answers_malformed, answers_stale;
-    uint64_t looked, look_differed, look_late; /* gets (CLI-18) */
+    uint64_t looked, look_differed, look_late; /* gets (CLI-19) */
 };
 
 /* ENCLAVE_MEMORY. */

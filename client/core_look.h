@@ -3,7 +3,7 @@
 #define CLIENT_CORE_LOOK_H
 
 /*
- * Looks (CLI-18): a client asks a majority of the replicas itself what each of them holds, one for
+ * Looks (CLI-19): a client asks a majority of the replicas itself what each of them holds, one for
  * the values and the others for tags alone. What all say is the answer of a get: one way there and
  * one back, and no replica keeps anything of it. Where they do not agree, or somebody is late, the
  * get is put to a coordinator as if there had been no look.

@@ -70,7 +70,7 @@ struct swarm {
     uint8_t groups_n;
     bool dynamic; /* the keeper starts lost members again */
     bool tight;   /* memory may run out */
-    bool looks;   /* clients ask a majority themselves (CLI-18) */
+    bool looks;   /* clients ask a majority themselves (CLI-19) */
     bool diverge; /* a key has different values under one tag from the start */
     /* level protocol: a repeated question is executed again, not answered from memory */
     bool execute_again;

@@ -400,7 +400,8 @@ static void storm(uint64_t seed)
     uint32_t lost;
 
     s = (struct storm){
-        .w = world_open(&(struct world_setup){.seed = seed, .shards = 3, .in_flight_max = 300})};
+        .w = world_open(&(struct world_setup){
+            .seed = seed, .shards = 3, .in_flight_max = 300, .looks = seed % 2 == 0})};
     s.w->executed = s.executed;
     s.w->loss_percent = (uint32_t)prng_below(&s.w->prng, 20);
     while (s.submitted < 1500 || s.ended < s.submitted) {

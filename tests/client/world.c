@@ -85,6 +85,40 @@ static void babble(struct world_node *n, struct rpc_request to)
     rpc_reply_send(n->rpc, to, 3);
 }
 
+/* What stands under the keys, older by one version if the node is told to be behind. */
+static void answer_look(struct world *w, struct world_node *n, struct rpc_request to,
+                        struct bytes body)
+{
+    static uint8_t room[LOOK_BODY_MAX];
+    struct look_ask ask;
+    size_t at;
+
+    assert_int_equal(look_ask_decode(body, &ask), OK);
+    n->looked += ask.n;
+    at = look_witness_encode(&n->witness, room);
+    for (uint32_t i = 0; i < ask.n; i++) {
+        const struct world_value *v = world_find(w, ask.keys[i], false);
+        struct look_item m = {.state = LOOK_ABSENT};
+        uint32_t value_len = 0;
+
+        if (v != NULL && v->ts > 0) {
+            m.state = v->present ? LOOK_LIVE : LOOK_TOMBSTONE;
+            m.tag = (struct tag){.ts = v->ts - (n->shows_older ? 1 : 0), .writer = 7};
+            value_len = ask.values && v->present ? (uint32_t)v->value_len : 0;
+        }
+        if (value_len > LOOK_BODY_MAX / 2) {
+            m = (struct look_item){.state = LOOK_ASK};
+            value_len = 0;
+        }
+        at += look_item_encode_head(&m, ask.values, value_len, room + at);
+        if (value_len > 0) {
+            memcpy(room + at, v->value, value_len);
+            at += value_len;
+        }
+    }
+    answer(n, to, &(struct client_response){.status = OK, .value = {room, at}});
+}
+
 static void on_request(struct world *w, struct world_node *n, const struct rpc_event *e)
 {
     struct client_request q;
@@ -92,7 +126,11 @@ static void on_request(struct world *w, struct world_node *n, const struct rpc_e
 
     assert_int_equal(client_request_decode(e->body, &q), OK);
     n->gets += q.op == CLIENT_GET;
-    n->writes += q.op != CLIENT_GET;
+    n->looks += q.op == CLIENT_LOOK;
+    n->writes += q.op != CLIENT_GET && q.op != CLIENT_LOOK;
+    if (q.op == CLIENT_LOOK && n->looks_silently) {
+        return;
+    }
     switch (n->mode) {
     case NODE_SAYS_LATE:
         assert_true(n->late_n < WORLD_LATE);
@@ -100,6 +138,9 @@ static void on_request(struct world *w, struct world_node *n, const struct rpc_e
             .at_ns = w->now_ns + q.timeout_ms * MS_NS, .to = e->request, .says = n->says};
         return;
     case NODE_SILENT:
+        if (q.op == CLIENT_LOOK) {
+            return;
+        }
         (void)execute(w, &q);
         n->held++;
         n->held_max = n->held > n->held_max ? n->held : n->held_max;
@@ -115,6 +156,10 @@ static void on_request(struct world *w, struct world_node *n, const struct rpc_e
         return;
     case NODE_SERVES:
     default:
+        if (q.op == CLIENT_LOOK) {
+            answer_look(w, n, e->request, q.value);
+            return;
+        }
         m = execute(w, &q);
         answer(n, e->request, &m);
         return;
@@ -383,6 +428,7 @@ struct world *world_open(const struct world_setup *s)
         .value_max = value_max,
         .in_flight_max = s->in_flight_max == 0 ? 64 : s->in_flight_max,
         .prefer = s->prefer,
+        .looks = s->looks,
         .seed = s->seed,
         .cluster = {1, 2, 3},
     };
@@ -401,8 +447,16 @@ struct world *world_open(const struct world_setup *s)
     k.heap = w->heap;
     k.aead = w->aead;
     assert_int_equal(core_init(&k, &w->core), OK);
+    if (s->looks) {
+        core_set_map(w->core, w->now_ns, &(struct core_map){.groups_n = 1, .at = {7}});
+    }
     for (uint32_t i = 0; i < WORLD_NODES; i++) {
         open_node(&w->nodes[i], value_max, s->seed + i + 1);
+        w->nodes[i].witness = (struct look_witness){
+            .epoch = 5, .gc = 2, .majority = 2, .place = (uint8_t)i, .members_n = WORLD_NODES};
+        for (uint32_t j = 0; j < WORLD_NODES; j++) {
+            w->nodes[i].witness.bonds[j] = j == i ? 0 : 100 + i + j;
+        }
         if (!s->no_sessions) {
             world_join(w, i);
         }

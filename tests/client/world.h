@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "client/core.h"
+#include "trusted/wire/look_wire.h"
 #include "common/prng.h"
 
 enum {
@@ -60,7 +61,11 @@ struct world_node {
     enum err says;
     uint32_t says_times;   /* then it serves; 0: for ever */
     bool cut;              /* nothing arrives, nothing leaves */
-    uint32_t gets, writes; /* requests that came, repeated ones not counted */
+    uint32_t gets, writes, looks; /* requests that came, repeated ones not counted */
+    uint32_t looked;              /* keys of the looks */
+    bool looks_silently;          /* looks get no answer */
+    bool shows_older;             /* and no newer tag than this minus one */
+    struct look_witness witness;  /* what it says of itself */
     struct world_late late[WORLD_LATE];
     uint32_t late_n;
     uint32_t held, held_max; /* requests without an answer now, at most */
@@ -104,6 +109,7 @@ struct world_setup {
     size_t region_bytes;    /* 0: 64 MiB */
     uint64_t seed;
     bool no_sessions;
+    bool looks; /* CLI-19; nodes know each other */
 };
 
 struct world *world_open(const struct world_setup *setup);

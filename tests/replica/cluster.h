@@ -192,6 +192,31 @@ static inline void cluster_open(struct test_cluster *c, uint32_t datagram_bytes,
     }
 }
 
+/* Another session of the client with node 0, under keys of its own and with these rules. */
+static inline void cluster_renew_client(struct test_cluster *c, const struct access *access)
+{
+    const struct replica_peer guest = {REPLICA_PEER_CLIENT, 0, access};
+    uint32_t next = (c->client_session[0] >> RPC_INDEX_SLOT_BITS) + 1;
+    struct rpc_session_params p =
+        cluster_params(0, CLUSTER_CLIENT, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
+
+    replica_session_close(c->nodes[0].replica, c->now_ns,
+                          (next - 1) << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT);
+    rpc_session_close(c->client, c->client_session[0], false);
+    p.index = next << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
+    p.peer_index = next << RPC_INDEX_SLOT_BITS | 0;
+    p.addr = (struct abi_addr){0};
+    memset(&p.send, (int)(0x80 + next), sizeof(p.send));
+    memset(&p.recv, (int)(0x90 + next), sizeof(p.recv));
+    CHECK(replica_session_open(c->nodes[0].replica, c->now_ns, &guest, &p) == OK);
+    p = cluster_params(CLUSTER_CLIENT, 0, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
+    p.index = c->client_session[0] = next << RPC_INDEX_SLOT_BITS | 0;
+    p.peer_index = next << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
+    memset(&p.send, (int)(0x90 + next), sizeof(p.send));
+    memset(&p.recv, (int)(0x80 + next), sizeof(p.recv));
+    CHECK(rpc_session_open(c->client, c->now_ns, &p) == OK);
+}
+
 static inline void cluster_close_replicas(struct test_cluster *c)
 {
     for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {

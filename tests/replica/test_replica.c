@@ -207,31 +207,11 @@ static void test_a_client_cannot_vote_or_apply(void **state)
 /* A new session of the client with node 0, under these rules (NULL: none). */
 static void restrict_client(struct ctx *x, const char *one, const char *two)
 {
-    struct rpc_session_params p =
-        cluster_params(0, CLUSTER_CLIENT, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
     struct access access = {0};
-    uint32_t next = (x->c.client_session[0] >> RPC_INDEX_SLOT_BITS) + 1;
 
     assert_true(one == NULL || access_add(&access, one) == OK);
     assert_true(two == NULL || access_add(&access, two) == OK);
-    p.index = (next - 1) << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
-    replica_session_close(x->c.nodes[0].replica, x->c.now_ns, p.index);
-    rpc_session_close(x->c.client, x->c.client_session[0], false);
-    p.index = next << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
-    p.peer_index = next << RPC_INDEX_SLOT_BITS | 0;
-    p.addr = (struct abi_addr){0};
-    memset(&p.send, (int)(0x80 + next), sizeof(p.send));
-    memset(&p.recv, (int)(0x90 + next), sizeof(p.recv));
-    assert_int_equal(replica_session_open(x->c.nodes[0].replica, x->c.now_ns,
-                                          &(struct replica_peer){REPLICA_PEER_CLIENT, 0, &access},
-                                          &p),
-                     OK);
-    p = cluster_params(CLUSTER_CLIENT, 0, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);
-    p.index = x->c.client_session[0] = next << RPC_INDEX_SLOT_BITS | 0;
-    p.peer_index = next << RPC_INDEX_SLOT_BITS | CLUSTER_CLIENT;
-    memset(&p.send, (int)(0x90 + next), sizeof(p.send));
-    memset(&p.recv, (int)(0x80 + next), sizeof(p.recv));
-    assert_int_equal(rpc_session_open(x->c.client, x->c.now_ns, &p), OK);
+    cluster_renew_client(&x->c, &access);
 }
 
 static void expect_lacks(struct ctx *x, struct client_request m, unsigned lacks)

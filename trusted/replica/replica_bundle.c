@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Questions to one member that share an RPC. RPC-27, bundle_wire.h */
+/* Questions to one member that share an RPC. ABD-23, bundle_wire.h */
 #include "common/check.h"
 #include "trusted/replica/replica_internal.h"
 

@@ -216,7 +216,7 @@ enum err replica_access_judge(const struct replica *r, uint32_t session,
 bool replica_access_may_read(const struct replica *r, uint64_t user, uint32_t session,
                              struct bytes key);
 
-/* ---- replica_look.c: what a client asks us of what we hold, CLI-18 ---- */
+/* ---- replica_look.c: what a client asks us of what we hold, CLI-19 ---- */
 
 /* What both ends of a session between members know, and nobody else; tells nothing of its keys. */
 uint64_t replica_bond(const struct secret *send, const struct secret *recv);

@@ -3,7 +3,7 @@
 #define TRUSTED_WIRE_BUNDLE_WIRE_H
 
 /*
- * Questions of one moment from one member to another, as one RPC (RPC-27). They have nothing to do
+ * Questions of one moment from one member to another, as one RPC (ABD-23). They have nothing to do
  * with each other, except that each is answered at once, so that none waits for another.
  *
  *   question  0xff | items: len u16 | group u8 | a question of peer_wire.h, QUERY, APPLY or OFFER

@@ -28,7 +28,7 @@ enum client_op {
     CLIENT_SCAN,
     CLIENT_MGET,
     CLIENT_MPUT,
-    CLIENT_LOOK, /* CLI-18: what this replica alone holds of several keys (look_wire.h) */
+    CLIENT_LOOK, /* CLI-19: what this replica alone holds of several keys (look_wire.h) */
 };
 
 /* What a read-modify-write does. Its answer has a value where it says so. */

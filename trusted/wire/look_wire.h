@@ -4,7 +4,7 @@
 
 /*
  * A look: a client asks a majority of the replicas what each of them holds, and judges itself
- * whether that is an answer. docs/protocol/client.md, CLI-18; ABD-22.
+ * whether that is an answer. docs/protocol/client.md, CLI-19; ABD-22.
  *
  *   LOOK    flags u8 | n u16 | n times: key_len u16 | key
  *           flags: 1 with values
