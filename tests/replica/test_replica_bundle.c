@@ -56,8 +56,9 @@ static int teardown(void **state)
 }
 
 /* n puts of one moment; keys and values stay. */
-static void put_many(struct ctx *x, uint32_t n)
+static void put_many(struct ctx *x, uint32_t n, size_t value_n)
 {
+    static const uint8_t value[1024];
     static uint8_t keys[256][2];
 
     for (uint32_t i = 0; i < n; i++) {
@@ -65,7 +66,8 @@ static void put_many(struct ctx *x, uint32_t n)
 
         keys[i][0] = (uint8_t)i;
         keys[i][1] = 'k';
-        m.key = m.value = (struct bytes){keys[i], 2};
+        m.key = (struct bytes){keys[i], 2};
+        m.value = (struct bytes){value, value_n};
         assert_int_equal(cluster_submit(&x->c, 0, &m, i), OK);
     }
 }
@@ -80,7 +82,7 @@ static void test_puts_of_one_moment_share_an_rpc(void **state)
     struct ctx *x = *state;
     uint64_t before = requests_out(x, 0);
 
-    put_many(x, 60);
+    put_many(x, 60, 2);
     cluster_settle(&x->c);
     assert_int_equal(x->ok, 60);
     assert_in_range(requests_out(x, 0) - before, 2, 6); /* offers to one, what was taken to the other */
@@ -91,7 +93,7 @@ static void test_a_put_alone_goes_as_it_is(void **state)
     struct ctx *x = *state;
     uint64_t before = requests_out(x, 0);
 
-    put_many(x, 1);
+    put_many(x, 1, 2);
     cluster_settle(&x->c);
     assert_int_equal(x->ok, 1);
     assert_int_equal(requests_out(x, 0) - before, 2);
@@ -102,7 +104,7 @@ static void test_many_puts(void **state)
 {
     struct ctx *x = *state;
 
-    put_many(x, RPC_SLOTS_CLIENT);
+    put_many(x, RPC_SLOTS_CLIENT, 500);
     cluster_settle(&x->c);
     assert_int_equal(x->ok, RPC_SLOTS_CLIENT);
 }
@@ -112,7 +114,7 @@ static void test_the_member_dies(void **state)
 {
     struct ctx *x = *state;
 
-    put_many(x, 60);
+    put_many(x, 60, 2);
     cluster_collect(&x->c, CLUSTER_CLIENT);
     while (x->c.head < x->c.tail) {
         cluster_deliver(&x->c, &x->c.queue[x->c.head++ % CLUSTER_QUEUE]);
@@ -130,7 +132,7 @@ static void test_the_session_ends_before_they_leave(void **state)
 {
     struct ctx *x = *state;
 
-    put_many(x, 60);
+    put_many(x, 60, 2);
     cluster_collect(&x->c, CLUSTER_CLIENT);
     while (x->c.head < x->c.tail) {
         cluster_deliver(&x->c, &x->c.queue[x->c.head++ % CLUSTER_QUEUE]);
@@ -151,7 +153,7 @@ static void test_reconfigured_before_they_leave(void **state)
     const struct replica_members next = {
         .epoch = 7, .self = 0, .members_n = 3, .incarnations = {100, 101, 102}};
 
-    put_many(x, 60);
+    put_many(x, 60, 2);
     cluster_collect(&x->c, CLUSTER_CLIENT);
     while (x->c.head < x->c.tail) {
         cluster_deliver(&x->c, &x->c.queue[x->c.head++ % CLUSTER_QUEUE]);

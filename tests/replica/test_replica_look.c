@@ -179,7 +179,7 @@ static void test_what_does_not_fit_is_not_shown(void **state)
     struct ctx *x = *state;
 
     put(x, "a", (struct bytes){value, sizeof(value)});
-    put(x, "b", (struct bytes){value, sizeof(value)});
+    put(x, "b", (struct bytes){value, 12700}); /* would leave no room for what is said of c */
     put(x, "c", text("short"));
     assert_int_equal(look(x, 0, "abc", true), OK);
     assert_int_equal(x->items[0].state, LOOK_LIVE);
