@@ -23,7 +23,8 @@ static bool allocate(struct core *c)
     c->alarms.at = heap_zalloc(k->heap, n * sizeof(struct op *));
     c->lent = heap_zalloc(k->heap, n * sizeof(*c->lent));
     c->sessions = heap_zalloc(k->heap, (size_t)k->nodes_n * SHARDS_MAX * sizeof(*c->sessions));
-    return core_look_init(c) == OK && c->ops != NULL && c->alarms.at != NULL && c->lent != NULL && c->sessions != NULL;
+    return core_look_init(c) == OK && c->ops != NULL && c->alarms.at != NULL && c->lent != NULL &&
+           c->sessions != NULL;
 }
 
 RESULT core_init(const struct core_config *k, struct core **ret)

@@ -143,9 +143,9 @@ void core_release(struct core *c);
 /* Simulator only. */
 enum core_plant {
     CORE_PLANT_RETRY_TWICE =
-        1 << 0, /* a write of unknown outcome is given to another coordinator */
-    CORE_PLANT_LOOK_ONE = 1 << 1,    /* the first who shows the value is believed */
-    CORE_PLANT_LOOK_EPOCHS = 1 << 2, /* who shows it may be of different epochs */
+        1 << 0,                   /* a write of unknown outcome is given to another coordinator */
+    CORE_PLANT_LOOK_ONE = 1 << 1, /* the first who shows the value is believed */
+    CORE_PLANT_LOOK_EPOCHS = 1 << 2,    /* who shows it may be of different epochs */
     CORE_PLANT_LOOK_STRANGERS = 1 << 3, /* and need not know each other */
     CORE_PLANT_LOOK_LIVES = 1 << 4,     /* a collection may lie between what they show */
 };

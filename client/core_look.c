@@ -4,14 +4,14 @@
 #include "common/slots.h"
 
 enum {
-    LOOK_COOKIE = 0x80, /* in the byte of a cookie that says which call it is */
-    LOOK_OVERHEAD = 128, /* of a datagram: headers of all layers, with some to spare */
+    LOOK_COOKIE = 0x80,     /* in the byte of a cookie that says which call it is */
+    LOOK_OVERHEAD = 128,    /* of a datagram: headers of all layers, with some to spare */
     LOOK_TIMEOUT_MS = 1000, /* what the request says; a look keeps nobody waiting */
     LOOK_ALL = 1 << 16,
     LOOK_POOR = LOOK_ALL / 5 * 2, /* more fail: only some gets look, to see whether it got better */
     LOOK_SOME = 16,
     LOOK_SMOOTH = 64,
-    LOOK_PROBE = 64,      /* one look of so many asks those who seem slow, too */
+    LOOK_PROBE = 64,       /* one look of so many asks those who seem slow, too */
     LOOK_VALUE_GUESS = 64, /* until it is known how long values are */
     LOOK_VALUE_SMOOTH = 8,
 };
@@ -457,10 +457,10 @@ static void lend_values(struct core *c, struct look *l, struct bytes body)
         if (v == NULL) {
             items[i] = (struct look_item){.state = LOOK_ASK};
         } else if (o != NULL && items[i].state == LOOK_LIVE) {
-            o->value = (struct bytes){.p = v->bytes + (items[i].value.p == NULL
-                                                           ? 0
-                                                           : (size_t)(items[i].value.p - body.p)),
-                                      .n = items[i].value.n};
+            o->value = (struct bytes){
+                .p =
+                    v->bytes + (items[i].value.p == NULL ? 0 : (size_t)(items[i].value.p - body.p)),
+                .n = items[i].value.n};
             o->values = v;
             v->users++;
         }
@@ -552,8 +552,7 @@ static void note_late(struct core *c, const struct look *l)
 {
     for (uint32_t i = 0; i < l->calls_n; i++) {
         if (l->calls[i].live) {
-            hedge_smooth(&c->looks.answer_ns[l->calls[i].place],
-                         2 * (c->now_ns - l->began_at_ns));
+            hedge_smooth(&c->looks.answer_ns[l->calls[i].place], 2 * (c->now_ns - l->began_at_ns));
         }
     }
     c->looks.hedge.late = true;

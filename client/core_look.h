@@ -63,7 +63,7 @@ struct looks {
     uint64_t answer_ns[CLUSTER_MAX]; /* smoothed, by place */
     struct hedge hedge;
     uint32_t begun;
-    uint32_t fails; /* share of looks that led to nothing, smoothed: of LOOK_ALL */
+    uint32_t fails;       /* share of looks that led to nothing, smoothed: of LOOK_ALL */
     uint32_t value_bytes; /* of an item in an answer, smoothed */
     struct look_item items[LOOK_KEYS_MAX]; /* of the answer under way */
 };

@@ -23,10 +23,10 @@ enum {
  */
 enum op_state {
     OP_FREE = 0,
-    OP_WAITING, /* in the queue of a session */
-    OP_PARKED,  /* no session to its shard stands */
-    OP_PAUSED,  /* until wake_at_ns */
-    OP_CALLED,  /* calls_n calls are in rpc */
+    OP_WAITING,  /* in the queue of a session */
+    OP_PARKED,   /* no session to its shard stands */
+    OP_PAUSED,   /* until wake_at_ns */
+    OP_CALLED,   /* calls_n calls are in rpc */
     OP_GATHERED, /* waits for company until the next datagrams leave */
     OP_LOOKED,   /* its look is under way */
     OP_DONE,

@@ -18,7 +18,7 @@ enum { PLANT_CLIENT_SHIFT = 32 };
 struct plant {
     const char *name;
     const char *text;
-    uint64_t bits; /* and in the upper half enum core_plant */
+    uint64_t bits;          /* and in the upper half enum core_plant */
     bool protocol, replica; /* levels that it can be seen on */
 };
 

@@ -404,7 +404,8 @@ static void test_what_does_not_help_is_seldom_tried(void **state)
 static void test_a_look_is_no_operation(void **state)
 {
     struct world *w = open_with(45, NULL, NULL);
-    struct core_request q = {.op = CLIENT_LOOK, .timeout_ms = 1, .value = {(const uint8_t *)"x", 1}};
+    struct core_request q = {
+        .op = CLIENT_LOOK, .timeout_ms = 1, .value = {(const uint8_t *)"x", 1}};
 
     (void)state;
     assert_int_equal(core_submit(w->core, w->now_ns, &q), ERR_USAGE);

@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "client/core.h"
-#include "trusted/wire/look_wire.h"
 #include "common/prng.h"
+#include "trusted/wire/look_wire.h"
 
 enum {
     WORLD_NODES = 3,
@@ -59,8 +59,8 @@ struct world_node {
     uint32_t generation;
     enum node_mode mode;
     enum err says;
-    uint32_t says_times;   /* then it serves; 0: for ever */
-    bool cut;              /* nothing arrives, nothing leaves */
+    uint32_t says_times;          /* then it serves; 0: for ever */
+    bool cut;                     /* nothing arrives, nothing leaves */
     uint32_t gets, writes, looks; /* requests that came, repeated ones not counted */
     uint32_t looked;              /* keys of the looks */
     bool looks_silently;          /* looks get no answer */

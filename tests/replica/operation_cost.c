@@ -205,7 +205,8 @@ static void open_client(struct world *w)
     k.heap = c->client_heap;
     k.aead = c->client_aead;
     CHECK(core_init(&k, &w->core) == OK);
-    core_set_map(w->core, c->now_ns, &(struct core_map){.groups_n = 1, .at = {(1U << CLUSTER_NODES) - 1}});
+    core_set_map(w->core, c->now_ns,
+                 &(struct core_map){.groups_n = 1, .at = {(1U << CLUSTER_NODES) - 1}});
     for (uint8_t i = 0; i < (uint8_t)CLUSTER_NODES; i++) {
         struct rpc_session_params p =
             cluster_params(CLUSTER_CLIENT, i, RPC_SLOTS_CLIENT, REPLAY_BITS_CLIENT);

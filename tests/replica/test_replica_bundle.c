@@ -85,7 +85,8 @@ static void test_puts_of_one_moment_share_an_rpc(void **state)
     put_many(x, 60, 2);
     cluster_settle(&x->c);
     assert_int_equal(x->ok, 60);
-    assert_in_range(requests_out(x, 0) - before, 2, 6); /* offers to one, what was taken to the other */
+    assert_in_range(requests_out(x, 0) - before, 2,
+                    6); /* offers to one, what was taken to the other */
 }
 
 static void test_a_put_alone_goes_as_it_is(void **state)
@@ -127,7 +128,8 @@ static void test_the_member_dies(void **state)
     assert_int_equal(x->ok, 0);
 }
 
-/* The session ends between the moment in which they were asked for and the one in which they leave. */
+/* The session ends between the moment in which they were asked for and the one in which they leave.
+ */
 static void test_the_session_ends_before_they_leave(void **state)
 {
     struct ctx *x = *state;
@@ -301,10 +303,14 @@ int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        CASE(test_puts_of_one_moment_share_an_rpc), CASE(test_a_put_alone_goes_as_it_is),
-        CASE(test_many_puts),                       CASE(test_the_member_dies),
-        CASE(test_the_session_ends_before_they_leave), CASE(test_reconfigured_before_they_leave),
-        CASE(test_each_is_answered_for_itself),     CASE(test_nonsense_is_refused),
+        CASE(test_puts_of_one_moment_share_an_rpc),
+        CASE(test_a_put_alone_goes_as_it_is),
+        CASE(test_many_puts),
+        CASE(test_the_member_dies),
+        CASE(test_the_session_ends_before_they_leave),
+        CASE(test_reconfigured_before_they_leave),
+        CASE(test_each_is_answered_for_itself),
+        CASE(test_nonsense_is_refused),
         CASE(test_too_many_questions),
     };
 

@@ -114,8 +114,7 @@ static void test_shows_what_it_holds(void **state)
 
     put(x, "a", text("value"));
     put(x, "e", (struct bytes){0});
-    assert_int_equal(
-        ask(x, 0, (struct client_request){.op = CLIENT_DELETE, .key = text("d")}), OK);
+    assert_int_equal(ask(x, 0, (struct client_request){.op = CLIENT_DELETE, .key = text("d")}), OK);
     assert_int_equal(look(x, 0, "aden", true), OK);
     assert_int_equal(x->items[0].state, LOOK_LIVE);
     assert_int_equal(x->items[0].value.n, 5);
@@ -130,7 +129,8 @@ static void test_shows_what_it_holds(void **state)
     assert_int_equal(x->items[0].value.n, 0);
 }
 
-/* Two that stand in session with each other say so, and nobody else can be taken for one of them. */
+/* Two that stand in session with each other say so, and nobody else can be taken for one of them.
+ */
 static void test_members_know_each_other(void **state)
 {
     struct ctx *x = *state;
@@ -284,10 +284,10 @@ static void test_malformed_looks(void **state)
 
         assert_int_equal(ask(x, 0, m), ERR_MALFORMED);
     }
-    assert_int_equal(ask(x, 0,
-                         (struct client_request){
-                             .op = CLIENT_LOOK, .group = 1, .value = body_of("k", true)}),
-                     ERR_USAGE);
+    assert_int_equal(
+        ask(x, 0,
+            (struct client_request){.op = CLIENT_LOOK, .group = 1, .value = body_of("k", true)}),
+        ERR_USAGE);
 }
 
 int main(void)

@@ -41,10 +41,10 @@ static void test_questions_that_are_none(void **state)
     for (size_t n = 0; n < 9; n++) { /* every prefix */
         refuse_ask((const char *)ASK, n);
     }
-    refuse_ask("\x01\x01\x00\x01\x00kx", 7);  /* bytes behind it */
-    refuse_ask("\x02\x01\x00\x01\x00k", 6);   /* another flag */
-    refuse_ask("\x01\x00\x00", 3);            /* no key */
-    refuse_ask("\x01\x01\x00\x00\x00", 5);    /* an empty key */
+    refuse_ask("\x01\x01\x00\x01\x00kx", 7);   /* bytes behind it */
+    refuse_ask("\x02\x01\x00\x01\x00k", 6);    /* another flag */
+    refuse_ask("\x01\x00\x00", 3);             /* no key */
+    refuse_ask("\x01\x01\x00\x00\x00", 5);     /* an empty key */
     refuse_ask("\x01\x01\x00\xff\xff\x00", 6); /* longer than there is */
     for (size_t i = 0; i < 65; i++) {
         many[3 + 3 * i] = 1;
@@ -98,11 +98,11 @@ static void refuse_witness(size_t at, uint8_t byte)
 static void test_witnesses_that_are_none(void **state)
 {
     (void)state;
-    refuse_witness(12, 0);  /* nobody is a majority */
-    refuse_witness(12, 4);  /* more than there are */
-    refuse_witness(13, 3);  /* a place that there is not */
-    refuse_witness(14, 8);  /* more members than may be */
-    refuse_witness(14, 7);  /* more than are named */
+    refuse_witness(12, 0); /* nobody is a majority */
+    refuse_witness(12, 4); /* more than there are */
+    refuse_witness(13, 3); /* a place that there is not */
+    refuse_witness(14, 8); /* more members than may be */
+    refuse_witness(14, 7); /* more than are named */
     refuse_witness(14, 0);
 }
 

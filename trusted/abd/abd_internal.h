@@ -122,7 +122,7 @@ struct abd_list {
 
 /* abd_pace.c */
 struct abd_pace {
-    struct hedge hedge; /* the others are asked after so long */
+    struct hedge hedge;            /* the others are asked after so long */
     uint64_t answer_ns[NODES_MAX]; /* smoothed, from question to answer; 0: unknown */
     uint32_t rounds;
 };

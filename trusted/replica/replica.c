@@ -195,9 +195,8 @@ static void on_client_request(struct replica *r, const struct rpc_event *e)
     } else if (m.value.n > r->value_max && !client_op_is_batch(m.op)) {
         replica_refuse_client(r, e->request, ERR_TOO_BIG);
     } else if (!pending_take(r,
-                             &(struct replica_pending){.request = e->request,
-                                                       .group = g->number,
-                                                       .is_read = is_read(&m)},
+                             &(struct replica_pending){
+                                 .request = e->request, .group = g->number, .is_read = is_read(&m)},
                              &in.user)) {
         replica_refuse_client(r, e->request, ERR_BUSY);
     } else {

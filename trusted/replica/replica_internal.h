@@ -124,18 +124,19 @@ struct replica {
     uint64_t copied_keys, copied_bytes; /* by copies that ended */
     struct abd_out out; /* of the step under way; here because it is large for a stack */
     uint32_t datagram_bytes;
-    uint32_t staged; /* members (bits) whose stage is not empty */
+    uint32_t staged;                           /* members (bits) whose stage is not empty */
     struct replica_stage *stages[CLUSTER_MAX]; /* NULL: nothing was asked yet */
     struct replica_bundle *bundles;            /* under way */
     uint8_t bundle_answers[BUNDLE_ANSWERS_MAX];
-    struct look_ask look_ask; /* the look under way, */
+    struct look_ask look_ask;    /* the look under way, */
     uint8_t look[LOOK_BODY_MAX]; /* and the answer to it */
 };
 
 /* ---- cookies of calls, as the transport knows them ----
  *
- * bit 63: a batch's; bit 62: of a copy; both: a bundle's. Then six bits for the group. Of the generation in an ABD
- * cookie the top bits give way: no call is under way while 2^40 others of its place come and go. */
+ * bit 63: a batch's; bit 62: of a copy; both: a bundle's. Then six bits for the group. Of the
+ * generation in an ABD cookie the top bits give way: no call is under way while 2^40 others of its
+ * place come and go. */
 
 enum { REPLICA_GROUP_SHIFT = 56 };
 static const uint64_t REPLICA_COPY_COOKIE = UINT64_C(1) << 62;

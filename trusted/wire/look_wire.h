@@ -26,7 +26,8 @@ enum {
     LOOK_VALUE_ITEM_LEN = LOOK_ITEM_LEN + 4, /* and the value */
 };
 
-_Static_assert(LOOK_KEYS_MAX * LOOK_VALUE_ITEM_LEN + 128 <= LOOK_BODY_MAX, "all may be without a value");
+_Static_assert(LOOK_KEYS_MAX *LOOK_VALUE_ITEM_LEN + 128 <= LOOK_BODY_MAX,
+               "all may be without a value");
 
 enum look_state {
     LOOK_ABSENT = 0, /* zero tag */
@@ -43,9 +44,9 @@ enum look_state {
  */
 struct look_witness {
     uint64_t epoch;
-    uint32_t gc; /* COL-2: keys may have begun a new life since another one */
+    uint32_t gc;               /* COL-2: keys may have begun a new life since another one */
     uint8_t majority;          /* so many voters are one */
-    uint8_t place, members_n; /* of the group, at most NODES_MAX */
+    uint8_t place, members_n;  /* of the group, at most NODES_MAX */
     uint64_t bonds[NODES_MAX]; /* by place; 0: none */
 };
 
