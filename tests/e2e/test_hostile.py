@@ -10,7 +10,7 @@ class Network(ClusterCase):
         lines = "".join(f"forged/{i}\tvalue {i}\n" for i in range(5000)).encode()
         self.expect(c.avocado("import", "-", stdin=lines), OK)
         before = c.shards(1)
-        reader = c.start("check", "--coordinator", 1, "-", stdin=lines * 20)
+        reader = c.start("check", "--coordinator", 1, "-", stdin=lines * 200)
         sent = hostile("network", "%s:%d" % c.address(1))
         out, err = reader.communicate(timeout=60)
         self.assertEqual(reader.returncode, OK, (out + err).decode())
