@@ -30,6 +30,7 @@ c_decl {
 #define DEL 3
 #define SWAP 4   /* read-modify-write: writes id + 1, returns what was there */
 #define CAS 5    /* the same if the value is `expect`, otherwise it returns the value */
+#define LOOK 6   /* a get that a client tries without a coordinator */
 #define CAS_DONE 100
 
 /* plant: the names are those of FINDS in check.py */
@@ -60,6 +61,10 @@ c_decl {
 #define OFFER_TWICE 25
 #define OFFERS_SHARE_TAGS 26
 #define FORGETS_WHO_DECIDES 27
+#define LOOK_ONE 28
+#define LOOK_EPOCHS 29
+#define LOOK_LEARNER 30
+#define LOOK_LIVES 31
 #define EVERYTHING 99 /* no bug: stops at a state in which all that can happen has happened */
 
 /* Said at run time, the same in all states: outside of the state vector. */
@@ -118,7 +123,8 @@ c_code {
                 continue;
             }
             switch (kind[i]) {
-            case 1:
+            case GET:
+            case LOOK:
                 fits = is_back && now.result[i] == value;
                 break;
             case PUT:
@@ -148,11 +154,11 @@ c_code {
 
 c_code {
     /* MODEL in the environment: words such as p0 (put at node 0), g, d, s, c0=9 (compare with 9), restart,
-     * o and e: a put and a delete that are offered,
+     * o and e: a put and a delete that are offered, l0: a look (it has no node),
      * +g2: called after the one before has returned, collect, breaks, late, rounds=2, first=9 (what all replicas hold at first), plant=7. */
     static void configure(void)
     {
-        static const char letters[] = "-gpdscoe";
+        static const char letters[] = "-gpdscloe";
         char *all = getenv("MODEL"), *word;
         int ops = 0;
 
@@ -182,7 +188,7 @@ c_code {
                 plant = v;
             } else if (letter && word[1] >= '0' && word[1] <= '2' && ops < OPS) {
                 kind[ops] = letter - letters;
-                if (kind[ops] > CAS) {
+                if (kind[ops] > LOOK) {
                     kind[ops] = *letter == 'o' ? PUT : DEL;
                     offers[ops] = 1;
                 }
@@ -549,6 +555,60 @@ round_one:
     od;
 done:
     skip
+}
+
+/* ---- a look: a read without a coordinator (CLI-18, ABD-22) ---- */
+
+/* Only who votes answers: at once, from its own store, with epoch, gc epoch, tag and value. */
+#define ANSWERS_LOOK(j) (r[j].epoch != 0 && (r[j].epoch != 2 || (j) != 2 || IS_PLANT(LOOK_LEARNER)))
+/* Two of three are a majority, in C(2) both voters. The gc epoch tells the lives of a key apart, in each of which the
+ * zero tag and its successors come round again: LIST raises it when nobody holds anything older than the tombstone any
+ * more, and nobody yet what follows the zero tag in the next life. While it stays the same the tag of a replica only
+ * rises, but for the drop, by which absence follows absence. So equal tags are one write, and two zero tags none that
+ * had completed (ABD-18). */
+#define AGREES(j) ((j) != from && (r[j].epoch == ep || IS_PLANT(LOOK_EPOCHS)) && \
+                   (r[j].gc == gc || IS_PLANT(LOOK_LIVES)) && (r[j].tag == m_tag || IS_PLANT(LOOK_ONE)))
+
+inline first_answer(j) {
+    d_step {
+        ANSWERS_LOOK(j) ->
+        ep = r[j].epoch;
+        gc = r[j].gc;
+        m_tag = r[j].tag;
+        m_val = r[j].val;
+        from = j
+    }
+}
+
+/* Either of the two may be the one that was asked for the value. */
+inline second_answer(j, what) {
+    d_step {
+        ANSWERS_LOOK(j) && AGREES(j) ->
+        answer(what);
+        ep = 0; gc = 0; m_tag = 0; m_val = 0; from = 0
+    }
+}
+
+/* A look changes nothing anywhere. So one that finds no agreement may just take no more steps: it has not returned, and
+ * the read that the client makes of it is a Reader called later than the client was. What explains that one explains the
+ * client's. For the same reason it need not ask anybody again. */
+proctype Looker(byte id) {
+    byte ep, gc, m_tag, m_val, from;
+
+    d_step { MAY_CALL -> call() };
+    if
+    :: first_answer(0)
+    :: first_answer(1)
+    :: first_answer(2)
+    fi;
+    if
+    :: second_answer(0, m_val)
+    :: second_answer(1, m_val)
+    :: second_answer(2, m_val)
+    :: second_answer(0, r[0].val)
+    :: second_answer(1, r[1].val)
+    :: second_answer(2, r[2].val)
+    fi
 }
 
 /* ---- read-modify-write: Paxos on which operation follows a given tag ---- */
@@ -1124,6 +1184,7 @@ init {
         for (i : 0 .. OPS - 1) {
             if
             :: kind[i] == GET -> run Reader(i)
+            :: kind[i] == LOOK -> run Looker(i)
             :: (kind[i] == PUT || kind[i] == DEL) && !offers[i] -> run Writer(i)
             :: (kind[i] == PUT || kind[i] == DEL) && offers[i] -> run Offerer(i)
             :: kind[i] == SWAP || kind[i] == CAS -> run Modifier(i)
