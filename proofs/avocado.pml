@@ -557,7 +557,7 @@ done:
     skip
 }
 
-/* ---- a look: a read without a coordinator (CLI-18, ABD-22) ---- */
+/* ---- a look: a read without a coordinator (CLI-19, ABD-22) ---- */
 
 /* Only who votes answers: at once, from its own store, with epoch, gc epoch, tag and value. */
 #define ANSWERS_LOOK(j) (r[j].epoch != 0 && (r[j].epoch != 2 || (j) != 2 || IS_PLANT(LOOK_LEARNER)))
