@@ -49,7 +49,7 @@ class Tamper(Case):
         """Load, an attack in the middle of it; the results of the load."""
         before = {n: c.pid(n) for n in (1, 2, 3)}
         load = self.load(c, records, SECONDS + 2 * AFTER_S)
-        self.eventually("the load runs", lambda: total(c.shards(1), "gets") > 50 and ready(), 60)
+        self.eventually("the load runs", lambda: total(c.shards(1), "shown") > 50 and ready(), 60)
         self.strike(c, nodes, *acts)
         out, err = load.communicate(timeout=SECONDS + 120)
         self.expect(run("avocado-sim", "--check-history", self.history, timeout=SECONDS * 10 + 120), OK)

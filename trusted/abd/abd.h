@@ -144,7 +144,7 @@ struct abd_out {
 struct abd_counters {
     uint64_t gets, puts, deletes, reads_one_round, write_backs, hedges;
     uint64_t writes_one_round, offers_denied; /* ABD-21 */
-    uint64_t shown;                           /* keys, ABD-22 */
+    uint64_t shown, shown_tags;               /* keys with and without their values, ABD-22 */
     uint64_t unavailable, indeterminate, busy, refused_tags, repairs, repairs_failed;
     uint64_t rmws, rmw_outbid, rmw_helped, rmw_doubts;
     uint64_t rmw_records; /* of instances, standing now */

@@ -217,7 +217,8 @@ void abd_show(struct abd *a, struct bytes key, bool values, struct mbytes room,
     struct store_entry e = {0};
     enum err err = values ? store_read(a->store, key, room, &e) : store_find(a->store, key, &e);
 
-    a->counters.shown++;
+    a->counters.shown += values ? 1 : 0;
+    a->counters.shown_tags += values ? 0 : 1;
     *ret_len = 0;
     if (err == ERR_NOT_FOUND) {
         *ret = (struct look_item){.state = LOOK_ABSENT};
