@@ -253,7 +253,8 @@ static void ended(struct replica *r, uint8_t member, uint64_t wire, const struct
 }
 
 /* What follows from it may be staged at once, so it is copied. */
-static void fail(struct replica *r, uint8_t member, const struct replica_stage *s)
+static __attribute__((noinline)) void fail(struct replica *r, uint8_t member,
+                                           const struct replica_stage *s)
 {
     uint64_t cookies[BUNDLE_MAX];
     uint32_t n = s->n == 0 ? 1 : s->n;
