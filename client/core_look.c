@@ -376,18 +376,22 @@ static void merge(struct core *c, struct look *l, struct op *o, const struct loo
 {
     bool one = (c->plants & CORE_PLANT_LOOK_ONE) != 0 && l->calls_n > 1;
 
-    if (l->answered_n == 1) {
+    if (m->state == LOOK_ASK) { /* it will say why, and mend what is to be mended */
+        o->look_state = LOOK_ASK;
+        o->start = place;
+    } else if (l->answered_n == 1) {
         o->look_state = (uint8_t)m->state;
         o->tag = m->tag;
-        o->start = m->state == LOOK_ASK ? o->start : place;
-    } else if (o->look_state != m->state || tag_compare(o->tag, m->tag) != 0) {
+        o->start = place;
+    } else if (o->look_state != LOOK_ASK &&
+               (o->look_state != m->state || tag_compare(o->tag, m->tag) != 0)) {
+        o->start = tag_compare(o->tag, m->tag) < 0 ? place : o->start; /* who holds the newest */
         if (!one) {
             o->look_state = LOOK_ASK;
         } else if (l->calls[0].place == place) {
             o->look_state = (uint8_t)m->state;
             o->tag = m->tag;
         }
-        o->start = tag_compare(o->tag, m->tag) < 0 ? place : o->start; /* who holds the newest */
     }
 }
 

@@ -289,6 +289,7 @@ static void test_a_value_too_long_for_a_look(void **state)
     done = world_one(w, 1000);
     expect_found(&done, value);
     assert_int_equal(gets(w), 1);
+    assert_int_equal(w->nodes[0].gets, 1); /* who did not show it has it */
     world_close(w);
 }
 
