@@ -274,9 +274,9 @@ void core_set_map(struct core *c, uint64_t now_ns, const struct core_map *m)
     CHECK(m->groups_n >= 1 && m->groups_n <= GROUPS_MAX);
     CHECK(!c->has_map || m->groups_n == c->map.groups_n);
     hear(c, now_ns);
-    core_look_scatter(c);
     c->map = *m;
     c->has_map = true;
+    core_look_scatter(c);
     unpark(c);
 }
 
@@ -314,8 +314,8 @@ void core_set_shards(struct core *c, uint32_t shards_n)
     for (uint32_t i = 0; i < c->config.nodes_n * SHARDS_MAX; i++) {
         CHECK(!c->sessions[i].open);
     }
-    core_look_scatter(c);
     c->config.shards_n = shards_n;
+    core_look_scatter(c);
 }
 
 uint32_t core_shards(const struct core *c)

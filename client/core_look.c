@@ -130,9 +130,7 @@ void core_look_leave(struct core *c, struct op *o)
             end(c, l);
         }
     }
-    if (o->state == OP_GATHERED && o->in != NULL) {
-        c->looks.gathered_n--;
-    }
+    CHECK(o->state != OP_GATHERED || o->in == NULL); /* it ends by core_look_scatter */
 }
 
 /* ---- whom to ask ---- */

@@ -299,6 +299,48 @@ static void test_too_many_questions(void **state)
     assert_int_equal(answers, BUNDLE_MAX);
 }
 
+/* What was done and cannot be answered is not said to be refused: its asker is in doubt. */
+static void test_no_memory_for_the_answers(void **state)
+{
+    struct ctx *x = *state;
+    struct heap *heap = x->c.nodes[0].heap;
+    const struct bytes key = {(const uint8_t *)"k", 1};
+    const struct peer_ask offer = {.kind = PEER_OFFER, .key = key, .tag = {.ts = 5, .writer = 102}};
+    const struct peer_ask query = {.kind = PEER_QUERY, .key = key};
+    static uint8_t body[4096] = {BUNDLE_MARK};
+    static void *taken[4096];
+    struct peer_answer m;
+    struct reader r;
+    size_t n = 1, size = 1 << 20, taken_n = 0;
+    size_t sizes[sizeof(taken) / sizeof(taken[0])];
+
+    become_member(x);
+    n += add(body + n, 0, &query);
+    (void)ask_as_member(x, body, n); /* what is allocated once */
+    n = 1 + add(body + 1, 0, &offer);
+    for (int i = 0; i < 30; i++) {
+        n += add(body + n, 0, &query);
+    }
+    while (size >= 64 && taken_n < sizeof(taken) / sizeof(taken[0])) {
+        taken[taken_n] = heap_alloc(heap, size);
+        if (taken[taken_n] == NULL) {
+            size /= 2;
+        } else {
+            sizes[taken_n++] = size;
+        }
+    }
+    r = ask_as_member(x, body, n);
+    assert_int_equal(r.rest.n, 1);
+    assert_int_equal(bundle_get_answer(&r, &m), ERR_MALFORMED);
+    while (taken_n-- > 0) {
+        heap_free(heap, taken[taken_n], sizes[taken_n]);
+    }
+    n = 1 + add(body + 1, 0, &query);
+    r = ask_as_member(x, body, n);
+    assert_int_equal(bundle_get_answer(&r, &m), OK);
+    assert_int_equal(m.tag.ts, 5); /* it had been taken */
+}
+
 int main(void)
 {
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -312,6 +354,7 @@ int main(void)
         CASE(test_each_is_answered_for_itself),
         CASE(test_nonsense_is_refused),
         CASE(test_too_many_questions),
+        CASE(test_no_memory_for_the_answers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -343,6 +343,7 @@ void replica_on_bundle(struct replica *r, const struct rpc_event *e)
     struct replica_asker to = {.request = e->request, .user = e->user, .bundle = &w};
     struct mbytes room;
     uint8_t group;
+    enum err err;
 
     for (uint32_t i = 0; i < BUNDLE_MAX; i++) {
         struct bytes body;
@@ -360,7 +361,14 @@ void replica_on_bundle(struct replica *r, const struct rpc_event *e)
         bundle_put_answer(&w, &(struct peer_answer){.kind = PEER_REFUSED, .err = ERR_MALFORMED});
     }
     CHECK(!w.failed);
-    if (rpc_reply_begin(r->rpc, e->request, w.len, &room) == OK) {
+    err = rpc_reply_begin(r->rpc, e->request, w.len, &room);
+    if (err == ERR_ENCLAVE_MEMORY) {
+        /* They have been executed and cannot be answered: nothing that could be taken for a no. */
+        r->bundle_answers[0] = UINT8_MAX;
+        w.len = 1;
+        err = rpc_reply_begin(r->rpc, e->request, w.len, &room);
+    }
+    if (err == OK) {
         memcpy(room.p, r->bundle_answers, w.len);
         rpc_reply_send(r->rpc, e->request, w.len);
     }
