@@ -65,7 +65,8 @@ static void on_request(struct node *n, struct shard *s, const struct rpc_event *
     struct client_response m = {.status = ERR_MALFORMED};
     struct mbytes room;
 
-    if (client_request_decode(e->body, &q) == OK) {
+    /* Of several keys at once these nodes know nothing: gets come back one by one (CLI-19). */
+    if (client_request_decode(e->body, &q) == OK && !client_op_is_batch(q.op)) {
         m = execute(n->l, &q);
     }
     if (rpc_reply_begin(s->rpc, e->request, CLIENT_RESPONSE_HEAD_LEN + m.value.n, &room) != OK) {
