@@ -48,6 +48,7 @@ static void test_questions_that_are_none(void **state)
         uint8_t group;
 
         assert_false(bundle_next(&r, &group, &ask));
+        assert_false(reader_done(&r));
     }
 }
 

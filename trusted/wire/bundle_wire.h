@@ -42,13 +42,14 @@ static inline bool bundle_is(struct bytes body)
 /* The next item; false: there is no more, or r->failed. */
 static inline bool bundle_next(struct reader *r, uint8_t *ret_group, struct bytes *ret_ask)
 {
-    struct bytes item = {0};
+    struct bytes item;
 
-    if (r->rest.n > 0) {
-        item = get_bytes(r, get_u16(r));
+    if (r->failed || r->rest.n == 0) {
+        return false;
     }
+    item = get_bytes(r, get_u16(r));
     if (item.n < 1) {
-        r->failed = r->failed || r->rest.n > 0;
+        r->failed = true;
         return false;
     }
     *ret_group = item.p[0];
