@@ -62,12 +62,19 @@ class Faults(Case):
         def keys(node):
             return [shard["store"]["keys"] for shard in c.shards(node)]
 
+        def seen_by(node):
+            return [row["report"]["members_up"] for row in c.status()[1]["nodes"]
+                    if row["node"] == node and row.get("report")]
+
         with Cluster() as c:
             c.pause(3)
+            self.put(c, "first", "x")
+            # What is sent before waits in its socket, and it may take that when it wakes.
+            self.eventually("the others take it for lost",
+                            lambda: seen_by(1) == [2] and seen_by(2) == [2], 20)
             for i in range(5):
                 self.expect(c.avocado("mput", *(w for k in range(200)
                                                 for w in (f"k{i}-{k:03}", k))), OK)
-            time.sleep(2.5)  # what is on its way to it has been given up (ABD-14)
             c.resume(3)
             self.eventually("it holds as much as the others", lambda: keys(3) == keys(1), 60)
             code, status = c.status()
