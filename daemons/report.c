@@ -120,7 +120,6 @@ static json_t *abd_json(const struct abd_counters *c)
         {"scan_keys", c->scan_keys}, {"scan_lists", c->scan_lists}, {"batch_gets", c->batch_gets},
         {"batch_puts", c->batch_puts}, {"reads_one_round", c->reads_one_round}, {"shown", c->shown},
         {"shown_tags", c->shown_tags},
-
         {"writes_one_round", c->writes_one_round}, {"offers_denied", c->offers_denied},
         {"write_backs", c->write_backs}, {"hedges", c->hedges}, {"unavailable", c->unavailable},
         {"indeterminate", c->indeterminate}, {"busy", c->busy}, {"refused_tags", c->refused_tags},
