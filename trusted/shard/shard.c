@@ -2,6 +2,7 @@
 #include "trusted/shard/shard.h"
 
 #include "common/check.h"
+#include "common/copy_in.h"
 #include "trusted/crypto/entropy.h"
 
 #include <stdatomic.h>
@@ -98,7 +99,7 @@ static void take_packet(struct shard *s, const struct abi_packet *p)
         s->host.bad_descriptors++;
         return;
     }
-    memcpy(s->rx_private, s->regions.rx + p->off, p->len);
+    copy_in(s->rx_private, s->regions.rx + p->off, p->len);
     replica_receive(s->replica, s->now_ns, (struct bytes){s->rx_private, p->len}, p->addr);
 }
 
@@ -113,7 +114,7 @@ static void take_packets(struct shard *s, const struct abi_poll *io)
     for (uint32_t i = 0; i < n; i++) {
         struct abi_packet p;
 
-        memcpy(&p, &io->rx[i], sizeof(p));
+        copy_in(&p, &io->rx[i], sizeof(p));
         take_packet(s, &p);
     }
 }

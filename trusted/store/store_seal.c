@@ -3,6 +3,7 @@
 
 #include "common/check.h"
 #include "common/codec.h"
+#include "common/copy_in.h"
 #include "trusted/crypto/kdf.h"
 
 enum { LINE = 64, PREFETCH_LINES = 3 };
@@ -101,13 +102,13 @@ RESULT store_seal_get(struct store_sealer *s, const struct store_binding *b, uin
     for (uint32_t i = 0; i < PREFETCH_LINES; i++) {
         __builtin_prefetch(from + (size_t)i * LINE);
     }
-    memcpy(&counter, from + store_seal_block(padded) - STORE_COUNTER_LEN, sizeof(counter));
+    copy_in(&counter, from + store_seal_block(padded) - STORE_COUNTER_LEN, sizeof(counter));
     aad = encode_aad(s, b);
     for (uint32_t chunk = 0; at < padded; chunk++) {
         uint32_t n = padded - at < STORE_CHUNK ? padded - at : STORE_CHUNK;
         bool direct = at + n <= to.n; /* else the padding does not fit */
 
-        memcpy(s->chunk, from, n + AEAD_TAG_LEN);
+        copy_in(s->chunk, from, n + AEAD_TAG_LEN);
         encode_nonce(counter, chunk, nonce);
         if (aead_open(s->aead, &s->key, nonce, aad, (struct bytes){s->chunk, n + AEAD_TAG_LEN},
                       direct ? to.p + at : s->chunk) != OK) {
@@ -157,7 +158,7 @@ RESULT store_open_page(struct store_sealer *s, uint64_t counter, const uint8_t *
         __builtin_prefetch(from + i);
     }
     encode_nonce(counter, 0, nonce);
-    memcpy(s->chunk, from, n + AEAD_TAG_LEN);
+    copy_in(s->chunk, from, n + AEAD_TAG_LEN);
     if (aead_open(s->aead, &s->page_key, nonce, page_aad(s),
                   (struct bytes){s->chunk, n + AEAD_TAG_LEN}, to) != OK) {
         return ERR_INTEGRITY;
