@@ -100,7 +100,9 @@ static bool submit(struct state *t, struct client *c, uint32_t place)
         rmw.value_len = (size_t)t->b->value_size;
         rmw.value = t->noise + prng_below(&t->prng, NOISE_BYTES);
     }
-    s->invoke_ns = bench_now_ns();
+    if (t->b->history != NULL) {
+        s->invoke_ns = bench_now_ns();
+    }
     status = s->step.op == BENCH_SCAN && !s->is_load ? submit_scan(c, s, &rmw)
                                                      : submit_op(t, c, s, &rmw, place);
     if (status != AVO_OK) {
