@@ -31,6 +31,8 @@ struct options {
     const char *mesh_dir;    /* with --io dpdk: links to all others there, instead of ports */
     char bad_port[DPDK_WHY]; /* what is wrong with --dpdk-port */
     enum shard_loop_polling polling;
+    struct cpus cpus;
+    enum shard_loop_place place;
     enum port_memory_choice memory;
 };
 
@@ -60,6 +62,10 @@ static const char help[] =
     "  --evidence KIND[:DIR] evidence of our own: sgx, snp, tdx, software:DIR\n"
     "  --collateral DIR     collateral to send along with it\n"
     "  --poll adaptive|busy how to wait for packets (default adaptive)\n"
+    "  --cpus LIST          bind shards to processors, such as 0-3,8: shard I of node N, of W "
+    "shards\n"
+    "                       each, to entry (N-1)*W+I of the list, which begins anew at its end\n"
+    "  --homes LIST         the same, but only while nobody else computes there\n"
     "  --sync N             compare so many pages (64 keys, 16 KiB) per second and shard with "
     "other\n"
     "                       replicas, and copy what one of the two lacks (default 50; 0: never)\n"
@@ -164,6 +170,10 @@ static bool set_option(int which, struct options *o)
     case 'p':
         o->polling = strcmp(optarg, "busy") == 0 ? SHARD_LOOP_BUSY : SHARD_LOOP_ADAPTIVE;
         return strcmp(optarg, "busy") == 0 || strcmp(optarg, "adaptive") == 0;
+    case 'c':
+    case 'H':
+        o->place = which == 'c' ? SHARD_LOOP_BOUND : SHARD_LOOP_AT_HOME;
+        return cpus_parse(optarg, &o->cpus);
     case 'm':
         return set_memory(o, optarg);
     case 's':
@@ -204,11 +214,28 @@ static bool dpdk_fits(const struct options *o, int *ret_code)
     return true;
 }
 
+static bool cpus_fit(const struct options *o, int *ret_code)
+{
+    uint16_t bad;
+
+    if (!cpus_allowed(&o->cpus, &bad)) {
+        (void)fprintf(stderr,
+                      "avocadod: --cpus, --homes: this process may not run on processor %u; "
+                      "`taskset -pc $$` shows where it may\n",
+                      bad);
+        *ret_code = EXIT_USAGE;
+        return false;
+    }
+    return true;
+}
+
 /* 0: go on; otherwise the process ends with ret_code. */
 static bool parse_options(int argc, char **argv, struct options *o, int *ret_code)
 {
     static const struct option longs[] = {{"node", required_argument, NULL, 'n'},
                                           {"poll", required_argument, NULL, 'p'},
+                                          {"homes", required_argument, NULL, 'H'},
+                                          {"cpus", required_argument, NULL, 'c'},
                                           {"memory", required_argument, NULL, 'm'},
                                           {"io", required_argument, NULL, 'o'},
                                           {"ring-fd", required_argument, NULL, 'r'},
@@ -251,7 +278,7 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
                                      "needed; see `avocadod --help`");
         return false;
     }
-    if (!dpdk_fits(o, ret_code)) {
+    if (!dpdk_fits(o, ret_code) || !cpus_fit(o, ret_code)) {
         return false;
     }
     if (o->is_ring != (o->ring_fd >= 0)) {
@@ -355,6 +382,8 @@ static int run_as(const struct options *o, const struct cluster *cluster,
                              .config = config,
                              .identity = identity,
                              .polling = o->polling,
+                             .cpus = &o->cpus,
+                             .place = o->place,
                              .arena_dir = o->arena_dir,
                              .ring_fd = o->ring_fd,
                              .sync_pages = o->sync_pages,

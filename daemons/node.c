@@ -205,6 +205,7 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
         .hedge_ns = HEDGE_NS,
         .sync_ns = n->options.sync_pages == 0 ? 0 : SECOND_NS / n->options.sync_pages,
         .collect_ns = n->options.collect_rounds == 0 ? 0 : SECOND_NS / n->options.collect_rounds};
+    bool has_place = n->options.cpus != NULL && n->options.cpus->n > 0;
     enum err err;
 
     memcpy(config.cluster_id, c->id, sizeof(config.cluster_id));
@@ -223,14 +224,18 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
                        i, err_text(err), s->memory_bytes);
         return err;
     }
-    s->loop = (struct shard_loop){.shard = s->shard,
-                                  .poll = poll_shard,
-                                  .io = s->io,
-                                  .regions = &s->arena.regions,
-                                  .polling = n->options.polling,
-                                  .notify_fd = n->notify_fd,
-                                  .stack = s->stack,
-                                  .stack_bytes = STACK_BYTES};
+    s->loop = (struct shard_loop){
+        .shard = s->shard,
+        .poll = poll_shard,
+        .io = s->io,
+        .regions = &s->arena.regions,
+        .polling = n->options.polling,
+        .place = has_place ? n->options.place : SHARD_LOOP_ANYWHERE,
+        .cpu =
+            has_place ? cpus_of_shard(n->options.cpus, c->members[n->self].node, c->shards, i) : 0,
+        .notify_fd = n->notify_fd,
+        .stack = s->stack,
+        .stack_bytes = STACK_BYTES};
     if (shard_loop_start(&s->loop) != OK) {
         (void)snprintf(why->text, sizeof(why->text), "cannot start the thread of shard %u: %s", i,
                        strerror(errno));

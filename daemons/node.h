@@ -14,6 +14,7 @@
 #include "host/net/dpdk.h"
 #include "host/net/handover.h"
 #include "host/run/arena.h"
+#include "host/run/cpus.h"
 #include "host/run/shard_loop.h"
 #include "trusted/config/cluster.h"
 #include "trusted/control/control.h"
@@ -30,10 +31,12 @@ struct node_options {
     const struct identity *identity;
     uint8_t self; /* our place among its members */
     enum shard_loop_polling polling;
-    const char *arena_dir;   /* NULL: memfd */
-    uint32_t collect_rounds; /* per second and shard; at most COLLECT_ROUNDS_MAX; 0: none */
-    uint32_t sync_pages;     /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
-    int ring_fd;             /* split mode: socket to avocado-hostd; -1: we do our own I/O */
+    const struct cpus *cpus;     /* where shards run, by cpus_of_shard; NULL or none: anywhere */
+    enum shard_loop_place place; /* with `cpus`: how strictly */
+    const char *arena_dir;       /* NULL: memfd */
+    uint32_t collect_rounds;     /* per second and shard; at most COLLECT_ROUNDS_MAX; 0: none */
+    uint32_t sync_pages;         /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
+    int ring_fd;                 /* split mode: socket to avocado-hostd; -1: we do our own I/O */
     const struct dpdk_options *dpdk; /* NULL: I/O by the kernel's UDP */
     struct renewal *renewal;
     struct cas_bridge *bridge; /* split mode: how the renewal reaches the CAS */

@@ -119,14 +119,14 @@ static json_t *abd_json(const struct abd_counters *c)
         o, {"gets", c->gets}, {"puts", c->puts}, {"deletes", c->deletes}, {"scans", c->scans},
         {"scan_keys", c->scan_keys}, {"scan_lists", c->scan_lists}, {"batch_gets", c->batch_gets},
         {"batch_puts", c->batch_puts}, {"reads_one_round", c->reads_one_round}, {"shown", c->shown},
-        {"shown_tags", c->shown_tags},
-        {"writes_one_round", c->writes_one_round}, {"offers_denied", c->offers_denied},
-        {"write_backs", c->write_backs}, {"hedges", c->hedges}, {"unavailable", c->unavailable},
-        {"indeterminate", c->indeterminate}, {"busy", c->busy}, {"refused_tags", c->refused_tags},
-        {"repairs", c->repairs}, {"repairs_failed", c->repairs_failed}, {"ops", c->ops},
-        {"rmws", c->rmws}, {"rmw_outbid", c->rmw_outbid}, {"rmw_helped", c->rmw_helped},
-        {"rmw_doubts", c->rmw_doubts}, {"rmw_records", c->rmw_records},
-        {"sync_pages", c->sync_pages}, {"sync_passes", c->sync_passes}, {"sync_keys", c->sync_keys},
+        {"shown_tags", c->shown_tags}, {"writes_one_round", c->writes_one_round},
+        {"offers_denied", c->offers_denied}, {"write_backs", c->write_backs}, {"hedges", c->hedges},
+        {"unavailable", c->unavailable}, {"indeterminate", c->indeterminate}, {"busy", c->busy},
+        {"refused_tags", c->refused_tags}, {"repairs", c->repairs},
+        {"repairs_failed", c->repairs_failed}, {"ops", c->ops}, {"rmws", c->rmws},
+        {"rmw_outbid", c->rmw_outbid}, {"rmw_helped", c->rmw_helped}, {"rmw_doubts", c->rmw_doubts},
+        {"rmw_records", c->rmw_records}, {"sync_pages", c->sync_pages},
+        {"sync_passes", c->sync_passes}, {"sync_keys", c->sync_keys},
         {"divergences", c->divergences}, {"collected", c->collected},
         {"collections", c->collections}, {"collect_failed", c->collect_failed}, {"gc", c->gc},
         {"floor", c->floor}, {"gc_refused", c->gc_refused}, {"listed", c->listed});
@@ -165,15 +165,19 @@ static json_t *shard_json(const struct node *n, uint32_t i)
                {"requests_forbidden", s->report.requests_forbidden},
                {"requests_strayed", s->report.requests_strayed},
                {"copied_keys", s->report.copied_keys}, {"copied_bytes", s->report.copied_bytes});
-    ADD_FIELDS(host, {"bad_descriptors", s->host.bad_descriptors},
-               {"clock_lies", s->host.clock_lies}, {"rx_calls", io->rx_calls},
-               {"rx_packets", io->rx_packets}, {"rx_oversized", io->rx_oversized},
-               {"tx_calls", io->tx_calls}, {"tx_packets", io->tx_packets},
-               {"tx_dropped", io->tx_dropped}, {"rx_trains", io->rx_trains},
-               {"tx_trains", io->tx_trains}, {"sleeps", s->loop.sleeps},
-               {"spin_hits", s->loop.spin_hits}, {"waits", io->waits}, {"wakes", io->wakes},
-               {"ring_bad", io->ring_bad}, {"arena_dropped", s->loop.dropped},
-               {"arena_faults", arena_faults(&s->arena.regions)});
+    ADD_FIELDS(
+        host, {"bad_descriptors", s->host.bad_descriptors}, {"clock_lies", s->host.clock_lies},
+        {"rx_calls", io->rx_calls}, {"rx_packets", io->rx_packets},
+        {"rx_oversized", io->rx_oversized}, {"tx_calls", io->tx_calls},
+        {"tx_packets", io->tx_packets}, {"tx_dropped", io->tx_dropped},
+        {"rx_trains", io->rx_trains}, {"tx_trains", io->tx_trains}, {"sleeps", s->loop.sleeps},
+        {"spin_hits", s->loop.spin_hits}, {"waits", io->waits}, {"wakes", io->wakes},
+        {"ring_bad", io->ring_bad}, {"arena_dropped", s->loop.dropped},
+        {"defers", s->loop.deference.defers}, {"defers_given_up", s->loop.deference.given_up},
+        {"arena_faults", arena_faults(&s->arena.regions)});
+    if (s->loop.place != SHARD_LOOP_ANYWHERE) {
+        ADD_FIELDS(host, {s->loop.place == SHARD_LOOP_BOUND ? "cpu" : "home", s->loop.cpu});
+    }
     if (s->io->ops->dropped != NULL) {
         ADD_FIELDS(host, {"kernel_dropped", s->io->ops->dropped(s->io)});
     }

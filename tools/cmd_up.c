@@ -13,6 +13,7 @@
  *
  * The processes are started by the supervisor (supervisor.h), which outlives this command.
  */
+#include "host/run/cpus.h"
 #include "tools/cas_link.h"
 #include "tools/ports.h"
 #include "tools/slurp.h"
@@ -325,6 +326,27 @@ static int find_programs(struct up *u)
     return 0; /* the last one was ours */
 }
 
+static int check_cpus(const struct up *u)
+{
+    struct cpus cpus;
+    uint16_t bad;
+
+    if (u->cpus == NULL || strcmp(u->cpus, "auto") == 0 || strcmp(u->cpus, "any") == 0) {
+        return 0;
+    }
+    if (!cpus_parse(u->cpus, &cpus)) {
+        return cli_fail(u->cli, CLI_USAGE, "USAGE",
+                        "--cpus %s: must be auto, any, or a list such as 0-3,8", u->cpus);
+    }
+    if (!cpus_allowed(&cpus, &bad)) {
+        return cli_fail(u->cli, CLI_USAGE, "USAGE",
+                        "--cpus %s: processes started from here may not run on processor %u; "
+                        "`taskset -pc $$` shows where they may",
+                        u->cpus, bad);
+    }
+    return 0;
+}
+
 /* What a number's range alone cannot say. 0, or the exit code after a report. */
 static int check_wishes(struct up *u)
 {
@@ -369,6 +391,9 @@ static int check_wishes(struct up *u)
     }
     if (u->restart != NULL && strcmp(u->restart, "yes") != 0 && strcmp(u->restart, "no") != 0) {
         return cli_fail(u->cli, CLI_USAGE, "USAGE", "--restart %s: must be yes or no", u->restart);
+    }
+    if (check_cpus(u) != 0) {
+        return CLI_USAGE;
     }
     return find_programs(u);
 }
@@ -433,6 +458,10 @@ int cmd_up(struct cli *c, int argc, char **argv)
          OPTION_TEXT, &u->io, 0, 0, NULL},
         {"poll", "KIND", "adaptive (default) or busy: spin instead of sleeping", OPTION_TEXT,
          &u->poll, 0, 0, NULL},
+        {"cpus", "LIST",
+         "bind shards to these processors in turn, e.g. 0-3,8; auto (default): with fewer "
+         "processors than shards each stays on one while nobody else computes there; any: never",
+         OPTION_TEXT, &u->cpus, 0, 0, NULL},
         {"arena-dir", "DIR", "keep host memory in files there, e.g. on hugetlbfs", OPTION_TEXT,
          &u->arena_dir, 0, 0, NULL},
         {"memory", "KIND", "enclave memory: auto (default), secret or none at all, or huge pages",

@@ -62,6 +62,8 @@ void node_words_member(const struct node_wishes *n, const struct cluster_member 
         node_words_add(w, "--dpdk-mesh", "run");
     }
     node_words_add(w, "--poll", n->poll);
+    node_words_add(w, "--cpus", n->cpus);
+    node_words_add(w, "--homes", n->homes);
     node_words_add(w, "--arena-dir", n->arena_dir);
     node_words_add(w, "--memory", n->memory);
 }

@@ -15,11 +15,12 @@ struct node_words {
 };
 
 struct node_wishes {
-    const char *cas;                       /* address */
-    const char *poll, *arena_dir, *memory; /* options of avocadod; NULL: its defaults */
-    const char *program;                   /* absolute path of avocadod */
-    const char *hostd; /* absolute path of avocado-hostd: split mode; NULL: avocadod alone */
-    bool is_dpdk;      /* members have links by shared memory among each other */
+    const char *cas; /* address */
+    /* options of avocadod; NULL: its defaults */
+    const char *poll, *cpus, *homes, *arena_dir, *memory;
+    const char *program; /* absolute path of avocadod */
+    const char *hostd;   /* absolute path of avocado-hostd: split mode; NULL: avocadod alone */
+    bool is_dpdk;        /* members have links by shared memory among each other */
     uint32_t shards;
 };
 

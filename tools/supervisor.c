@@ -375,6 +375,8 @@ int cmd_supervise(struct cli *c, int argc, char **argv)
          0, NULL},
         {"io", "KIND", "of members: udp, ring or dpdk", OPTION_TEXT, &io, 0, 0, NULL},
         {"poll", "KIND", "for avocadod", OPTION_TEXT, &s->wishes.poll, 0, 0, NULL},
+        {"cpus", "LIST", "for avocadod", OPTION_TEXT, &s->wishes.cpus, 0, 0, NULL},
+        {"homes", "LIST", "for avocadod", OPTION_TEXT, &s->wishes.homes, 0, 0, NULL},
         {"arena-dir", "DIR", "for avocadod", OPTION_TEXT, &s->wishes.arena_dir, 0, 0, NULL},
         {"memory", "KIND", "for avocadod", OPTION_TEXT, &s->wishes.memory, 0, 0, NULL},
         {0},

@@ -13,7 +13,7 @@ struct up {
     const char *dir;
     struct found_wishes wishes;
     uint64_t rf;
-    const char *io, *poll, *arena_dir, *memory, *restart;
+    const char *io, *poll, *cpus, *arena_dir, *memory, *restart;
     bool accept_data_loss;
     char program[PATH_MAX]; /* of ours, for the supervisor */
     bool is_split;

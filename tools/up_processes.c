@@ -5,11 +5,13 @@
 #include "tools/node_words.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
-enum { ASK_MS = 1000, PAUSE_MS = 20, STOP_MS = 5000 };
+enum { ASK_MS = 1000, PAUSE_MS = 20, STOP_MS = 5000, HOMES_TEXT = 512 };
 
 static volatile sig_atomic_t interrupted;
 
@@ -77,17 +79,48 @@ void up_stop_nodes(struct up *u)
     (void)node_process_stop(u->folder.fd, u->services, services, 2, STOP_MS);
 }
 
+static bool cpus_are_given(const struct up *u)
+{
+    return u->cpus != NULL && strcmp(u->cpus, "auto") != 0 && strcmp(u->cpus, "any") != 0;
+}
+
+/* With fewer processors than shards: all of them. NULL: shards do without. */
+static const char *homes_of(const struct up *u, char text[static HOMES_TEXT])
+{
+    const struct cluster *c = &u->folder.cluster;
+    cpu_set_t all;
+    size_t n = 0;
+
+    if ((u->cpus != NULL && strcmp(u->cpus, "any") == 0) ||
+        sched_getaffinity(0, sizeof(all), &all) != 0 ||
+        (uint32_t)CPU_COUNT(&all) >= c->members_n * c->shards) {
+        return NULL;
+    }
+    for (size_t i = 0; i < CPU_SETSIZE; i++) {
+        if (CPU_ISSET(i, &all)) {
+            n += (size_t)snprintf(text + n, HOMES_TEXT - n, n == 0 ? "%zu" : ",%zu", i);
+        }
+        if (n >= HOMES_TEXT) {
+            return NULL;
+        }
+    }
+    return text;
+}
+
 RESULT up_start_supervisor(struct up *u, bool founds, struct explain *why)
 {
     struct node_words w = {.start = {.dir = u->folder.fd,
                                      .program = u->program,
                                      .node = NODE_SUPERVISOR,
                                      .argv = {"avocado", "supervise"}}};
+    char homes[HOMES_TEXT];
 
     node_words_add(&w, "--dir", u->folder.path);
     node_words_add(&w, "--restart", u->restart);
     node_words_add(&w, "--io", u->io);
     node_words_add(&w, "--poll", u->poll);
+    node_words_add(&w, cpus_are_given(u) ? "--cpus" : "--homes",
+                   cpus_are_given(u) ? u->cpus : homes_of(u, homes));
     node_words_add(&w, "--arena-dir", u->arena_dir);
     node_words_add(&w, "--memory", u->memory);
     if (founds) {

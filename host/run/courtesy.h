@@ -10,6 +10,7 @@
  */
 
 #include "host/run/clock.h"
+#include "host/run/trial.h"
 
 #include <sched.h>
 #include <stdbool.h>
@@ -26,14 +27,13 @@ enum {
 };
 
 struct courtesy {
-    uint64_t from_ns;  /* not before */
-    uint64_t pause_ns; /* the last one; 0: none yet */
-    uint64_t gap_ns;   /* smoothed time between having nothing to do and the next thing to do */
+    struct trial trial;
+    uint64_t gap_ns; /* smoothed time between having nothing to do and the next thing to do */
 };
 
 static inline bool courtesy_pays(const struct courtesy *c, uint64_t now_ns)
 {
-    return now_ns >= c->from_ns;
+    return trial_may(&c->trial, now_ns);
 }
 
 /* A wait has ended; say COURTESY_GAP_MAX_NS at the start. */
@@ -57,12 +57,9 @@ static inline void courtesy_yield(struct courtesy *c)
     (void)sched_yield();
     now = clock_now_ns();
     if (now - began > COURTESY_LONG_NS) {
-        c->pause_ns = c->pause_ns == 0                          ? COURTESY_PAUSE_NS
-                      : c->pause_ns < COURTESY_PAUSE_MAX_NS / 2 ? 2 * c->pause_ns
-                                                                : COURTESY_PAUSE_MAX_NS;
-        c->from_ns = now + c->pause_ns;
-    } else if (c->pause_ns > 0 && now - c->from_ns > c->pause_ns) {
-        c->pause_ns = 0; /* it has been well for as long */
+        trial_failed(&c->trial, now, COURTESY_PAUSE_NS, COURTESY_PAUSE_MAX_NS);
+    } else {
+        trial_well(&c->trial, now);
     }
 }
 

@@ -129,17 +129,29 @@ static void drop_idle(struct shard_loop *l)
     atomic_fetch_add_explicit(&l->dropped, n, memory_order_relaxed);
 }
 
+/* In split mode the thread may not even ask the kernel how long it waited. */
+static bool may_defer(const struct shard_loop *l)
+{
+    return l->io->ops->wait == NULL;
+}
+
 static void *run(void *self)
 {
     struct shard_loop *l = self;
     struct abi_poll *b = &l->block;
 
     (void)prctl(PR_SET_NAME, "shard");
+    if (may_defer(l)) {
+        deference_start(&l->deference, l->place == SHARD_LOOP_AT_HOME ? l->cpu : -1);
+    }
     b->rx_n = 0;
     while (!atomic_load_explicit(&l->stop, memory_order_relaxed)) {
         uint32_t rx_n = b->rx_n;
 
         b->now_ns = now_ns(l);
+        if (may_defer(l)) {
+            deference_look(&l->deference, b->now_ns);
+        }
         if (l->regions != NULL) {
             look_after_arena(l);
         }
@@ -161,6 +173,9 @@ static void *run(void *self)
             idle(l, b->now_ns);
         }
     }
+    if (may_defer(l)) {
+        deference_stop(&l->deference);
+    }
     return NULL;
 }
 
@@ -178,6 +193,13 @@ static int start_thread(struct shard_loop *l)
 
     if (err == 0 && l->stack != NULL) {
         err = pthread_attr_setstack(&attr, l->stack, l->stack_bytes);
+    }
+    if (err == 0 && l->place == SHARD_LOOP_BOUND) {
+        cpu_set_t only;
+
+        CPU_ZERO(&only);
+        CPU_SET(l->cpu, &only);
+        err = pthread_attr_setaffinity_np(&attr, sizeof(only), &only);
     }
     if (err == 0) {
         err = pthread_create(&l->thread, &attr, run, l);

@@ -10,6 +10,7 @@
 #include "boundary/abi.h"
 #include "host/net/pktio.h"
 #include "host/run/courtesy.h"
+#include "host/run/deference.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,12 +22,20 @@ enum shard_loop_polling {
     SHARD_LOOP_BUSY,     /* never sleep: one core per shard and nothing else on it */
 };
 
+enum shard_loop_place {
+    SHARD_LOOP_ANYWHERE,
+    SHARD_LOOP_AT_HOME, /* on a processor of its own choice while that pays: deference.h */
+    SHARD_LOOP_BOUND,   /* on that processor and no other */
+};
+
 struct shard_loop {
     /* set by the caller before shard_loop_start */
     void *shard;
     void (*poll)(void *shard, struct abi_poll *io);
     struct pktio *io;
     enum shard_loop_polling polling;
+    enum shard_loop_place place;
+    uint16_t cpu;                      /* unless it is SHARD_LOOP_ANYWHERE */
     const struct abi_regions *regions; /* whose memory is given back and watched; NULL: none */
     int notify_fd;                     /* eventfd written when abi_poll.notify is set; -1: none */
     void *stack; /* the thread's, for trusted code runs on it; NULL: an ordinary one */
@@ -37,6 +46,7 @@ struct shard_loop {
     int wake_fd, epoll_fd;
     _Atomic bool stop;
     struct courtesy courtesy;
+    struct deference deference;
     _Atomic uint64_t sleeps, spin_hits;
     _Atomic uint64_t dropped; /* bytes of the arena given back to the kernel */
     uint64_t faults;          /* of the arena, known so far */

@@ -211,7 +211,7 @@ class Lifecycle(Case):
         with tempfile.TemporaryDirectory() as base:
             for wish in (["--nodes", 2, "--rf", 3], ["--nodes", 33], ["--workers", 0], ["--rf", 2],
                          ["--value-max", "17M"], ["--enclave-memory", "1k"], ["--io", "rfc1149"],
-                         ["--poll", "sometimes"]):
+                         ["--poll", "sometimes"], ["--cpus", "0,"], ["--cpus", 1023]):
                 self.expect(run("avocado", "up", "--dir", Path(base) / "d", *wish), USAGE)
             self.assertEqual(os.listdir(base), [])
 
@@ -221,6 +221,39 @@ class Lifecycle(Case):
                 self.expect(c.avocado("put", "k", "v"), OK)
                 self.assertEqual(self.expect(c.avocado("get", "k"), OK).stdout, b"v")
                 self.assertEqual(len(c.shards(1)), workers)
+
+    def shard_threads(self, c, node):
+        """Where each of a node's shards may run, at this moment."""
+        tasks = Path(f"/proc/{c.pid(node)}/task").iterdir()
+        return sorted(sorted(os.sched_getaffinity(int(t.name)))
+                      for t in tasks if (t / "comm").read_text() == "shard\n")
+
+    def test_shards_bound_to_processors(self):
+        some = sorted(os.sched_getaffinity(0))[:2]
+        with Cluster("--workers", 2, "--cpus", ",".join(map(str, some[::-1]))) as c:
+            self.expect(c.member("replace", 3, 4), OK)  # those that come later, too
+            self.eventually("all vote", lambda: c.status()[1]["voting"] == 3)
+            want = [some[-1], some[0]]
+            for n in (1, 2, 4):
+                self.assertEqual([s["host"]["cpu"] for s in c.shards(n)], want)
+                self.assertEqual(self.shard_threads(c, n), sorted([cpu] for cpu in want))
+
+    def test_shards_at_home_while_nobody_computes(self):
+        """More shards than processors: one after the other, and they go there, sooner or later."""
+        every = sorted(os.sched_getaffinity(0))
+        shards = len(every) // 3 + 1
+        with Cluster("--workers", shards) as c:
+            for n in (1, 2, 3):
+                want = [every[((n - 1) * shards + i) % len(every)] for i in range(shards)]
+                self.assertEqual([s["host"]["home"] for s in c.shards(n)], want)
+                if not os.path.exists("/proc/self/schedstat"):
+                    continue  # a kernel that does not say how long threads wait
+                for cpu in want:
+                    self.eventually("a shard at home", lambda n=n, cpu=cpu: [cpu] in self.shard_threads(c, n),
+                                    seconds=60)
+        with Cluster("--workers", shards, "--cpus", "any") as c:
+            self.assertNotIn("home", c.shards(1)[0]["host"])
+            self.assertEqual(self.shard_threads(c, 1), [every] * shards)
 
     def test_deadline_without_cluster(self):
         with Cluster() as c:

@@ -4,6 +4,7 @@
 #include "host/net/index_gate.h"
 #include "host/net/pktio.h"
 #include "host/run/arena.h"
+#include "host/run/cpus.h"
 #include "host/run/shard_loop.h"
 
 #include <arpa/inet.h>
@@ -275,13 +276,58 @@ static void test_missing_pages_are_survived(void **state)
 struct echo {
     struct arena *arena;
     _Atomic uint32_t polls, packets;
+    _Atomic int cpu; /* of the last poll */
 };
+
+static bool parses(const char *text, const char *as)
+{
+    struct cpus l;
+    char all[64] = "";
+
+    if (!cpus_parse(text, &l)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < l.n; i++) {
+        size_t n = strlen(all);
+
+        (void)snprintf(all + n, sizeof(all) - n, " %u", l.cpu[i]);
+    }
+    assert_string_equal(all, as);
+    return true;
+}
+
+static void test_lists_of_processors(void **state)
+{
+    static const char *const bad[] = {"",    ",",    "1,",  ",1",  "1,,2",  "1-", "-1",
+                                      "3-1", "1024", "0x1", "1 2", "1-2-3", "a",  "0-1023"};
+    struct cpus l;
+    uint16_t which;
+
+    (void)state;
+    assert_true(parses("0", " 0"));
+    assert_true(parses("0-3,8", " 0 1 2 3 8"));
+    assert_true(parses("7,1-2,7", " 7 1 2 7"));
+    assert_true(parses("1023", " 1023"));
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        assert_false(cpus_parse(bad[i], &l));
+    }
+    assert_true(cpus_parse("1023", &l));
+    assert_false(cpus_allowed(&l, &which));
+    assert_int_equal(which, 1023);
+    assert_true(cpus_parse("4,5,6", &l)); /* three nodes of two shards */
+    assert_int_equal(cpus_of_shard(&l, 1, 2, 0), 4);
+    assert_int_equal(cpus_of_shard(&l, 1, 2, 1), 5);
+    assert_int_equal(cpus_of_shard(&l, 2, 2, 0), 6);
+    assert_int_equal(cpus_of_shard(&l, 2, 2, 1), 4);
+    assert_int_equal(cpus_of_shard(&l, 3, 2, 1), 6);
+}
 
 static void echo_poll(void *self, struct abi_poll *io)
 {
     struct echo *e = self;
 
     e->polls++;
+    e->cpu = sched_getcpu();
     io->tx_n = io->rx_n;
     for (uint32_t i = 0; i < io->rx_n; i++) {
         io->tx[i] = io->rx[i];
@@ -301,6 +347,8 @@ static void test_the_loop_serves_wakes_and_stops(void **state)
     struct echo e = {.arena = &a};
     struct shard_loop loop = {.shard = &e, .poll = echo_poll, .notify_fd = -1};
     struct abi_packet out = {.len = 5}, in[BURST_MAX];
+    int cpu = CPU_SETSIZE - 1; /* the last one that there is */
+    cpu_set_t all;
 
     (void)state;
     assert_int_equal(arena_map(NULL, 0, 1 << 20, &a), OK);
@@ -310,6 +358,12 @@ static void test_the_loop_serves_wakes_and_stops(void **state)
     out.addr = (struct abi_addr){.family = 4, .ip = {127, 0, 0, 1}, .port = port_of(p)};
     memcpy(b.regions.tx, "hello", 5);
     loop.io = p;
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    while (!CPU_ISSET((size_t)cpu, &all)) {
+        cpu--;
+    }
+    loop.place = SHARD_LOOP_BOUND;
+    loop.cpu = (uint16_t)cpu;
     assert_int_equal(shard_loop_start(&loop), OK);
     for (uint32_t i = 1; i <= 100; i++) {
         q->ops->tx(q, &out, 1);
@@ -317,6 +371,7 @@ static void test_the_loop_serves_wakes_and_stops(void **state)
         assert_memory_equal(b.regions.rx + in[0].off, "hello", 5);
     }
     assert_int_equal(e.packets, 100);
+    assert_int_equal(e.cpu, cpu);
     shard_loop_wake(&loop);
     shard_loop_stop(&loop); /* returns although no packet comes */
     p->ops->close(p);
@@ -336,6 +391,7 @@ int main(void)
         cmocka_unit_test(test_arena_files_are_private_and_go_away),
         cmocka_unit_test(test_what_is_not_needed_goes_back_to_the_kernel),
         cmocka_unit_test(test_missing_pages_are_survived),
+        cmocka_unit_test(test_lists_of_processors),
         cmocka_unit_test(test_the_loop_serves_wakes_and_stops),
     };
 
