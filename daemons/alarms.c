@@ -33,7 +33,7 @@ void alarms_look(struct alarms *a, const struct node *n)
         uint64_t diverged = news(&a->divergences[i], r->abd.divergences);
         uint64_t damaged = news(&a->integrity[i], r->store.integrity_failures);
         uint64_t lost = news(&a->lost[i], r->store.pages_lost);
-        uint64_t faults = news(&a->faults[i], arena_faults(&n->shards[i].arena.regions));
+        uint64_t faults = news(&a->faults[i], arena_faults(&n->shards[i].arena));
         char nodes[ALARM_NODES_TEXT];
 
         if (diverged != 0) {

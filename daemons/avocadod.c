@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* avocadod: one replica. */
 #include "daemons/join.h"
+#include "daemons/las_ask.h"
 #include "daemons/mesh.h"
 #include "daemons/node.h"
 #include "trusted/port/port.h"
@@ -76,7 +77,7 @@ static const char help[] =
     "(default),\n"
     "                       memfd_secret or nothing, or ordinary memory with huge pages\n"
     "  --arena-dir DIR      put the host memory arena in a file there (hugetlbfs, tmpfs);\n"
-    "                       default: anonymous memory\n"
+    "                       default: anonymous memory; needed under Gramine\n"
     "  --help, --version\n"
     "\n"
     "Exit: 0 stopped in order, 2 usage or configuration, 3 ports or memory not to be had,\n"
@@ -276,6 +277,11 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_cod
     if (optind != argc || !is_complete(o)) {
         *ret_code = fail(EXIT_USAGE, "--cas, --cas-ca, --node and one of --las and --evidence are "
                                      "needed; see `avocadod --help`");
+        return false;
+    }
+    if (o->arena_dir == NULL && las_in_gramine()) {
+        *ret_code = fail(EXIT_USAGE, "under Gramine anonymous memory is the enclave's: --arena-dir "
+                                     "is needed, a mount of untrusted_shm for host memory");
         return false;
     }
     if (!dpdk_fits(o, ret_code) || !cpus_fit(o, ret_code)) {

@@ -94,12 +94,17 @@ static enum err local_report(const uint8_t target[static LAS_TARGET_LEN],
     return good ? OK : ERR_IO;
 }
 
+bool las_in_gramine(void)
+{
+    return access("/dev/attestation/my_target_info", F_OK) == 0;
+}
+
 static enum err converse(int fd, const struct evidence_binding *b, struct las_reply *ret,
                          struct explain *why)
 {
     struct las_request m = {.binding = *b};
 
-    if (access("/dev/attestation/my_target_info", F_OK) == 0) {
+    if (las_in_gramine()) {
         m.kind = LAS_TARGET;
         TRY(ask(fd, &m, ret, why));
         m.kind = LAS_REPORT;

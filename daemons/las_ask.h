@@ -10,5 +10,7 @@
  * UNAVAILABLE: nobody serves there, or it is not attested yet; otherwise the LAS's own error. */
 RESULT las_ask(const char *socket, const struct evidence_binding *b,
                uint8_t ret[static LAS_TOKEN_MAX], size_t *ret_n, struct explain *why);
+/* Whether we run inside an SGX enclave, which Gramine makes. */
+bool las_in_gramine(void);
 
 #endif

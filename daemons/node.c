@@ -228,7 +228,7 @@ static RESULT open_shard(struct node *n, uint32_t i, struct explain *why)
         .shard = s->shard,
         .poll = poll_shard,
         .io = s->io,
-        .regions = &s->arena.regions,
+        .arena = &s->arena,
         .polling = n->options.polling,
         .place = has_place ? n->options.place : SHARD_LOOP_ANYWHERE,
         .cpu =

@@ -174,7 +174,7 @@ static json_t *shard_json(const struct node *n, uint32_t i)
         {"spin_hits", s->loop.spin_hits}, {"waits", io->waits}, {"wakes", io->wakes},
         {"ring_bad", io->ring_bad}, {"arena_dropped", s->loop.dropped},
         {"defers", s->loop.deference.defers}, {"defers_given_up", s->loop.deference.given_up},
-        {"arena_faults", arena_faults(&s->arena.regions)});
+        {"arena_faults", arena_faults(&s->arena)});
     if (s->loop.place != SHARD_LOOP_ANYWHERE) {
         ADD_FIELDS(host, {s->loop.place == SHARD_LOOP_BOUND ? "cpu" : "home", s->loop.cpu});
     }

@@ -4,7 +4,7 @@
 
 usage: hostile.py network HOST:PORT   datagrams: noise, guesses, and (as root) genuine ones that were
                                       recorded on loopback, sent again unchanged and changed
-       hostile.py memory PID          flips bits all over the host memory of an avocadod
+       hostile.py memory PID          flips bits all over the host memory of an avocadod with --arena-dir
        hostile.py ring PID SECONDS    writes all over the rings of an avocado-hostd (as root): positions,
                                       records, lengths, old and swapped packets, the clock
 

@@ -23,14 +23,11 @@ static void *map_anonymous(uint64_t bytes)
     return mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
-static int open_backing(const char *dir, uint32_t shard, struct arena *a)
+static int open_file(const char *dir, uint32_t shard, struct arena *a)
 {
-    int n;
+    int n =
+        snprintf(a->path, sizeof(a->path), "%s/avocado-arena-%ld-%u", dir, (long)getpid(), shard);
 
-    if (dir == NULL) {
-        return memfd_create("avocado-arena", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    }
-    n = snprintf(a->path, sizeof(a->path), "%s/avocado-arena-%ld-%u", dir, (long)getpid(), shard);
     if (n < 0 || (size_t)n >= sizeof(a->path)) {
         a->path[0] = 0;
         errno = ENAMETOOLONG;
@@ -47,56 +44,68 @@ static uint64_t block_of(int fd)
     return fstatfs(fd, &fs) == 0 && (uint64_t)fs.f_bsize > PAGE ? (uint64_t)fs.f_bsize : PAGE;
 }
 
-RESULT arena_map(const char *dir, uint32_t shard, uint64_t arena_bytes, struct arena *ret)
+static void close_file(struct arena *a)
 {
-    struct arena a = {0};
-    void *arena, *rx, *tx;
+    if (a->fd >= 0) {
+        (void)close(a->fd);
+        (void)unlink(a->path);
+    }
+}
+
+/* *bytes is rounded up to whole blocks. */
+static void *map_file(const char *dir, uint32_t shard, struct arena *a, uint64_t *bytes,
+                      uint64_t *ret_block)
+{
     uint64_t block;
 
-    a.fd = open_backing(dir, shard, &a);
-    if (a.fd < 0) {
+    a->fd = open_file(dir, shard, a);
+    if (a->fd < 0) {
+        return MAP_FAILED;
+    }
+    block = *ret_block = block_of(a->fd);
+    *bytes = (*bytes + block - 1) / block * block;
+    if (ftruncate(a->fd, (off_t)*bytes) != 0) {
+        return MAP_FAILED;
+    }
+    return mmap(NULL, *bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, a->fd, 0);
+}
+
+RESULT arena_map(const char *dir, uint32_t shard, uint64_t arena_bytes, struct arena *ret)
+{
+    struct arena a = {.fd = -1};
+    uint64_t bytes = (arena_bytes + PAGE - 1) / PAGE * PAGE, block = PAGE;
+    void *arena = dir == NULL ? mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0)
+                              : map_file(dir, shard, &a, &bytes, &block);
+    void *rx = map_anonymous(RX_BYTES), *tx = map_anonymous(TX_BYTES);
+
+    if (arena == MAP_FAILED || rx == MAP_FAILED || tx == MAP_FAILED) {
+        close_file(&a); /* the process ends: whatever was mapped goes with it */
         return ERR_IO;
     }
-    block = block_of(a.fd);
-    arena_bytes = (arena_bytes + block - 1) / block * block;
-    if (ftruncate(a.fd, (off_t)arena_bytes) != 0) {
-        goto fail;
-    }
-    if (dir == NULL) { /* nobody has a reason to change its size */
-        (void)fcntl(a.fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
-    }
-    arena = mmap(NULL, arena_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, a.fd, 0);
-    rx = map_anonymous(RX_BYTES);
-    tx = map_anonymous(TX_BYTES);
-    if (arena == MAP_FAILED || rx == MAP_FAILED || tx == MAP_FAILED) {
-        goto fail; /* the process ends: whatever was mapped goes with it */
-    }
-    (void)madvise(arena, arena_bytes, MADV_HUGEPAGE);
+    (void)madvise(arena, bytes, MADV_HUGEPAGE);
     a.regions = (struct abi_regions){.rx = rx,
                                      .tx = tx,
                                      .arena = arena,
                                      .rx_bytes = RX_BYTES,
                                      .tx_bytes = TX_BYTES,
-                                     .arena_bytes = arena_bytes};
+                                     .arena_bytes = bytes};
     arena_watch(&a.regions, block);
     *ret = a;
     return OK;
-fail:
-    if (a.path[0] != 0) {
-        (void)unlink(a.path);
-    }
-    (void)close(a.fd);
-    return ERR_IO;
 }
 
-uint64_t arena_drop(const struct abi_regions *r, uint64_t off, uint64_t len)
+uint64_t arena_drop(const struct arena *a, uint64_t off, uint64_t len)
 {
+    const struct abi_regions *r = &a->regions;
+    /* Of a file, the memory itself and not only our view of it. */
+    int how = a->fd < 0 ? MADV_DONTNEED : MADV_REMOVE;
+
     if (len == 0 || off % PAGE != 0 || len % PAGE != 0 || off > r->arena_bytes ||
         len > r->arena_bytes - off) {
         return 0;
     }
-    /* Of the shared memory itself, not only of our view of it. */
-    return madvise(r->arena + off, len, MADV_REMOVE) == 0 ? len : 0;
+    return madvise(r->arena + off, len, how) == 0 ? len : 0;
 }
 
 void arena_unmap(struct arena *a)
@@ -105,8 +114,5 @@ void arena_unmap(struct arena *a)
     (void)munmap(a->regions.rx, a->regions.rx_bytes);
     (void)munmap(a->regions.tx, a->regions.tx_bytes);
     (void)munmap(a->regions.arena, a->regions.arena_bytes);
-    (void)close(a->fd);
-    if (a->path[0] != 0) {
-        (void)unlink(a->path);
-    }
+    close_file(a);
 }

@@ -88,9 +88,9 @@ void arena_unwatch(const struct abi_regions *r)
     }
 }
 
-uint64_t arena_faults(const struct abi_regions *r)
+uint64_t arena_faults(const struct arena *a)
 {
-    const struct watched *w = find((uintptr_t)r->arena);
+    const struct watched *w = find((uintptr_t)a->regions.arena);
 
     return w == NULL ? 0 : atomic_load(&w->faults);
 }

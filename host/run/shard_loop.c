@@ -113,7 +113,7 @@ static void idle(struct shard_loop *l, uint64_t since_ns)
 static void look_after_arena(struct shard_loop *l)
 {
     struct abi_poll *b = &l->block;
-    uint64_t faults = arena_faults(l->regions);
+    uint64_t faults = arena_faults(l->arena);
 
     if (faults != l->faults) {
         l->faults = faults;
@@ -124,7 +124,7 @@ static void look_after_arena(struct shard_loop *l)
 
 static void drop_idle(struct shard_loop *l)
 {
-    uint64_t n = arena_drop(l->regions, l->block.idle_off, l->block.idle_len);
+    uint64_t n = arena_drop(l->arena, l->block.idle_off, l->block.idle_len);
 
     atomic_fetch_add_explicit(&l->dropped, n, memory_order_relaxed);
 }
@@ -152,11 +152,11 @@ static void *run(void *self)
         if (may_defer(l)) {
             deference_look(&l->deference, b->now_ns);
         }
-        if (l->regions != NULL) {
+        if (l->arena != NULL) {
             look_after_arena(l);
         }
         l->poll(l->shard, b);
-        if (l->regions != NULL && b->idle_len != 0) {
+        if (l->arena != NULL && b->idle_len != 0) {
             drop_idle(l);
         }
         if (b->tx_n > 0) {

@@ -9,6 +9,7 @@
 
 #include "boundary/abi.h"
 #include "host/net/pktio.h"
+#include "host/run/arena.h"
 #include "host/run/courtesy.h"
 #include "host/run/deference.h"
 
@@ -35,9 +36,9 @@ struct shard_loop {
     struct pktio *io;
     enum shard_loop_polling polling;
     enum shard_loop_place place;
-    uint16_t cpu;                      /* unless it is SHARD_LOOP_ANYWHERE */
-    const struct abi_regions *regions; /* whose memory is given back and watched; NULL: none */
-    int notify_fd;                     /* eventfd written when abi_poll.notify is set; -1: none */
+    uint16_t cpu;              /* unless it is SHARD_LOOP_ANYWHERE */
+    const struct arena *arena; /* whose memory is given back and watched; NULL: none */
+    int notify_fd;             /* eventfd written when abi_poll.notify is set; -1: none */
     void *stack; /* the thread's, for trusted code runs on it; NULL: an ordinary one */
     size_t stack_bytes;
 

@@ -81,7 +81,6 @@ class Scan:
             for start, end, permissions, name in mappings(pid):
                 if "r" not in permissions or name in ("[vvar]", "[vsyscall]", "[vvar_vclock]"):
                     continue
-                # Shared pages of the arena count as in core only where this process touched them.
                 if in_core.get(start) == 0 and "secretmem" not in name:
                     continue
                 self.look(start, end, name, needles, overlap)

@@ -16,8 +16,15 @@ from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, ClusterCase, r
 MIB = 1 << 20
 
 
+def anonymous(pid):
+    """Bytes of memory in the anonymous arenas of a process: what asks for huge pages and no reserve."""
+    mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text(), flags=re.M)
+    return sum(int(re.search(r"^Rss: +(\d+)", m, re.M).group(1)) << 10
+               for m in mappings if {"hg", "nr"} <= set(m.partition("VmFlags:")[2].split()))
+
+
 def blocks(pid):
-    """Bytes of host memory that the kernel holds for the arenas of a process."""
+    """Bytes of host memory that the kernel holds for the arenas of a process that are files."""
     n = 0
     for f in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # connections come and go
@@ -62,6 +69,16 @@ class Starting(Case):
                      "--arena-dir", "/no/such")
         self.refused(UNAVAILABLE, ["/proc", "another folder"], "--arena-dir", "/proc")
 
+    @unittest.skipUnless(os.geteuid() == 0, "a /dev of its own takes root")
+    def test_host_memory_is_not_taken_from_an_enclave(self):
+        """Under Gramine, where anonymous memory is the enclave's."""
+        gramine = "mount -t tmpfs none /dev && mkdir /dev/attestation && : > /dev/attestation/my_target_info"
+        done = subprocess.run(["unshare", "-m", "sh", "-c", f'{gramine} && exec "$@"', "sh", BUILD / "avocadod",
+                               "--node", "1", "--cas", "127.0.0.1:1", "--cas-ca", "/none", "--las", "/none"],
+                              capture_output=True, timeout=60)
+        self.assertEqual(done.returncode, USAGE, done.stderr)
+        self.assertIn(b"--arena-dir is needed", done.stderr)
+
     def test_an_arena_that_the_host_cannot_map(self):
         """Address space for it is not to be had."""
         limited = ["prlimit", f"--as={4 << 30}", BUILD / "avocado", "up", "--host-memory", "64G"]
@@ -87,14 +104,14 @@ class Asking(ClusterCase):
         c = self.cluster
         lines = "".join(f"{i}\t{'x' * (30000 if i % 30 == 0 else 200)}\n" for i in range(20000))
         self.expect(c.avocado("import", "-", stdin=lines.encode()), OK)
-        full = {n: blocks(c.pid(n)) for n in (1, 2, 3)}
+        full = {n: anonymous(c.pid(n)) for n in (1, 2, 3)}
         for n in (1, 2, 3):
             self.assertGreater(full[n], 20 * MIB)
             self.assertGreater(total(c.shards(n), "host_resident"), 20 * MIB)
         lines = "".join(f"{i}\tx\n" for i in range(19990) if i % 16 != 15)  # these stay, scattered
         self.expect(c.avocado("import", "-", stdin=lines.encode()), OK)
         for n in (1, 2, 3):
-            self.eventually("memory is given back", lambda n=n: blocks(c.pid(n)) < full[n] // 2)
+            self.eventually("memory is given back", lambda n=n: anonymous(c.pid(n)) < full[n] // 2)
             shards = c.shards(n)
             self.assertLess(total(shards, "host_resident"), 8 * MIB)
             self.assertGreater(total(shards, "host_returned"), 12 * MIB)

@@ -75,7 +75,7 @@ class Tamper(Case):
 
     def test_every_replica_at_once(self):
         """More than is promised to be repaired: refusals with their reason, nothing wrong, no end."""
-        with Cluster() as c:
+        with Cluster("--arena-dir", self.folder, "--host-memory", "64M") as c:
             code, result, err = self.attack(c, (1, 2, 3), 1000, *MEMORY_ACTS)
             self.assertIn(code, (OK, UNAVAILABLE, INDETERMINATE, INTEGRITY), err)
             self.assertGreater(result["ops"], 500)
@@ -86,7 +86,7 @@ class Tamper(Case):
 
     def test_pages_of_the_index(self):
         """Cold pages lie in host memory: the replica says what it lost, the others serve it."""
-        with Cluster("--enclave-memory", "8M", "--host-memory", "64M") as c:
+        with Cluster("--arena-dir", self.folder, "--enclave-memory", "8M", "--host-memory", "64M") as c:
             draw = random.Random(1)  # long keys beside those of the load, so that pages go out
             lines = "".join(f"k{i}{draw.randbytes(450).hex()}\tx\n" for i in range(8000))
             self.expect(c.avocado("import", "-", stdin=lines.encode()), OK)

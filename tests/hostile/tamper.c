@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The hostile host as a process of its own: maps the arenas of a running avocadod and changes them
- * at full speed while the replica reads and writes there. Everything that a host can do to memory
- * is done: bits flipped, blocks exchanged, former contents put back, parts erased, words changed
- * and changed back while they may be read, files cut short.
+ * The hostile host as a process of its own: maps the arenas of a running avocadod that are files
+ * (--arena-dir), and changes them at full speed while the replica reads and writes there.
+ * Everything that a host can do to memory is done: bits flipped, blocks exchanged, former contents
+ * put back, parts erased, words changed and changed back while they may be read, files cut short.
  *
  *   tamper PID SECONDS [ACT...]      acts: flip swap rollback erase race cut (default: all)
  *
