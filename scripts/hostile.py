@@ -4,7 +4,7 @@
 
 usage: hostile.py network HOST:PORT   datagrams: noise, guesses, and (as root) genuine ones that were
                                       recorded on loopback, sent again unchanged and changed
-       hostile.py memory PID          flips bits all over the host memory of an avocadod with --arena-dir
+       hostile.py memory PID          flips bits all over the host memory of an avocadod (as root)
        hostile.py ring PID SECONDS    writes all over the rings of an avocado-hostd (as root): positions,
                                       records, lengths, old and swapped packets, the clock
 
@@ -15,11 +15,14 @@ import json
 import mmap
 import os
 import random
+import re
 import socket
 import struct
 import sys
 import time
 from pathlib import Path
+
+PAGE = 4096
 
 VERSION_AND_TYPE = 1 << 4 | 1  # docs/protocol/rpc.md
 GENERATIONS, SLOTS = 16, 32
@@ -97,8 +100,8 @@ def network(where):
     return {kind: len(datagrams) for kind, datagrams in sent.items()}
 
 
-def arenas(pid):
-    """The files that back the host memory of a process."""
+def arena_files(pid):
+    """The files that back the host memory of a process, if it has --arena-dir."""
     for fd in Path(f"/proc/{pid}/fd").iterdir():
         try:
             if "avocado-arena" in os.readlink(fd):
@@ -107,30 +110,51 @@ def arenas(pid):
             continue
 
 
-def corrupt(fd):
-    """One bit in every 64 bytes of each page in use; returns the pages changed."""
-    pages, position, end = 0, 0, os.fstat(fd).st_size
+def pages_of_file(fd):
+    """Where a file has pages."""
+    position, end = 0, os.fstat(fd).st_size
     while position < end:
         try:
             position = os.lseek(fd, position, os.SEEK_DATA)
         except OSError:
             break
-        page = bytearray(os.pread(fd, 4096, position))
+        yield position
+        position += PAGE
+
+
+def pages_of_arena(pid):
+    """Addresses of the pages of a process's anonymous arenas: of what asks for huge pages and for no reserve."""
+    mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text(), flags=re.M)
+    with open(f"/proc/{pid}/pagemap", "rb") as pagemap:
+        for m in mappings:
+            if {"hg", "nr"} <= set(m.partition("VmFlags:")[2].split()):
+                begin, end = (int(x, 16) for x in m.split(None, 1)[0].split("-"))
+                pagemap.seek(begin // PAGE * 8)
+                entries = struct.unpack(f"<{(end - begin) // PAGE}Q", pagemap.read((end - begin) // PAGE * 8))
+                yield from (begin + i * PAGE for i, entry in enumerate(entries) if entry >> 63)
+
+
+def corrupt(fd, positions):
+    """One bit in every 64 bytes of each page in use; returns the pages changed."""
+    changed_n = 0
+    for position in positions:
+        page = bytearray(os.pread(fd, PAGE, position))
         if any(page):
             for i in range(5, len(page), 64):
                 page[i] ^= 0x10
             os.pwrite(fd, page, position)
-            pages += 1
-        position += 4096
-    return pages
+            changed_n += 1
+    return changed_n
 
 
 def memory(pid):
-    pages = 0
-    for arena in arenas(pid):
+    changed_n = 0
+    for arena in arena_files(pid):
         with open(arena, "r+b", buffering=0) as f:
-            pages += corrupt(f.fileno())
-    return {"pages": pages}
+            changed_n += corrupt(f.fileno(), pages_of_file(f.fileno()))
+    with open(f"/proc/{pid}/mem", "r+b", buffering=0) as f:
+        changed_n += corrupt(f.fileno(), pages_of_arena(pid))
+    return {"pages": changed_n}
 
 
 RING_PAGE, RING_LINE = 4096, 64  # docs/protocol/ring.md

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A hostile network and a hostile host: refused, counted, survived, repaired."""
 
-import tempfile
-
 from cluster import OK, ClusterCase, hostile, total
 
 
@@ -41,13 +39,6 @@ class SplitNetwork(Network):
 
 
 class Memory(ClusterCase):
-    @classmethod
-    def setUpClass(cls):
-        folder = tempfile.TemporaryDirectory()
-        cls.addClassCleanup(folder.cleanup)
-        cls.options = ("--arena-dir", folder.name)
-        super().setUpClass()
-
     def test_corrupted_values_are_never_returned_and_repaired(self):
         c = self.cluster
         lines = "".join(f"tamper/{i}\t{'value ' * 20}{i}\n" for i in range(200)).encode()

@@ -122,8 +122,7 @@ class Members(Case):
         draw = random.Random(3)
         lines = "".join(f"{draw.getrandbits(640):0160x}\tvalue{i}\n" for i in range(36000)).encode()
         some = b"".join(lines.splitlines(True)[:8000])  # touches nearly all pages
-        with tempfile.TemporaryDirectory() as d, \
-                Cluster("--arena-dir", d, "--enclave-memory", "8M", restart=True) as c:
+        with Cluster("--enclave-memory", "8M", restart=True) as c, tempfile.TemporaryDirectory() as d:
             self.expect(c.avocado("import", "-", stdin=lines), OK)
             self.assertGreater(c.shards(2)[0]["store"]["pages_cold"], 100)
             before = self.incarnations(c)
