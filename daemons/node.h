@@ -33,7 +33,7 @@ struct node_options {
     enum shard_loop_polling polling;
     const struct cpus *cpus;     /* where shards run, by cpus_of_shard; NULL or none: anywhere */
     enum shard_loop_place place; /* with `cpus`: how strictly */
-    const char *arena_dir;       /* NULL: memfd */
+    const char *arena_dir;       /* NULL: anonymous */
     uint32_t collect_rounds;     /* per second and shard; at most COLLECT_ROUNDS_MAX; 0: none */
     uint32_t sync_pages;         /* of anti-entropy, per second and shard; at most SYNC_PAGES_MAX */
     int ring_fd;                 /* split mode: socket to avocado-hostd; -1: we do our own I/O */

@@ -331,7 +331,7 @@ static int check_cpus(const struct up *u)
     struct cpus cpus;
     uint16_t bad;
 
-    if (u->cpus == NULL || strcmp(u->cpus, "auto") == 0 || strcmp(u->cpus, "any") == 0) {
+    if (!up_has_cpus(u)) {
         return 0;
     }
     if (!cpus_parse(u->cpus, &cpus)) {

@@ -29,6 +29,8 @@ uint32_t up_count_nodes(const struct up *u, enum node_state state);
 /* The supervisor first, or it would start the others again. */
 void up_stop_nodes(struct up *u);
 /* `founds`: the folder is new. IO */
+/* --cpus is a list, neither auto nor any. */
+bool up_has_cpus(const struct up *u);
 RESULT up_start_supervisor(struct up *u, bool founds, struct explain *why);
 /* Until every node reports that all are up. UNAVAILABLE: one has ended, or time is over. */
 RESULT up_wait_ready(struct up *u, struct explain *why);

@@ -79,7 +79,7 @@ void up_stop_nodes(struct up *u)
     (void)node_process_stop(u->folder.fd, u->services, services, 2, STOP_MS);
 }
 
-static bool cpus_are_given(const struct up *u)
+bool up_has_cpus(const struct up *u)
 {
     return u->cpus != NULL && strcmp(u->cpus, "auto") != 0 && strcmp(u->cpus, "any") != 0;
 }
@@ -119,8 +119,8 @@ RESULT up_start_supervisor(struct up *u, bool founds, struct explain *why)
     node_words_add(&w, "--restart", u->restart);
     node_words_add(&w, "--io", u->io);
     node_words_add(&w, "--poll", u->poll);
-    node_words_add(&w, cpus_are_given(u) ? "--cpus" : "--homes",
-                   cpus_are_given(u) ? u->cpus : homes_of(u, homes));
+    node_words_add(&w, up_has_cpus(u) ? "--cpus" : "--homes",
+                   up_has_cpus(u) ? u->cpus : homes_of(u, homes));
     node_words_add(&w, "--arena-dir", u->arena_dir);
     node_words_add(&w, "--memory", u->memory);
     if (founds) {

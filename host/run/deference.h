@@ -7,7 +7,7 @@
  * replicas and clients that share cores this is what costs most: who is interrupted was about to
  * send to the same thread again. Under SCHED_BATCH (sched(7)) a thread waits for its turn, and
  * then finds more to do. And where threads are more than cores the scheduler moves them to and
- * fro, a core stands still while two wait for the other: a thread with a home stays there.
+ * fro, and a core stands still meanwhile: a thread with a home stays there.
  *
  * Beside somebody who computes for milliseconds, its turn is milliseconds away. So the thread
  * reads how long it was made to wait (the kernel's schedstat), and interrupts and goes where it

@@ -12,15 +12,15 @@ import unittest
 from pathlib import Path
 
 from cluster import BUILD, OK, UNAVAILABLE, USAGE, Case, Cluster, ClusterCase, run, total
+from memory_scan import flags, resident
 
 MIB = 1 << 20
 
 
 def anonymous(pid):
     """Bytes of memory in the anonymous arenas of a process: what asks for huge pages and no reserve."""
-    mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path(f"/proc/{pid}/smaps").read_text(), flags=re.M)
-    return sum(int(re.search(r"^Rss: +(\d+)", m, re.M).group(1)) << 10
-               for m in mappings if {"hg", "nr"} <= set(m.partition("VmFlags:")[2].split()))
+    kinds = flags(pid)
+    return sum(n for start, n in resident(pid).items() if {"hg", "nr"} <= kinds.get(start, set()))
 
 
 def blocks(pid):
